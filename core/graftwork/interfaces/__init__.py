@@ -1,0 +1,65 @@
+"""What a plugin sees: the public names, listed once."""
+
+from graftwork.interfaces.backbone import Backbone, ImageInput, InputFacts, TextInput
+from graftwork.interfaces.batch import Batch, Features, Predictions, State, Targets
+from graftwork.interfaces.builders import (
+    BackboneBuilder,
+    DatasetBuilder,
+    HeadBuilder,
+    ObserverBuilder,
+    Spec,
+    StrategyBuilder,
+    TaskBuilder,
+)
+from graftwork.interfaces.data import DataRequest, Examples, Facts, Finding, Tables
+from graftwork.interfaces.head import Head
+from graftwork.interfaces.model import Model
+from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
+from graftwork.interfaces.page import Figure, Pictures, Section, Table, Text
+from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Strategy, stage_groups
+from graftwork.interfaces.task import Evaluation, Metrics, Task
+
+__all__ = [
+    "Backbone",
+    "BackboneBuilder",
+    "Batch",
+    "DataRequest",
+    "DatasetBuilder",
+    "EpochRecord",
+    "Evaluation",
+    "Examples",
+    "Facts",
+    "Features",
+    "Figure",
+    "Finding",
+    "FitRecord",
+    "Group",
+    "Head",
+    "HeadBuilder",
+    "ImageInput",
+    "InputFacts",
+    "Metrics",
+    "Model",
+    "Observer",
+    "ObserverBuilder",
+    "Phase",
+    "Pictures",
+    "Plan",
+    "PlanContext",
+    "Predictions",
+    "Regulariser",
+    "Section",
+    "Spec",
+    "State",
+    "StepRecord",
+    "Strategy",
+    "StrategyBuilder",
+    "Table",
+    "Tables",
+    "Targets",
+    "Task",
+    "TaskBuilder",
+    "Text",
+    "TextInput",
+    "stage_groups",
+]

@@ -1,0 +1,114 @@
+"""The staged backbone: a network without a task, cut into stages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from graftwork.interfaces.batch import Features, State
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """What an image backbone wants to see, as its weights were trained.
+
+    Args:
+        size: pixels, the side of the square crop at evaluation.
+        resize: pixels, the shorter side before that crop.
+        mean, std: of each channel, for pixels in 0..1; the backbone itself normalises, so nobody can forget it.
+        interpolation: `bilinear` or `bicubic`.
+    """
+
+    size: int
+    resize: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """What a text backbone wants to see.
+
+    Args:
+        tokenizer: the text of a `tokenizer.json`.
+        length: tokens, the longest input.
+    """
+
+    tokenizer: str
+    length: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+InputFacts = ImageInput | TextInput
+"""Frozen facts that data workers get instead of weights. Backbones of a new modality bring their own such dataclass."""
+
+
+class Backbone(nn.Module, ABC):
+    """A network in stages, from input to output: the unit of freezing, learning-rate decay, caching and scoring.
+
+    A subclass supplies `stages`, `begin`, `advance` and `finish`; `forward`, `prefix` and `suffix` follow from them, so
+    that `suffix(prefix(x, k), k)` runs the very operations of `forward(x)` for every k.
+
+    Every parameter and buffer belongs to exactly one stage.
+    """
+
+    input: Any
+    """ImageInput, TextInput, or another frozen dataclass with `to_json`."""
+
+    provides: Mapping[str, int]
+    """Channels by feature name, e.g. {"pooled": 512, "map8": 128, "map16": 256, "map32": 512}."""
+
+    channels_last: ClassVar[bool] = False
+    """Whether its four-dimensional tensors run faster in channels_last memory format (convolutional nets)."""
+
+    @abstractmethod
+    def stages(self) -> Sequence[nn.Module]:
+        """The stages, input to output; at least one. Their modules hold all parameters and buffers."""
+
+    @abstractmethod
+    def begin(self, inputs: Mapping[str, Tensor]) -> State:
+        """The state before the first stage; no parameter is used here. Image backbones normalise pixels here."""
+
+    @abstractmethod
+    def advance(self, index: int, state: State, needs: frozenset[str]) -> State:
+        """The state after stage `index`; keeps what later stages or a needed feature read, and drops the rest."""
+
+    @abstractmethod
+    def finish(self, state: State, needs: frozenset[str]) -> Features:
+        """The needed features from the state after the last stage; no parameter is used here."""
+
+    def prefix(self, inputs: Mapping[str, Tensor], cut: int, needs: frozenset[str]) -> State:
+        """The state after the first `cut` stages (0 to len(stages))."""
+        state = self.begin(inputs)
+        for index in range(cut):
+            state = self.advance(index, state, needs)
+        return state
+
+    def suffix(self, state: State, cut: int, needs: frozenset[str]) -> Features:
+        """The features, from the state after the first `cut` stages."""
+        for index in range(cut, len(self.stages())):
+            state = self.advance(index, state, needs)
+        return self.finish(state, needs)
+
+    def forward(self, inputs: Mapping[str, Tensor], needs: frozenset[str] | None = None) -> Features:
+        """The needed features of a batch of inputs (all that it provides when `needs` is None)."""
+        wanted = frozenset(self.provides) if needs is None else needs
+        return self.suffix(self.begin(inputs), 0, wanted)
+
+    def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Upstream weights (for example torchvision's key names) under this module's own key names.
+
+        Keys that belong to no stage, such as an upstream classifier's, are left out by the subclass; keys that nobody
+        knows are passed on unchanged, so that the loader can report them.
+        """
+        return dict(foreign)

@@ -1,0 +1,90 @@
+"""Data on its way from a source to examples: requests, tables, findings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Facts = dict[str, Any]
+"""What a head and metrics must know of the data, as plain JSON: {"classes": ["cat", "dog"], "train_counts": [80, 20]}."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the audit saw in the data.
+
+    Args:
+        code: a stable kebab-case name, e.g. `near-duplicate-across-splits`.
+        level: `error` (cannot train), `warning` (will hurt), `note` (handled).
+        message: one sentence with numbers.
+        where: files or rows it is about, the first few by name.
+        count: how many rows it concerns.
+    """
+
+    code: str
+    level: Literal["error", "warning", "note"]
+    message: str
+    where: tuple[str, ...] = ()
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which data is wanted.
+
+    Args:
+        source: a path, `sample:NAME`, `hf:NAME[:CONFIG]` or another `SCHEME:NAME` that the task knows.
+        columns: canonical column to the source's column, as `--column label=category` gives it.
+        group_by: a source column whose values must not be torn between splits; kept as the column `group`.
+        options: the task's options.
+        samples: opens `sample:NAME`; supplied by the core, which finds it in the catalogue.
+    """
+
+    source: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    group_by: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    samples: Any = None
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows under canonical columns, by split (`train`, `validation`, `test`; a subset of these).
+
+    Every dataset has, beside the task's canonical columns, `origin` (file or row it came from, text) and, with
+    `--group-by`, `group`.
+
+    Args:
+        splits: split name to rows.
+        findings: what reading already saw: rows that were skipped, files that are not readable.
+        names: class names by index, when reading knows them.
+    """
+
+    splits: dict[str, Dataset]
+    findings: tuple[Finding, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class Examples(ABC):
+    """Rows as a model's input, one at a time; picklable, since loader workers get a copy.
+
+    `load` may use torch's random numbers: the caller has seeded them from (seed, epoch, row), and they are the only
+    randomness allowed.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+    @abstractmethod
+    def load(self, row: int) -> Any:
+        """One example: whatever `collate` takes."""
+
+    @abstractmethod
+    def collate(self, rows: Sequence[int], examples: Sequence[Any]) -> Any:
+        """A Batch. May use torch's random numbers (mixup), seeded by the caller from (seed, epoch, batch)."""

@@ -1,0 +1,37 @@
+"""The head: from features to a loss, and from features to predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from graftwork.interfaces.batch import Features, Predictions, Targets
+
+
+class Head(nn.Module, ABC):
+    """Consumes named features; owns its loss and its decoding.
+
+    The loss comes as sums and its divisors come apart from it, computed from the targets alone. So a batch that is split
+    into micro-batches, or spread over processes, is normalised by the whole batch's count and gives the same gradients.
+    """
+
+    needs: frozenset[str]
+    """Names of the features that it reads; checked against the catalogue before anything is downloaded."""
+
+    @abstractmethod
+    def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
+        """Each loss part as a scalar *sum* over its items (rows, pixels, boxes). Called in train mode only."""
+
+    def counts(self, targets: Targets) -> dict[str, Tensor]:
+        """The divisor of each loss part: how many items (or how much weight) its sum runs over; float scalars.
+
+        The default is the number of rows, for one part called `loss`.
+        """
+        rows = len(targets) if isinstance(targets, list) else next(iter(targets.values())).shape[0]
+        return {"loss": torch.tensor(float(rows))}
+
+    @abstractmethod
+    def predict(self, features: Features) -> Predictions:
+        """Predictions in the form that the task's metrics take. Called in eval mode only."""

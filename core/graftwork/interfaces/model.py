@@ -1,0 +1,82 @@
+"""The model: one backbone, one head, one entry."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from graftwork.interfaces.backbone import Backbone
+from graftwork.interfaces.batch import Batch, Features, Predictions
+from graftwork.interfaces.head import Head
+
+
+class Model(nn.Module):
+    """A backbone with a head. `forward` is the only entry: data-parallel wrappers see only what passes through it."""
+
+    def __init__(self, backbone: Backbone, head: Head) -> None:
+        super().__init__()
+        missing = head.needs - set(backbone.provides)
+        if missing:
+            raise ValueError(f"the head needs {sorted(missing)}, the backbone provides {sorted(backbone.provides)}")
+        self.backbone = backbone
+        self.head = head
+        self.frozen_stages = 0
+
+    def forward(self, batch: Batch, mode: Literal["loss", "predict"] = "loss") -> Any:
+        """`loss`: the head's loss parts as sums (train mode). `predict`: its predictions (eval mode)."""
+        features = self.features(batch)
+        if mode == "loss":
+            return self.head.loss(features, batch.targets)
+        return self.head.predict(features)
+
+    def features(self, batch: Batch) -> Features:
+        """The features that the head needs; frozen stages run without recording gradients."""
+        cut = self.frozen_stages
+        # no_grad, not inference_mode: a trainable suffix must be able to save these tensors for backward.
+        with torch.no_grad():
+            state = self.backbone.prefix(batch.inputs, cut, self.head.needs)
+        return self.backbone.suffix(state, cut, self.head.needs)
+
+    def predict(self, batch: Batch) -> Predictions:
+        """Predictions for a batch, in eval mode and without gradients; the mode is put back afterwards."""
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                result: Predictions = self(batch, "predict")
+                return result
+        finally:
+            self.train(training)
+
+    def freeze(self, stages: int) -> None:
+        """Freeze the first `stages` stages: no gradients, and eval mode that survives `.train()`.
+
+        Parameters of later stages and of the head keep the `requires_grad` that they have.
+
+        Raises:
+            ValueError: more stages than the backbone has, or fewer than none.
+        """
+        all_stages = self.backbone.stages()
+        if not 0 <= stages <= len(all_stages):
+            raise ValueError(f"cannot freeze {stages} of {len(all_stages)} stages")
+        self.frozen_stages = stages
+        for stage in all_stages[:stages]:
+            stage.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Model:
+        """Train mode for everything but the frozen stages, whose BatchNorm statistics must stay put."""
+        super().train(mode)
+        for stage in self.backbone.stages()[: self.frozen_stages]:
+            stage.eval()
+        return self
+
+    def frozen_tensors(self, stages: int) -> dict[str, Tensor]:
+        """Parameters and buffers of the first `stages` stages, by a stable name."""
+        found: dict[str, Tensor] = {}
+        for index, stage in enumerate(self.backbone.stages()[:stages]):
+            for name, tensor in [*stage.named_parameters(), *stage.named_buffers()]:
+                found[f"stage{index}.{name}"] = tensor
+        return found

@@ -1,0 +1,48 @@
+"""What a report page is made of. Plain content; `graftwork.report` escapes and draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under column heads; cells are text or numbers."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A matplotlib figure with its caption; embedded as SVG."""
+
+    figure: Any
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """PIL images with a caption each; embedded as JPEG thumbnails."""
+
+    images: Sequence[tuple[Any, str]]
+
+
+Block = Text | Table | Figure | Pictures
+
+
+@dataclass(frozen=True)
+class Section:
+    """A headed part of the report."""
+
+    title: str
+    blocks: Sequence[Block]

@@ -1,0 +1,199 @@
+"""Strategies turn a model into a plan; the engine runs any plan."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from graftwork.interfaces.model import Model
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate.
+
+    Args:
+        name: unique in the plan; the same name in two phases means the same parameters.
+        parameters: names as `model.named_parameters()` gives them; at least one.
+        lr_multiplier: times the phase's learning rate.
+        weight_decay: of these parameters; decoupled for AdamW.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    lr_multiplier: float = 1.0
+    weight_decay: float = 0.0
+
+
+class Regulariser(ABC):
+    """A penalty on the parameters, added once a step to the loss."""
+
+    @abstractmethod
+    def start(self, model: Model) -> None:
+        """Look at the model with its starting weights, before the first step of the run."""
+
+    @abstractmethod
+    def penalty(self, model: Model) -> Tensor:
+        """The penalty, a differentiable scalar."""
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings, for plan.json."""
+        return {"name": type(self).__name__}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs with the same trainable parameters.
+
+    Args:
+        name: shown in the plan and in metrics.jsonl.
+        epochs: at least 1.
+        frozen_stages: the first so many stages are frozen: no gradients, eval mode, bit-identical at the end.
+        groups: everything that is trained; parameters in no group get no gradient.
+        lr: peak learning rate of a group with multiplier 1.
+        schedule: `cosine` or `constant`, after the warm-up.
+        warmup: share of the phase's steps in which the rate rises linearly from zero, 0 to 1.
+        regulariser: a penalty on the parameters.
+        reason: why this phase is as it is, one sentence.
+    """
+
+    name: str
+    epochs: int
+    frozen_stages: int
+    groups: tuple[Group, ...]
+    lr: float
+    schedule: str = "cosine"
+    warmup: float = 0.0
+    regulariser: Regulariser | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be trained, when, and at which rates. Printed before training and kept as plan.json."""
+
+    strategy: str
+    phases: tuple[Phase, ...]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def describe(self, model: Model) -> dict[str, Any]:
+        """The plan as plain data: parameter counts instead of parameter names."""
+        sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        stages = len(model.backbone.stages())
+        return {
+            "strategy": self.strategy,
+            "epochs": self.epochs,
+            "phases": [
+                {
+                    "name": phase.name,
+                    "epochs": phase.epochs,
+                    "frozen_stages": phase.frozen_stages,
+                    "stages": stages,
+                    "lr": phase.lr,
+                    "schedule": phase.schedule,
+                    "warmup": phase.warmup,
+                    "regulariser": phase.regulariser.describe() if phase.regulariser else None,
+                    "reason": phase.reason,
+                    "groups": [
+                        {
+                            "name": group.name,
+                            "lr": phase.lr * group.lr_multiplier,
+                            "weight_decay": group.weight_decay,
+                            "parameters": sum(sizes[name] for name in group.parameters),
+                            "tensors": len(group.parameters),
+                        }
+                        for group in phase.groups
+                    ],
+                }
+                for phase in self.phases
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class PlanContext:
+    """What the user (or a recipe) chose and a strategy must respect.
+
+    Args:
+        epochs: of all phases together.
+        lr: peak learning rate.
+        weight_decay: for weight matrices; biases, norms and other one-dimensional parameters get none.
+        schedule, warmup: as in Phase.
+        rows: training rows.
+        steps_per_epoch: optimizer steps in an epoch.
+    """
+
+    epochs: int
+    lr: float
+    weight_decay: float
+    schedule: str
+    warmup: float
+    rows: int
+    steps_per_epoch: int
+
+
+class Strategy(ABC):
+    """A degree of fine-tuning."""
+
+    def prepare(self, model: Model) -> None:  # noqa: B027 (most strategies change nothing)
+        """Change the model before it is planned: inject adapters, for example."""
+
+    @abstractmethod
+    def plan(self, model: Model, context: PlanContext) -> Plan:
+        """The phases.
+
+        Raises:
+            UsageError: the model or the context does not allow this strategy; says why and what would.
+        """
+
+
+@dataclass
+class _Split:
+    decay: list[str] = field(default_factory=list)
+    plain: list[str] = field(default_factory=list)
+
+
+def stage_groups(
+    model: Model,
+    frozen_stages: int,
+    weight_decay: float,
+    multipliers: Sequence[float] | None = None,
+    head_multiplier: float = 1.0,
+) -> tuple[Group, ...]:
+    """Groups for the head and for every stage after the frozen ones.
+
+    Each part gives one group with weight decay and one without (biases, norms and other one-dimensional parameters, as is
+    usual since He et al. 2019, "Bag of Tricks"); parts without parameters give none.
+
+    Args:
+        model: the model to be trained.
+        frozen_stages: stages left out.
+        weight_decay: for parameters of two or more dimensions.
+        multipliers: learning-rate multiplier of each stage, input to output; 1 for all when None.
+        head_multiplier: of the head.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups: list[Group] = []
+    stages = model.backbone.stages()
+    parts: list[tuple[str, nn.Module, float]] = [
+        (f"stage{index}", stage, multipliers[index] if multipliers is not None else 1.0)
+        for index, stage in enumerate(stages)
+        if index >= frozen_stages
+    ]
+    for part, module, multiplier in [*parts, ("head", model.head, head_multiplier)]:
+        split = _Split()
+        for parameter in module.parameters():
+            (split.plain if parameter.ndim <= 1 else split.decay).append(names[id(parameter)])
+        if split.decay:
+            groups.append(Group(part, tuple(split.decay), multiplier, weight_decay))
+        if split.plain:
+            groups.append(Group(f"{part}/no-decay", tuple(split.plain), multiplier, 0.0))
+    return tuple(groups)

@@ -1,0 +1,108 @@
+"""The task: one kind of problem, from its data to its metrics and its pictures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from graftwork.interfaces.batch import Batch, Predictions
+from graftwork.interfaces.data import DataRequest, Examples, Facts, Finding, Tables
+from graftwork.interfaces.page import Section
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+
+
+class Metrics(ABC):
+    """Accumulates over batches; under several processes, `compute` and `details` agree on all of them."""
+
+    @abstractmethod
+    def update(self, predictions: Predictions, batch: Batch) -> None:
+        """Take in a batch; no synchronisation with the device."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Metrics by name over everything taken in; names as in DESIGN: accuracy, macro_f1, ece, map, mean_iou."""
+
+    def details(self) -> dict[str, Any]:
+        """More than a number, as plain JSON: confusion matrix, per-class table, calibration bins."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result on one split, for the report.
+
+    Args:
+        split: its name.
+        metrics: by name.
+        details: what `Metrics.details` gave.
+        predictions: one row a data row, what `Task.decode` gave, with `row` and `origin`.
+        rows: the split's rows, in the same order; None when the data is no longer there.
+    """
+
+    split: str
+    metrics: Mapping[str, float]
+    details: Mapping[str, Any]
+    predictions: Sequence[Mapping[str, Any]]
+    rows: Dataset | None
+
+
+class Task(ABC):
+    """One kind of problem. Its methods are called in the order in which they stand here.
+
+    A task is built from a Spec whose options are the config's `task_options`, checked and completed by the catalogue.
+    """
+
+    primary_metric: str
+    """The validation metric that chooses the best epoch; higher is better."""
+
+    @abstractmethod
+    def read(self, request: DataRequest) -> Tables:
+        """The data under canonical columns. Only what is cheap: no image is decoded here.
+
+        Raises:
+            DataError: the source is missing, empty, or not in a form that this task reads.
+        """
+
+    @abstractmethod
+    def strata(self, rows: Dataset) -> Sequence[int]:
+        """A class index for every row: what splits are stratified by and `--imbalance sampler` balances."""
+
+    @abstractmethod
+    def audit(self, tables: Tables) -> tuple[Tables, list[Finding]]:
+        """Look at every row before a step is spent; unusable rows are taken out, counted and named.
+
+        Called after missing splits were made, so that leakage across splits is seen.
+        """
+
+    @abstractmethod
+    def facts(self, tables: Tables) -> Facts:
+        """What head and metrics must know; from the training split (and class names)."""
+
+    @abstractmethod
+    def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
+        """Rows as inputs of a backbone that wants `input`; augmented when `train`."""
+
+    @abstractmethod
+    def metrics(self, facts: Facts, device: torch.device) -> Metrics:
+        """Fresh metrics."""
+
+    @abstractmethod
+    def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
+        """Predictions of a batch as plain values, one dict a row: what `graft predict --json` prints."""
+
+    @abstractmethod
+    def read_inputs(self, inputs: Sequence[str]) -> Dataset:
+        """Rows without labels for `graft predict`, from files, folders or text on the command line.
+
+        Raises:
+            DataError: an input is missing or unreadable.
+        """
+
+    def sections(self, evaluation: Evaluation, facts: Facts) -> list[Section]:
+        """The task's part of the report: confusion matrix, worst mistakes drawn."""
+        return []
