@@ -89,7 +89,7 @@ def _events(text: str, name: str) -> Any:
 def _value(node: Any, path: tuple[str | int, ...], lines: Lines, name: str) -> Any:
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.ScalarNode):
-        return parse_scalar(node.value) if node.style is None else node.value
+        return node.value if node.style else parse_scalar(node.value)  # the C loader says "" for plain
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*path, index), lines, name) for index, item in enumerate(node.value)]
     result: dict[str, Any] = {}

@@ -1,0 +1,190 @@
+"""Everything about a configuration that can be known without torch or data: all problems at once, before anything starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from graftwork.catalogue import BackboneEntry, Catalogue, Entry, split_strategy, strategy_argument
+from graftwork.config import Layer, Resolved, RunConfig, resolve
+from graftwork.errors import GraftworkError, UsageError, did_you_mean
+
+RUN_SCHEME = "run:"
+
+
+def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
+    """Every problem as one line each; empty when the run can be assembled.
+
+    Args:
+        config: with backbone and head already named.
+        catalogue: of this installation.
+    """
+    problems: list[str] = []
+
+    def attempt(what: Any, *arguments: Any) -> Any:
+        try:
+            return what(*arguments)
+        except GraftworkError as error:
+            problems.append(str(error))
+            return None
+
+    task = attempt(catalogue.task, config.task)
+    backbone = attempt(backbone_entry, config.backbone, catalogue)
+    head = attempt(catalogue.head, config.head)
+    strategy = attempt(catalogue.strategy, split_strategy(config.strategy)[0])
+    if strategy:
+        attempt(strategy_argument, strategy, config.strategy)
+    for kind, entry, options in (
+        ("task", task, config.task_options),
+        ("backbone", backbone, config.backbone_options),
+        ("head", head, config.head_options),
+        ("strategy", strategy, config.strategy_options),
+    ):
+        if entry is not None:
+            problems.extend(check_options(kind, entry, options))
+    if task and backbone and task.modality != backbone.modality:
+        problems.append(
+            f"backbone {config.backbone!r} takes {backbone.modality}, task {config.task!r} needs {task.modality}. "
+            f"See graft list backbones --task {config.task}"
+        )
+    if task and head and config.task not in head.tasks:
+        fitting = [name for name, entry in catalogue.entries["heads"].items() if config.task in entry.tasks]
+        problems.append(f"head {config.head!r} is not for {config.task!r}. Known: {', '.join(fitting)}")
+    if backbone and head and set(head.needs) - set(backbone.features):
+        lacking = ", ".join(sorted(set(head.needs) - set(backbone.features)))
+        problems.append(f"head {config.head!r} needs {lacking}, which backbone {config.backbone!r} does not provide")
+    if backbone:
+        problems.extend(_check_weights(config, backbone))
+    problems.extend(_check_data(config, catalogue))
+    return problems
+
+
+def raise_for(problems: list[str]) -> None:
+    """One error for all problems; nothing when there is none."""
+    if problems:
+        raise UsageError("; ".join(problems) if len(problems) > 1 else problems[0])
+
+
+def check_options(kind: str, entry: Entry, given: Mapping[str, Any]) -> list[str]:
+    """Options that the entry does not have, or values that it does not take."""
+    problems = []
+    for name, value in given.items():
+        option = entry.options.get(name)
+        if option is None:
+            hint = did_you_mean(name, list(entry.options)) if entry.options else "It has none"
+            problems.append(f"{kind}_options.{name} is not an option. {hint}")
+        elif wrong := option.check(value):
+            problems.append(f"{kind}_options.{name} {wrong}")
+    return problems
+
+
+def backbone_entry(name: str, catalogue: Catalogue) -> BackboneEntry:
+    """The entry of a backbone by its name, or of the backbone inside `run:DIR`."""
+    if name.startswith(RUN_SCHEME):
+        return catalogue.backbone(read_model_card(Path(name[len(RUN_SCHEME) :]))["backbone"]["name"])
+    return catalogue.backbone(name)
+
+
+def read_model_card(run: Path) -> dict[str, Any]:
+    """A run's model.json, as far as it is well formed: names are catalogue names, options plain data.
+
+    Raises:
+        UsageError: there is none, or it is not one that graftwork wrote.
+    """
+    path = run / "model.json" if run.is_dir() else run
+    if not path.is_file():
+        hint = "Give the directory of a finished run" if run.is_dir() else "Check the path"
+        raise UsageError(f"{run} holds no trained model (no model.json)", hint=hint)
+    try:
+        if path.stat().st_size > 64 * 1024 * 1024:
+            raise ValueError("larger than any model.json")
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"is not readable JSON ({error})", where=str(path)) from None
+    check_model_card(card, path)
+    result: dict[str, Any] = card
+    return result
+
+
+def check_model_card(card: Any, path: Path) -> None:
+    """Refuse anything but catalogue names and plain options where names are looked up."""
+    import re
+
+    from graftwork.catalogue import NAME_PATTERN
+
+    if not isinstance(card, dict) or not str(card.get("format", "")).startswith("graftwork-model/"):
+        raise UsageError("is not a graftwork model", where=str(path))
+    if card["format"] != "graftwork-model/1":
+        raise UsageError(
+            f"has the format {str(card['format'])[:40]!r}, which this version does not read", where=str(path)
+        )
+    for part in ("task", "backbone", "head"):
+        spec = card.get(part)
+        if (
+            not isinstance(spec, dict)
+            or not isinstance(spec.get("name"), str)
+            or not isinstance(spec.get("options"), dict)
+        ):
+            raise UsageError(f"has no valid {part}", where=str(path))
+        if not re.match(NAME_PATTERN, spec["name"]):
+            raise UsageError(f"names the {part} {spec['name'][:60]!r}, which is not a catalogue name", where=str(path))
+    if not isinstance(card.get("facts"), dict) or not isinstance(card.get("sha256"), str):
+        raise UsageError("lacks facts or sha256", where=str(path))
+
+
+def _check_weights(config: RunConfig, backbone: BackboneEntry) -> list[str]:
+    weights = config.weights
+    if weights in ("none", "auto") or weights in backbone.weights:
+        return []
+    if weights.startswith(RUN_SCHEME):
+        try:
+            read_model_card(Path(weights[len(RUN_SCHEME) :]))
+        except UsageError as error:
+            return [str(error)]
+        return []
+    if Path(weights).is_file():
+        return []
+    if Path(weights).suffix or "/" in weights:
+        return [f"weights file {weights} does not exist"]
+    return [f"unknown weights {weights!r} for {config.backbone}. {did_you_mean(weights, [*backbone.weights, 'none'])}"]
+
+
+def _check_data(config: RunConfig, catalogue: Catalogue) -> list[str]:
+    scheme, colon, name = config.data.partition(":")
+    if colon and scheme == "sample":
+        try:
+            entry = catalogue.dataset(name)
+        except UsageError as error:
+            return [str(error)]
+        if entry.task != config.task:
+            return [f"sample:{name} is for {entry.task}, not {config.task}"]
+    return []
+
+
+def resolve_and_check(layers: Sequence[Layer], catalogue: Catalogue) -> Resolved:
+    """From layers of settings to a configuration that can be run: nothing `auto` that the catalogue can answer.
+
+    Raises:
+        UsageError: with every problem, before torch is imported or data is touched.
+    """
+    resolved = resolve(layers, catalogue)
+    task = catalogue.task(resolved.config.task)
+    if resolved.config.backbone == "auto":
+        resolved = resolved.replace("backbone", task.default_backbone, "the task's default backbone")
+    if resolved.config.head == "auto":
+        resolved = resolved.replace("head", task.default_head, "the task's default head")
+    raise_for(check(resolved.config, catalogue))
+    if resolved.config.weights == "auto":
+        resolved = resolved.replace("weights", *_own_weights(resolved.config, catalogue))
+    return resolved
+
+
+def _own_weights(config: RunConfig, catalogue: Catalogue) -> tuple[str, str]:
+    if config.backbone.startswith(RUN_SCHEME):
+        return config.backbone, "a backbone from a run comes with that run's weights"
+    name = catalogue.backbone(config.backbone).default_weights
+    if name is None:
+        return "none", f"{config.backbone} has no pretrained weights in the catalogue"
+    return name, f"the default weights of {config.backbone}"
