@@ -129,6 +129,15 @@ class ObserverEntry(Entry):
     pass
 
 
+class SuiteEntry(_Facts):
+    """Runs that belong together: settings shared by all, and what each arm sets beside them."""
+
+    plugin: str
+    summary: str
+    shared: dict[str, int | float | str | bool]
+    arms: dict[str, dict[str, int | float | str | bool]]
+
+
 class PluginFacts(_Facts):
     summary: str
     package: str
@@ -146,15 +155,15 @@ class Registry(_Facts):
     strategies: dict[str, StrategyEntry] = {}
     datasets: dict[str, DatasetEntry] = {}
     observers: dict[str, ObserverEntry] = {}
-    suites: dict[str, Any] = {}
+    suites: dict[str, SuiteEntry] = {}
 
-    @field_validator("tasks", "backbones", "heads", "strategies", "datasets", "observers", "plugins")
+    @field_validator("tasks", "backbones", "heads", "strategies", "datasets", "observers", "suites", "plugins")
     @classmethod
     def _names(cls, entries: dict[str, Any]) -> dict[str, Any]:
         import re
 
         for name in entries:
-            if not re.match(NAME_PATTERN, name):
+            if not re.fullmatch(NAME_PATTERN, name):  # `match` would let a trailing line break through
                 raise ValueError(f"{name!r} is not a catalogue name (lower-case letters, digits, '-', '_', '.')")
         return entries
 
@@ -186,7 +195,7 @@ class Catalogue:
         """
         if (kind, name) in self.clashes:
             owners = " and ".join(self.clashes[kind, name])
-            raise UsageError(f"{kind[:-1]} {name!r} is claimed by {owners}", hint="Uninstall one of them")
+            raise UsageError(f"{_singular(kind)} {name!r} is claimed by {owners}", hint="Uninstall one of them")
         found = self.entries[kind].get(name)
         if found is None:
             broken = [f"{plugin.name} ({plugin.problem})" for plugin in self.plugins.values() if plugin.problem]
@@ -220,6 +229,10 @@ class Catalogue:
     def entry_points(self) -> dict[str, EntryPoint]:
         """The installed entry points of the group, by plugin name."""
         return {point.name: point for point in entry_points(group=GROUP)}
+
+    def suite(self, name: str) -> SuiteEntry:
+        entry: SuiteEntry = self.get("suites", name)
+        return entry
 
     def add(self, registry: Registry, owner: str) -> None:
         """Take in a registry; a name that is there already is a clash that only its user meets."""
@@ -316,7 +329,7 @@ def _add_third_party(catalogue: Catalogue, name: str, package: str) -> str | Non
             return f"{package} has no registry.yaml"
         registry = read_registry(path)
         strangers = {
-            entry.plugin for kind in KINDS if kind != "suites" for entry in getattr(registry, kind).values()
+            entry.plugin for kind in KINDS for entry in getattr(registry, kind).values()
         } - {name}
         if strangers:
             return f"its registry.yaml names another plugin: {', '.join(sorted(strangers))}"

@@ -128,7 +128,7 @@ def check_model_card(card: Any, path: Path) -> None:
             or not isinstance(spec.get("options"), dict)
         ):
             raise UsageError(f"has no valid {part}", where=str(path))
-        if not re.match(NAME_PATTERN, spec["name"]):
+        if not re.fullmatch(NAME_PATTERN, spec["name"]):
             raise UsageError(f"names the {part} {spec['name'][:60]!r}, which is not a catalogue name", where=str(path))
     if not isinstance(card.get("facts"), dict) or not isinstance(card.get("sha256"), str):
         raise UsageError("lacks facts or sha256", where=str(path))

@@ -170,7 +170,7 @@ def override_layer(flags: Mapping[str, Any], assignments: Sequence[str] = ()) ->
         elif name == "observers":
             values[name] = tuple(part for part in text.split(",") if part)
         else:
-            values[name] = parse_scalar(text)
+            values[name] = text if RunConfig.model_fields[name].annotation is str else parse_scalar(text)
         origin[name] = "--set"
     return Layer(values, origin)
 

@@ -84,6 +84,14 @@ class Task(ABC):
         """What head and metrics must know; from the training split (and class names)."""
 
     @abstractmethod
+    def align(self, tables: Tables, facts: Facts) -> Tables:
+        """Labelled data for a model that is trained already: labels as its facts number them, unusable rows taken out.
+
+        Raises:
+            DataError: the data has classes that the model does not know.
+        """
+
+    @abstractmethod
     def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
         """Rows as inputs of a backbone that wants `input`; augmented when `train`."""
 

@@ -1,0 +1,116 @@
+"""`graft inspect`: audits data before a step is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graftwork.cli.options import Column, Json, Set, columns_of
+from graftwork.console import duration, number, out, out_json, out_table
+from graftwork.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from graftwork.catalogue import Catalogue
+
+LEVELS = ("error", "warning", "note")
+
+
+def command(
+    task: Annotated[str, typer.Option("--task", metavar="T", help="The kind of problem, e.g. image-classification.")],
+    data: Annotated[str, typer.Option("--data", metavar="D", help="A path, sample:NAME, hf:NAME, torchvision:NAME.")],
+    column: Column = None,
+    group_by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Never torn between splits.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of a split that has to be made.")] = None,
+    assignments: Set = None,
+    json: Json = False,
+) -> None:
+    """Audit data: what is in it, and what would go wrong. Exit code 3 when it cannot be trained on."""
+    from graftwork.catalogue import load_catalogue
+    from graftwork.config import override_layer
+
+    flags = {"columns": columns_of(column) or None, "group_by": group_by, "seed": seed}
+    given = override_layer(flags, assignments or ()).values
+    strangers = sorted(set(given) - {"columns", "group_by", "seed", "task_options"})
+    if strangers:
+        raise UsageError(f"inspect has no setting {strangers[0]!r}", hint="It takes --set task_options.KEY=value")
+    catalogue = load_catalogue()
+    check_data_choice(task, data, given.get("task_options", {}), catalogue)
+
+    from graftwork import run
+
+    found = run.inspect(
+        task,
+        data,
+        dict(given.get("columns", {})),
+        given.get("group_by"),
+        dict(given.get("task_options", {})),
+        given.get("seed", 0),
+        catalogue,
+    )
+    out_json(found) if json else _show(found)
+    errors = sum(finding["level"] == "error" for finding in found["findings"])
+    if errors:
+        what = "a finding that forbids" if errors == 1 else f"{errors} findings that forbid"
+        raise DataError(f"the data has {what} training on it", where=data, hint="See the errors above")
+
+
+def check_data_choice(task: str, data: str, options: Mapping[str, Any], catalogue: Catalogue) -> None:
+    """Names and options, before torch is imported or data is touched.
+
+    Raises:
+        UsageError: an unknown task or sample, a sample of another task, or task options that do not fit.
+    """
+    from graftwork.check import check_options, raise_for
+
+    raise_for(check_options("task", catalogue.task(task), options))
+    scheme, colon, name = data.partition(":")
+    if colon and scheme == "sample" and catalogue.dataset(name).task != task:
+        raise UsageError(f"{data} is for {catalogue.dataset(name).task}, not {task}")
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    """The audit for people: rows, facts, then findings, errors first."""
+    rows = found["rows"]
+    out(f"{found['source']}: {sum(rows.values()):,} rows" + (f", fingerprint {str(found['fingerprint'])[:16]}"
+                                                             if found.get("fingerprint") else ""))  # fmt: skip
+    out()
+    facts = [[f"rows in {split}", number(count)] for split, count in rows.items()]
+    facts += [[name.replace("_", " "), _fact(name, value)] for name, value in found["facts"].items()]
+    out_table(["fact", "value"], facts)
+    out()
+    findings = sorted(found["findings"], key=lambda finding: _rank(finding["level"]))
+    if not findings:
+        out("no findings")
+        return
+    out_table(
+        ["level", "finding", "count", "what", "where"],
+        [
+            [finding["level"], finding["code"], number(finding.get("count")), finding["message"], _where(finding)]
+            for finding in findings
+        ],
+    )
+
+
+def _rank(level: str) -> int:
+    return LEVELS.index(level) if level in LEVELS else len(LEVELS)
+
+
+def _where(finding: Mapping[str, Any]) -> str:
+    where = finding.get("where")
+    if isinstance(where, list | tuple):
+        return ", ".join(map(str, where[:3])) + (", …" if len(where) > 3 else "")
+    return str(where or "")
+
+
+def _fact(name: str, value: Any) -> str:
+    if name.endswith("seconds") and isinstance(value, int | float):
+        return duration(float(value))
+    if isinstance(value, Mapping):
+        shown = [f"{key} {number(inner)}" for key, inner in list(value.items())[:12]]
+        return ", ".join(shown) + (f", … ({len(value)} in all)" if len(value) > 12 else "")
+    if isinstance(value, list | tuple):
+        shown = [number(inner) for inner in value[:12]]
+        return ", ".join(shown) + (f", … ({len(value)} in all)" if len(value) > 12 else "")
+    return number(value)

@@ -1,0 +1,149 @@
+"""`graft list`: what is installed, from registry.yaml files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graftwork.cli.options import Json
+from graftwork.console import amount, out, out_json, out_table, say
+from graftwork.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from graftwork.catalogue import Catalogue
+
+TITLES = {
+    "tasks": ["name", "modality", "metric", "backbone", "head", "summary"],
+    "backbones": ["name", "params", "features", "weights", "plugin", "summary"],
+    "heads": ["name", "tasks", "needs", "summary"],
+    "strategies": ["name", "summary"],
+    "datasets": ["name", "task", "rows", "licence", "summary"],
+    "observers": ["name", "summary"],
+    "suites": ["name", "summary"],
+    "plugins": ["name", "distribution", "version", "provides", "state"],
+}
+
+
+def command(
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[tasks|backbones|heads|strategies|datasets|observers|suites|plugins]")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", metavar="T", help="Only what fits this task.")] = None,
+    json: Json = False,
+) -> None:
+    """What there is: tasks, backbones, heads, strategies, sample data, plugins."""
+    if kind is not None and kind not in TITLES:
+        raise UsageError(f"there is no kind {kind!r} to list", hint=did_you_mean(kind, list(TITLES)))
+    from graftwork.catalogue import load_catalogue
+
+    catalogue = load_catalogue()
+    _note_problems(catalogue, kind)
+    if kind is None:
+        _overview(catalogue, task, json)
+    elif kind == "plugins":
+        plugins = _plugins(catalogue)
+        if json:
+            out_json(plugins)
+        else:
+            _table(kind, [[plugin[title] if title != "provides" else _provides(plugin) for title in TITLES["plugins"]]
+                          for plugin in plugins])  # fmt: skip
+    else:
+        entries = _entries(catalogue, kind, task)
+        if json:
+            out_json([{"name": name, **_facts(entry)} for name, entry in entries.items()])
+        else:
+            _table(kind, [_row(kind, name, entry) for name, entry in entries.items()])
+
+
+def _note_problems(catalogue: Catalogue, kind: str | None) -> None:
+    """What could not be taken in, on stderr; the rest of the list is right."""
+    for plugin in catalogue.plugins.values():
+        if plugin.problem and kind != "plugins":
+            say(f"graft: note: plugin {plugin.name} could not be read: {plugin.problem}")
+    for (where, name), owners in catalogue.clashes.items():
+        say(f"graft: note: {where} {name!r} is claimed by {' and '.join(owners)}")
+
+
+def _table(kind: str, rows: list[list[Any]]) -> None:
+    if rows:
+        out_table(TITLES[kind], rows)
+    else:
+        say(f"graft: no {kind} fit" if kind != "suites" else "graft: suites come with a later release")
+
+
+def _entries(catalogue: Catalogue, kind: str, task: str | None) -> dict[str, Any]:
+    """Entries of a kind by name, those that fit the task."""
+    entries: dict[str, Any] = dict(catalogue.entries[kind])  # type: ignore[index]
+    if task is None:
+        return entries
+    wanted = catalogue.task(task)
+    rules: dict[str, Callable[[str, Any], bool]] = {
+        "tasks": lambda name, entry: name == task,
+        "backbones": lambda name, entry: entry.modality == wanted.modality,
+        "heads": lambda name, entry: task in entry.tasks,
+        "datasets": lambda name, entry: entry.task == task,
+    }
+    fits = rules.get(kind)
+    return {name: entry for name, entry in entries.items() if fits is None or fits(name, entry)}
+
+
+def _facts(entry: Any) -> dict[str, Any]:
+    return entry if isinstance(entry, dict) else entry.model_dump(mode="json", exclude_none=True)
+
+
+def _row(kind: str, name: str, entry: Any) -> list[Any]:
+    if kind == "tasks":
+        return [name, entry.modality, entry.primary_metric, entry.default_backbone, entry.default_head, entry.summary]
+    if kind == "backbones":
+        features = ",".join(entry.features)
+        return [name, amount(entry.parameters), features, ",".join(entry.weights) or "-", entry.plugin, entry.summary]
+    if kind == "heads":
+        return [name, ",".join(entry.tasks), ",".join(entry.needs), entry.summary]
+    if kind == "strategies":
+        return [name if entry.argument is None else f"{name}:N", entry.summary]
+    if kind == "datasets":
+        return [f"sample:{name}", entry.task, f"{entry.rows:,}", entry.licence, entry.summary]
+    return [name, _facts(entry).get("summary", "")]
+
+
+def _plugins(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Every installed plugin, what it provides and what is wrong with it."""
+    return [
+        {
+            "name": state.name,
+            "package": state.package,
+            "distribution": state.distribution,
+            "version": state.version,
+            "provides": {
+                kind: names
+                for kind, entries in catalogue.entries.items()
+                if (names := [name for name, entry in entries.items() if _facts_plugin(entry) == state.name])
+            },
+            "state": state.problem or "ok",
+        }
+        for state in catalogue.plugins.values()
+    ]
+
+
+def _facts_plugin(entry: Any) -> Any:
+    return entry.get("plugin") if isinstance(entry, dict) else entry.plugin
+
+
+def _provides(plugin: dict[str, Any]) -> str:
+    return ", ".join(f"{len(names)} {kind}" for kind, names in plugin["provides"].items()) or "-"
+
+
+def _overview(catalogue: Catalogue, task: str | None, json: bool) -> None:
+    counts = {kind: len(_entries(catalogue, kind, task)) for kind in TITLES if kind != "plugins"}
+    counts["plugins"] = len(catalogue.plugins)
+    if json:
+        out_json({"counts": counts, "plugins": _plugins(catalogue)})
+        return
+    suffix = f" --task {task}" if task else ""
+    out_table(
+        ["kind", "count", "see"],
+        [[kind, count, f"graft list {kind}{suffix if kind != 'plugins' else ''}"] for kind, count in counts.items()],
+    )
+    out("\nAll facts of a kind as JSON: graft list backbones --json")

@@ -1,0 +1,48 @@
+"""`graft quickstart`: the embedded tour, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from graftwork.cli.options import Json
+from graftwork.console import number, out, out_json, out_table, say
+
+
+def command(
+    where: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs and the report go.")] = Path(
+        "runs/quickstart"
+    ),
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Repeats with other seeds.")] = 1,
+    json: Json = False,
+) -> None:
+    """See transfer at work: small source weights, few labels, and the same net from scratch. Offline, about a minute."""
+    from graftwork.catalogue import load_catalogue
+    from graftwork.cli import Interrupted
+
+    catalogue = load_catalogue()
+
+    from graftwork import quickstart
+
+    try:
+        result = quickstart.run_quickstart(where, seeds, catalogue, say)
+    except KeyboardInterrupt:
+        raise Interrupted(None) from None
+    out_json(result) if json else _show(result)
+
+
+def _show(result: dict[str, Any]) -> None:
+    out_table(
+        ["run", "seed", "accuracy", "seconds"],
+        [[row["name"], row["seed"], f"{row['accuracy']:.3f}", f"{row['seconds']:.1f}"] for row in result["rows"]],
+    )
+    out()
+    out(f"transfer {number(result['transfer'])}, from scratch {number(result['scratch'])}: "
+        f"{result['difference'] * 100:+.1f} percentage points for the same labels")  # fmt: skip
+    out(f"report     {result['report']}")
+    out()
+    out("Now on your own data, one folder a class:")
+    out("  graft inspect --task image-classification --data photos/")
+    out("  graft train --task image-classification --data photos/ --strategy lp-ft")

@@ -1,0 +1,247 @@
+"""`graft train`: flags to layers, layers to a checked configuration, and that to `run.execute`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graftwork.cli import Interrupted
+from graftwork.cli.options import Column, Device, Json, Set, columns_of
+from graftwork.console import duration, number, out, out_json, out_table, say
+from graftwork.errors import UsageError
+
+if TYPE_CHECKING:
+    from graftwork.catalogue import Catalogue
+    from graftwork.config import Layer, Resolved
+
+Text = str | None
+Count = int | None
+Rate = float | None
+
+
+def command(
+    task: Annotated[
+        Text, typer.Option("--task", metavar="T", help="The kind of problem, see graft list tasks.")
+    ] = None,
+    data: Annotated[Text, typer.Option("--data", metavar="D", help="A path, sample:NAME, hf:NAME, …")] = None,
+    backbone: Annotated[Text, typer.Option(metavar="B", help="A catalogue name, or run:DIR.")] = None,
+    weights: Annotated[Text, typer.Option(metavar="W", help="A weights name, a file, run:DIR, or none.")] = None,
+    head: Annotated[Text, typer.Option(metavar="H", help="See graft list heads.")] = None,
+    strategy: Annotated[
+        Text, typer.Option(metavar="S", help="Degree of fine-tuning: full, lp-ft, partial:2, …")
+    ] = None,
+    epochs: Annotated[Count, typer.Option(metavar="N", help="Of all phases together.")] = None,
+    batch_size: Annotated[Count, typer.Option(metavar="N", help="Rows an optimizer step.")] = None,
+    lr: Annotated[Rate, typer.Option(metavar="X", help="Peak learning rate.")] = None,
+    optimizer: Annotated[Text, typer.Option(metavar="adamw|sgd")] = None,
+    weight_decay: Annotated[Rate, typer.Option(metavar="X")] = None,
+    schedule: Annotated[Text, typer.Option(metavar="cosine|constant", help="After the warm-up.")] = None,
+    warmup: Annotated[
+        Rate, typer.Option(metavar="SHARE", help="Share of each phase with a rising rate, 0 to 1.")
+    ] = None,
+    grad_clip: Annotated[Rate, typer.Option(metavar="X", help="Largest gradient norm; 0 is off.")] = None,
+    ema: Annotated[Rate, typer.Option(metavar="X", help="Decay of averaged weights; 0 is off.")] = None,
+    patience: Annotated[
+        Count, typer.Option(metavar="N", help="Epochs without progress before a stop; 0 is off.")
+    ] = None,
+    budget: Annotated[Text, typer.Option(metavar="TIME", help="Time for training: 90s, 10m, 1.5h.")] = None,
+    imbalance: Annotated[
+        Text, typer.Option(metavar="none|weights|sampler|focal", help="Help for rare classes.")
+    ] = None,
+    column: Column = None,
+    group_by: Annotated[Text, typer.Option(metavar="COLUMN", help="Never torn between splits.")] = None,
+    limit_train: Annotated[Count, typer.Option(metavar="N", help="Use only so many training rows.")] = None,
+    seed: Annotated[Count, typer.Option(metavar="N")] = None,
+    device: Device = None,
+    precision: Annotated[Text, typer.Option(metavar="auto|fp32|bf16|fp16")] = None,
+    workers: Annotated[Text, typer.Option(metavar="auto|N", help="Loader processes; 0 loads in this one.")] = None,
+    micro_batch: Annotated[Count, typer.Option(metavar="N", help="Rows a forward pass, when memory is short.")] = None,
+    where: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run directory, else a new one in runs/.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings as YAML; flags are stronger.")] = None,
+    assignments: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    json: Json = False,
+) -> None:
+    """Fine-tune a model and leave a run directory: model, metrics, plan, report."""
+    from graftwork.catalogue import load_catalogue
+    from graftwork.check import resolve_and_check
+    from graftwork.config import file_layer, override_layer
+
+    flags = {
+        "task": task, "data": data, "backbone": backbone, "weights": weights, "head": head, "strategy": strategy,
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "weight_decay": weight_decay,
+        "schedule": schedule, "warmup": warmup, "grad_clip": grad_clip, "ema": ema, "patience": patience,
+        "budget": budget, "imbalance": imbalance, "columns": columns_of(column) or None, "group_by": group_by,
+        "limit_train": limit_train, "seed": seed, "device": device, "precision": precision,
+        "workers": int(workers) if workers and workers.isdecimal() else workers, "micro_batch": micro_batch,
+    }  # fmt: skip
+    layers = [override_layer(flags, assignments or ())]
+    if config is not None:
+        layers.append(file_layer(config))
+    if resume:
+        stored = _stored(where, layers)
+        if stored is not None:
+            layers = [*layers, stored]
+    catalogue = load_catalogue()
+    resolved = resolve_and_check(layers, catalogue)
+    if resume and where is not None:
+        resolved = _with_first_origins(resolved, where)
+    if where is None:
+        where = _new_directory(resolved.config.task)
+    with _terminate_as_interrupt():
+        try:
+            summary = _execute(resolved, catalogue, where, resume)
+        except KeyboardInterrupt:
+            raise Interrupted(resume_command(where)) from None
+    if _first_process():
+        out_json({**summary, "out": str(where)}) if json else show_summary(summary, where)
+
+
+def _execute(resolved: Resolved, catalogue: Catalogue, where: Path, resume: bool) -> dict[str, Any]:
+    """The heavy part, watched by the progress display."""
+    from graftwork import run
+    from graftwork.cli.progress import ProgressObserver
+
+    progress = ProgressObserver()
+    try:
+        observers = (progress,) if _first_process() else ()
+        return run.execute(resolved, catalogue, where, resume=resume, observers=observers, say=say)
+    finally:
+        progress.close()
+
+
+def _stored(where: Path | None, layers: list[Layer]) -> Layer | None:
+    """The settings of the run to go on with, after a check that nothing given now contradicts them.
+
+    Raises:
+        UsageError: no --out, no run in it (and no whole command to start one), or settings that differ.
+    """
+    if where is None:
+        raise UsageError("--resume needs to know the run", hint="Example: graft train --out runs/first --resume")
+    from graftwork.run_files import stored_layer
+
+    stored = stored_layer(where)
+    if stored is None:
+        given = {name for layer in layers for name in layer.values}
+        if not {"task", "data"} <= given:
+            raise UsageError(f"{where} holds no run to go on with", hint="Check --out, or give --task and --data")
+        say(f"{where} holds no run yet: starting from the beginning")
+        return None
+    different = differences(layers, stored)
+    if different:
+        raise UsageError(
+            f"--resume keeps the settings of the run in {where}, but {'; '.join(different)}",
+            hint="Leave them out, or start a new run with another --out",
+        )
+    return stored
+
+
+def _with_first_origins(resolved: Resolved, where: Path) -> Resolved:
+    """A resumed run goes on saying where its settings first came from, not that config.yaml repeats them."""
+    from graftwork.config import Resolved
+    from graftwork.run_files import stored_settings
+
+    first = {
+        name: setting
+        for name, setting in stored_settings(where).items()
+        if name in resolved.settings and setting.value == _as_json(resolved.settings[name].value)
+    }
+    return Resolved(resolved.config, {**resolved.settings, **first})
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def differences(layers: list[Layer], stored: Layer) -> list[str]:
+    """Explicit settings that a stored run does not have, as `lr is 0.1 (--lr), was 0.01`."""
+    from graftwork.config import validate
+
+    required = {"task": "?", "data": "?"}
+    before = validate({**required, **stored.values})
+    found: dict[str, str] = {}
+    for layer in reversed(layers):  # the strongest last, so that its word counts
+        now = validate({**required, **layer.values})
+        for name in layer.values:
+            found.pop(name, None)
+            given, kept = getattr(now, name), getattr(before, name)
+            if given == "auto" or _equal(name, given, kept):
+                continue
+            found[name] = f"{name} is {given} ({layer.origin[name]}), was {kept}"
+    return list(found.values())
+
+
+def _equal(name: str, given: Any, kept: Any) -> bool:
+    if isinstance(given, Mapping) and isinstance(kept, Mapping):
+        return all(key in kept and kept[key] == value for key, value in given.items())
+    if name in ("data", "weights", "backbone") and given != kept:
+        return Path(given).resolve() == Path(str(kept)).resolve()
+    return bool(given == kept)
+
+
+def _new_directory(task: str) -> Path:
+    """runs/<task>-<time>, not there yet.
+
+    Raises:
+        UsageError: several processes, whose clocks would give several names.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--out is missing", hint="Several processes need one run directory that all of them know")
+    stem = Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidate, number_of = stem, 1
+    while candidate.exists():
+        number_of += 1
+        candidate = stem.with_name(f"{stem.name}-{number_of}")
+    return candidate
+
+
+def resume_command(where: Path) -> str | None:
+    """The command that goes on with a run, or None when the run left nothing to go on with."""
+    return f"graft train --out {shlex.quote(str(where))} --resume" if (where / "config.yaml").is_file() else None
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (a scheduler's way to say stop) ends the run like Ctrl-C: a checkpoint and the resume command are left."""
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def show_summary(summary: Mapping[str, Any], where: Path) -> None:
+    """The end of a run for people: the metrics, and where everything is."""
+    primary = summary.get("primary_metric")
+    val, test = summary.get("val") or {}, summary.get("test") or {}
+    names = sorted({*val, *test}, key=lambda name: (name != primary, name))
+    plain = [name for name in names if isinstance(val.get(name, test.get(name)), int | float | None)]
+    if plain:
+        out_table(["metric", "val", "test"], [[name, number(val.get(name)), number(test.get(name))] for name in plain])
+        out()
+    facts = [("best epoch", number(summary.get("best_epoch")))]
+    if summary.get("seconds") is not None:
+        facts.append(("time", duration(float(summary["seconds"]))))
+    for title, name in (("model", "model.safetensors"), ("report", "report.html")):
+        if (where / name).is_file():
+            facts.append((title, str(where / name)))
+    for title, value in facts:
+        out(f"{title:<11} {value}")

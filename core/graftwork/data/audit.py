@@ -1,0 +1,244 @@
+"""Checks of labelled data that need no domain: class counts, class names, duplicates by content, near duplicates by bits.
+
+What a row contains is not looked at here: a plugin brings content hashes and perceptual hashes.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.interfaces.data import Finding
+
+FEW_ROWS = 5
+"""Rows; a class with fewer in training is reported."""
+
+IMBALANCE = 3.0
+"""Largest class by smallest, in training; from here on reported, from ten times on as a warning."""
+
+_SHOWN = 5
+_CHUNK = 4_000_000  # pairs at a time, 8 bytes each
+
+Labels = Mapping[str, Sequence[int]]
+
+
+def check_classes(labels: Labels, names: Sequence[str]) -> list[Finding]:
+    """Empty classes, classes with few rows, one class only, classes that are missing in a split, and similar names.
+
+    Args:
+        labels: class index of every row, by split.
+        names: class names by index.
+    """
+    counts = {
+        split: np.bincount(np.asarray(rows, dtype=np.int64), minlength=len(names)) for split, rows in labels.items()
+    }
+    total = np.sum(list(counts.values()), axis=0) if counts else np.zeros(len(names), dtype=np.int64)
+    present = [index for index in range(len(names)) if total[index]]
+    findings = similar_names(names)
+    if len(present) < 2:
+        only = f"only one class, {names[present[0]]!r}" if present else "no class"
+        findings.append(
+            Finding("one-class-only", "error", f"the data has {only}; at least two are needed", (), len(present))
+        )
+        return findings
+    findings += _named(
+        "empty-class", "warning", "classes have no rows", [names[i] for i in range(len(names)) if not total[i]]
+    )
+    findings += _missing_in_splits(counts, present, names)
+    train = counts.get("train")
+    if train is not None:
+        few = [f"{names[i]} ({train[i]})" for i in present if 0 < train[i] < FEW_ROWS]
+        findings += _named("few-rows", "warning", f"classes have fewer than {FEW_ROWS} training rows", few)
+        findings += _imbalance(train, names)
+    return findings
+
+
+def similar_names(names: Sequence[str]) -> list[Finding]:
+    """Class names that differ only by letter case, white space or Unicode form."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    groups = [" / ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    return _named(
+        "similar-class-names",
+        "warning",
+        "sets of classes differ only by letter case or white space: one class?",
+        groups,
+    )
+
+
+def check_duplicates(
+    contents: Mapping[str, Sequence[str]],
+    labels: Labels,
+    origins: Mapping[str, Sequence[str]],
+    names: Sequence[str],
+) -> list[Finding]:
+    """Rows with equal content: in several splits (leakage), within a split, and with different labels.
+
+    Args:
+        contents: a hash of every row's content, by split.
+        labels: class index of every row, by split.
+        origins: what every row is called, by split.
+        names: class names by index.
+    """
+    places: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for split, hashes in contents.items():
+        for row, content in enumerate(hashes):
+            places[content].append((split, row))
+    across: list[str] = []
+    within: list[str] = []
+    torn: list[str] = []
+    leaked: dict[str, int] = defaultdict(int)
+    for group in (group for group in places.values() if len(group) > 1):
+        told = " = ".join(_place(split, row, labels, origins, names) for split, row in group[:3])
+        splits = [split for split, _ in group]
+        if len({labels[split][row] for split, row in group}) > 1:
+            torn.append(told)
+        if len(set(splits)) > 1:
+            across.append(told)
+            for split in set(splits) - {"train" if "train" in splits else splits[0]}:
+                leaked[split] += splits.count(split)
+        if any(splits.count(split) > 1 for split in set(splits)):
+            within.append(told)
+    share = ", ".join(f"{count:,} of {len(contents[split]):,} {split} rows" for split, count in leaked.items())
+    return [
+        *_named("duplicate-across-splits", "warning", f"contents occur in several splits ({share}): leakage", across),
+        *_named("duplicate-with-other-label", "warning", "contents occur with different labels", torn),
+        *_named("duplicate-within-split", "note", "contents occur more than once within a split", within),
+    ]
+
+
+def check_near_duplicates(
+    hashes: Mapping[str, NDArray[np.uint64]],
+    views: Mapping[str, NDArray[np.uint8]],
+    contents: Mapping[str, Sequence[str]],
+    origins: Mapping[str, Sequence[str]],
+    distance: int = 10,
+    similarity: float = 0.97,
+) -> list[Finding]:
+    """Rows in different splits that look nearly alike; rows of equal content are left to `check_duplicates`.
+
+    Args:
+        hashes: a perceptual hash of 64 bits for every row, by split.
+        views: a small likeness of every row, by split, [rows, values]; what the hash only suggests, it confirms.
+        contents: a hash of every row's content, by split.
+        origins: what every row is called, by split.
+        distance: bits, the largest Hamming distance of two hashes.
+        similarity: the smallest correlation of two views, -1..1.
+    """
+    splits = [split for split in hashes if len(hashes[split])]
+    told: list[tuple[float, str]] = []
+    leaked: list[str] = []
+    for position, first in enumerate(splits):
+        for second in splits[position + 1 :]:
+            a, b = near_pairs(hashes[first], hashes[second], distance)
+            alike = _correlation(views[first][a], views[second][b])
+            closest: dict[int, tuple[float, int]] = {}
+            for i, j, value in zip(a.tolist(), b.tolist(), alike.tolist(), strict=True):
+                if value >= similarity and contents[first][i] != contents[second][j]:
+                    closest[j] = max(closest.get(j, (value, i)), (value, i))
+            told += [
+                (-value, f"{first}: {origins[first][i]} ~ {second}: {origins[second][j]}")
+                for j, (value, i) in closest.items()
+            ]
+            if closest:
+                leaked.append(f"{len(closest):,} of {len(hashes[second]):,} {second} rows like a {first} row")
+    message = f"pairs of rows in different splits look nearly alike ({', '.join(leaked)}): leakage"
+    return _named("near-duplicate-across-splits", "warning", message, [pair for _, pair in sorted(told)])
+
+
+def near_pairs(
+    first: NDArray[np.uint64], second: NDArray[np.uint64], distance: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All pairs (row of first, row of second) of hashes within a Hamming distance.
+
+    Every hash meets every other whose number of set bits allows it: 50,000 × 10,000 take about two seconds, little
+    beside decoding what was hashed. Hashes with fewer than 6 bits set, or unset, come from nearly even content, say
+    nothing, and are never paired.
+
+    Args:
+        first, second: [rows].
+        distance: bits.
+    """
+    left, right = _telling(first), _telling(second)
+    ones = np.bitwise_count(first[left]).astype(np.int64)
+    pairs_a: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+    pairs_b: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+    start = 0
+    while start < len(right):
+        low = int(np.bitwise_count(second[right[start]]))
+        size = max(1, _CHUNK // max(1, len(left)))
+        rows = right[start : start + size]
+        high = int(np.bitwise_count(second[rows[-1]]))
+        begin, end = np.searchsorted(ones, [low - distance, high + distance + 1])
+        near = np.bitwise_count(first[left[begin:end]][:, None] ^ second[rows][None]) <= distance
+        i, j = np.nonzero(near)
+        pairs_a.append(left[begin + i])
+        pairs_b.append(rows[j])
+        start += size
+    return np.concatenate(pairs_a), np.concatenate(pairs_b)
+
+
+def _telling(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Rows whose hash says something, by its number of set bits."""
+    ones = np.bitwise_count(hashes)
+    rows = np.flatnonzero((ones >= 6) & (ones <= 58))
+    return rows[np.argsort(ones[rows], kind="stable")]
+
+
+def _correlation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Pearson's, row by row; 0 for rows without any variation."""
+    result = np.zeros(len(first), dtype=np.float32)
+    for start in range(0, len(first), 100_000):
+        a = first[start : start + 100_000].astype(np.float32)
+        b = second[start : start + 100_000].astype(np.float32)
+        a -= a.mean(axis=1, keepdims=True)
+        b -= b.mean(axis=1, keepdims=True)
+        norm = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+        result[start : start + 100_000] = (a * b).sum(axis=1) / np.maximum(norm, 1e-6)
+    return result
+
+
+def _missing_in_splits(
+    counts: Mapping[str, NDArray[Any]], present: Sequence[int], names: Sequence[str]
+) -> list[Finding]:
+    lonely: list[str] = []
+    missing: dict[str, list[str]] = defaultdict(list)
+    for index in present:
+        homes = [split for split, count in counts.items() if count[index]]
+        if len(counts) > 1 and len(homes) == 1:
+            lonely.append(f"{names[index]} (only {homes[0]})")
+        for split in set(counts) - set(homes) if len(homes) > 1 else ():
+            missing[split].append(names[index])
+    findings = _named("label-in-one-split-only", "warning", "classes occur in one split only", lonely)
+    for split, absent in sorted(missing.items()):
+        findings += _named("class-missing-in-split", "warning", f"classes have no {split} rows", absent)
+    return findings
+
+
+def _imbalance(train: NDArray[Any], names: Sequence[str]) -> list[Finding]:
+    order = sorted((int(count), name) for count, name in zip(train, names, strict=True) if count)
+    if len(order) < 2 or order[-1][0] < IMBALANCE * order[0][0]:
+        return []
+    (small, smallest), (large, largest) = order[0], order[-1]
+    message = (
+        f"the largest class, {largest!r} ({large:,} training rows), has {large / small:.1f} times the rows of the smallest, "
+        f"{smallest!r} ({small:,}); look at macro-F1, or use --imbalance"
+    )
+    level = "warning" if large >= 10 * small else "note"
+    return [Finding("class-imbalance", level, message, (smallest, largest), len(order))]  # type: ignore[arg-type]
+
+
+def _place(split: str, row: int, labels: Labels, origins: Mapping[str, Sequence[str]], names: Sequence[str]) -> str:
+    return f"{split}: {origins[split][row]} ({names[labels[split][row]]})"
+
+
+def _named(code: str, level: Any, message: str, things: Sequence[str]) -> list[Finding]:
+    if not things:
+        return []
+    return [Finding(code, level, f"{len(things):,} {message}", tuple(things[:_SHOWN]), len(things))]

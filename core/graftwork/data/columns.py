@@ -1,0 +1,194 @@
+"""A table's columns under canonical names, and its labels as class indices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from graftwork.errors import DataError, UsageError, did_you_mean
+from graftwork.interfaces.data import Finding
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LABEL_NAMES = ("label", "labels", "class", "category", "target")
+"""Usual names of a label column, most likely first."""
+
+_SHOWN = 5
+
+
+def with_origin(rows: Dataset, name: str) -> Dataset:
+    """The rows with `origin` as `NAME row N`, N from 1; an `origin` column that is there already is kept."""
+    if "origin" in rows.column_names:
+        return rows
+    return rows.add_column("origin", [f"{name} row {number + 1}" for number in range(len(rows))])
+
+
+def guess_columns(names: Sequence[str], guesses: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Canonical column to the source's column, for those whose usual names (any case) occur."""
+    by_lower = {name.strip().lower(): name for name in reversed(names)}
+    found: dict[str, str] = {}
+    for canonical, usual in guesses.items():
+        for guess in (canonical, *usual):
+            if guess in by_lower and by_lower[guess] not in found.values():
+                found[canonical] = by_lower[guess]
+                break
+    return found
+
+
+def map_columns(
+    splits: Mapping[str, Dataset],
+    guesses: Mapping[str, Sequence[str]],
+    columns: Mapping[str, str],
+    group_by: str | None,
+    where: str,
+) -> tuple[dict[str, Dataset], list[Finding]]:
+    """Only the canonical columns, `origin`, and `group` as text where wanted; other columns are named in a finding.
+
+    Args:
+        splits: rows as they were read.
+        guesses: every canonical column that is needed, with usual names of it, most likely first.
+        columns: canonical column to the source's column, as the user gave it.
+        group_by: the source's column that becomes `group`.
+        where: the source, for messages.
+
+    Raises:
+        DataError: a column is missing; lists those that are there.
+        UsageError: `columns` has a canonical name that is not wanted.
+    """
+    for canonical in columns:
+        if canonical not in guesses:
+            hint = did_you_mean(canonical, list(guesses))
+            raise UsageError(
+                f"unknown column {canonical!r} in --column", where=f"{canonical}={columns[canonical]}", hint=hint
+            )
+    mapped: dict[str, Dataset] = {}
+    findings: list[Finding] = []
+    for split, rows in splits.items():
+        chosen = _choose_columns(rows.column_names, guesses, columns, group_by, f"{where} ({split})")
+        wanted = {source: canonical for canonical, source in chosen.items()}
+        unused = [name for name in rows.column_names if name not in wanted and name != "origin"]
+        kept = rows.select_columns([*wanted, "origin"] if "origin" in rows.column_names else list(wanted))
+        renames = {source: canonical for source, canonical in wanted.items() if source != canonical}
+        mapped[split] = _group_as_text(kept.rename_columns(renames) if renames else kept)
+        findings += _column_findings(chosen, columns, unused)
+    return mapped, list(dict.fromkeys(findings))
+
+
+def encode_labels(
+    splits: Mapping[str, Dataset], where: str
+) -> tuple[dict[str, Dataset], tuple[str, ...], list[Finding]]:
+    """The column `label` as int64 class indices, and the class names.
+
+    Names come from a ClassLabel feature; else they are the distinct values of all splits, sorted as numbers where all
+    are whole numbers, else as text. Rows without a label (null, empty text, ClassLabel's -1) are left out and counted.
+
+    Raises:
+        DataError: a split's ClassLabel names differ from another's, or no row has a label.
+    """
+    declared = _declared_names(splits, where)
+    texts = {split: _label_texts(rows, declared) for split, rows in splits.items()}
+    if declared is None:
+        names = tuple(_sorted_names({text for column in texts.values() for text in column if text is not None}))
+    else:
+        names = declared
+    index = {name: number for number, name in enumerate(names)}
+    encoded: dict[str, Dataset] = {}
+    missing: list[str] = []
+    for split, rows in splits.items():
+        labels = texts[split]
+        keep = [row for row, text in enumerate(labels) if text is not None]
+        if len(keep) < len(rows):
+            origins = (
+                rows["origin"] if "origin" in rows.column_names else [f"{split} row {n + 1}" for n in range(len(rows))]
+            )
+            missing += [str(origins[row]) for row, text in enumerate(labels) if text is None]
+            rows = rows.select(keep)
+        if keep:
+            numbers = [index[labels[row] or ""] for row in keep]
+            encoded[split] = rows.remove_columns("label").add_column("label", numbers)
+    if not encoded:
+        raise DataError("no row has a label", where=where)
+    findings = []
+    if missing:
+        message = f"{len(missing):,} rows have no label and were left out"
+        findings.append(Finding("missing-label", "warning", message, tuple(missing[:_SHOWN]), len(missing)))
+    return encoded, names, findings
+
+
+def _choose_columns(
+    names: Sequence[str],
+    guesses: Mapping[str, Sequence[str]],
+    columns: Mapping[str, str],
+    group_by: str | None,
+    where: str,
+) -> dict[str, str]:
+    there = [name for name in names if name != "origin"]
+    given = dict(columns) | ({"group": group_by} if group_by else {})
+    for canonical, source in given.items():
+        if source not in names:
+            option = "--group-by" if canonical == "group" else f"--column {canonical}={source}"
+            listed = f"has no column {source!r} ({option}); its columns: {', '.join(there)}"
+            raise DataError(listed, where=where)
+    rest = [name for name in names if name not in given.values()]
+    chosen = {**guess_columns(rest, {key: usual for key, usual in guesses.items() if key not in given}), **given}
+    for canonical in guesses:
+        if canonical not in chosen:
+            listed = f"has no column for {canonical!r}; its columns: {', '.join(there)}"
+            raise DataError(listed, where=where, hint=f"Say which with --column {canonical}=NAME")
+    if len(set(chosen.values())) < len(chosen):
+        raise DataError(f"one column is to be two things: {chosen}", where=where, hint="Give another --column")
+    return chosen
+
+
+def _column_findings(chosen: Mapping[str, str], given: Mapping[str, str], unused: Sequence[str]) -> list[Finding]:
+    findings = []
+    guessed = {key: name for key, name in chosen.items() if key not in given and key not in (name, "group")}
+    if guessed:
+        told = ", ".join(f"{canonical}={source}" for canonical, source in guessed.items())
+        findings.append(Finding("guessed-columns", "note", f"columns were taken by their usual names: {told}"))
+    if unused:
+        message = f"{len(unused)} columns are not used: {', '.join(unused[:10])}{', …' if len(unused) > 10 else ''}"
+        findings.append(Finding("unused-columns", "note", message, tuple(unused), len(unused)))
+    return findings
+
+
+def _group_as_text(rows: Dataset) -> Dataset:
+    if "group" not in rows.column_names:
+        return rows
+    groups = ["" if value is None else str(value) for value in rows["group"]]
+    return rows.remove_columns("group").add_column("group", groups)
+
+
+def _declared_names(splits: Mapping[str, Dataset], where: str) -> tuple[str, ...] | None:
+    from datasets import ClassLabel
+
+    declared = {
+        tuple(rows.features["label"].names)
+        for rows in splits.values()
+        if isinstance(rows.features["label"], ClassLabel)
+    }
+    if len(declared) > 1:
+        raise DataError("its splits declare different class names", where=where)
+    return next(iter(declared), None)
+
+
+def _label_texts(rows: Dataset, names: tuple[str, ...] | None) -> list[str | None]:
+    values: list[Any] = list(rows["label"])
+    if names is not None:
+        known = {name: name for name in names}
+        return [
+            known.get(value) if isinstance(value, str) else names[value] if value is not None and value >= 0 else None
+            for value in values
+        ]
+    return [None if value is None or str(value).strip() == "" else _as_text(value) for value in values]
+
+
+def _as_text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _sorted_names(values: set[str]) -> list[str]:
+    whole = all(re.fullmatch(r"-?\d+", value) for value in values)
+    return sorted(values, key=lambda value: (int(value), value)) if whole else sorted(values)

@@ -1,0 +1,222 @@
+"""Class folders: `train/CLASS/*`, or `CLASS/*` without splits. Which files count is told by their suffixes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from graftwork.data.splits import SPLITS, canonical_split
+from graftwork.errors import DataError
+from graftwork.interfaces.data import Finding
+
+_JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Files by split, each with its class name, sorted by path.
+
+    Args:
+        root: the folder that was read.
+        splits: split name to (file, class name); `train` alone where the data has no splits.
+        classes: names of all classes that hold a file, sorted.
+        findings: what was left out.
+    """
+
+    root: Path
+    splits: dict[str, list[tuple[Path, str]]]
+    classes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass
+class _Seen:
+    """What is met on the way and left out."""
+
+    root: Path
+    suffixes: Set[str]
+    junk: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder name is a hidden or a system's own one (`.ipynb_checkpoints`, `Thumbs.db`)."""
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def read_class_folders(root: Path, suffixes: Set[str], noun: str = "file") -> ClassFolders:
+    """Files in folders named after their class, in folders named after their split where there are such.
+
+    Files may lie deeper inside a class folder. Hidden and system files, and files with other suffixes, are counted in
+    findings.
+
+    Args:
+        root: the folder.
+        suffixes: what counts as data, lower case with the dot.
+        noun: what a file is called in messages, singular: `image`.
+
+    Raises:
+        DataError: the folder is missing, empty, has no such file, or is not in this form; says what was found.
+    """
+    if not root.is_dir():
+        raise DataError("is not a folder", where=str(root))
+    seen = _Seen(root, suffixes)
+    folders, files = _entries(root, seen)
+    if not folders and not files:
+        raise DataError("is an empty folder", where=str(root))
+    split_folders = _split_folders(folders, files, seen, noun)
+    splits: dict[str, list[tuple[Path, str]]] = {}
+    for split, folder in split_folders.items():
+        splits[split] = _read_classes(folder, seen, noun)
+    rows = [row for split in splits.values() for row in split]
+    if not rows:
+        raise DataError(f"holds no {noun}", where=str(root), hint=_what_is_there(root, suffixes))
+    classes = tuple(sorted({label for _, label in rows}))
+    ordered = {split: splits[split] for split in SPLITS if splits.get(split)}
+    return ClassFolders(root, ordered, classes, tuple(_findings(seen, classes, noun)))
+
+
+def _entries(folder: Path, seen: _Seen) -> tuple[list[Path], list[Path]]:
+    """Folders and files in a folder, sorted, without junk."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", where=str(folder)) from None
+    seen.junk += [seen.name(entry) for entry in entries if is_junk(entry.name)]
+    kept = [entry for entry in entries if not is_junk(entry.name)]
+    return [entry for entry in kept if entry.is_dir()], [entry for entry in kept if not entry.is_dir()]
+
+
+def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, noun: str) -> dict[str, Path]:
+    """Split name to folder; the root itself as `train` where there are no split folders."""
+    root = str(seen.root)
+    named: dict[str, list[Path]] = defaultdict(list)
+    for folder in folders:
+        split = canonical_split(folder.name)
+        if split is not None:
+            named[split].append(folder)
+    flat = [folder for group in named.values() for folder in group if not _has_subfolders(folder)]
+    proper = {split: group for split, group in named.items() if any(folder not in flat for folder in group)}
+    if not proper:
+        if named and len(flat) == len(folders):
+            raise DataError(
+                f"{flat[0].name}/ has no class folders in it",
+                where=root,
+                hint=f"Put every {noun} into {flat[0].name}/CLASS/, or give a table with --data FILE.csv",
+            )
+        return {"train": seen.root}  # `test` may be the name of a class here
+    for split, group in proper.items():
+        if len(group) > 1:
+            raise DataError(f"{' and '.join(f.name + '/' for f in group)} both mean {split}", where=root)
+    others = [folder for folder in folders if canonical_split(folder.name) is None]
+    crowded = [folder.name for folder in others if _first_file(folder, seen.suffixes)]
+    if crowded:
+        raise DataError(
+            f"has split folders ({', '.join(f[0].name for f in proper.values())}) and, beside them, {noun}s in "
+            f"{', '.join(crowded[:_SHOWN])}",
+            where=root,
+            hint="Move these into a split folder, or out of here",
+        )
+    _refuse_loose(files, seen, noun, "split folders")
+    seen.others += [seen.name(folder) + "/" for folder in others]
+    seen.unlabelled += [seen.name(folder) + "/" for folder in flat]
+    return {split: group[0] for split, group in proper.items()}
+
+
+def _read_classes(folder: Path, seen: _Seen, noun: str) -> list[tuple[Path, str]]:
+    """(file, class name) of one split."""
+    folders, files = _entries(folder, seen)
+    _refuse_loose(files, seen, noun, "class folders", none_at_all=not folders)
+    rows: list[tuple[Path, str]] = []
+    for class_folder in folders:
+        found = _walk(class_folder, seen)
+        if not found:
+            seen.empty.append(seen.name(class_folder) + "/")
+        rows += [(path, class_folder.name) for path in found]
+    return rows
+
+
+def _refuse_loose(files: Sequence[Path], seen: _Seen, noun: str, beside: str, none_at_all: bool = False) -> None:
+    loose = [path for path in files if path.suffix.lower() in seen.suffixes]
+    seen.others += [seen.name(path) for path in files if path.suffix.lower() not in seen.suffixes]
+    if loose:
+        names = ", ".join(path.name for path in loose[:3]) + (", …" if len(loose) > 3 else "")
+        what = f"holds {len(loose)} {noun}s ({names})"
+        raise DataError(
+            f"{what} but no {beside}" if none_at_all else f"{what} beside {beside}",
+            where=str(loose[0].parent),
+            hint="Put each into a folder named after its class, or give a table with --data FILE.csv",
+        )
+
+
+def _walk(folder: Path, seen: _Seen) -> list[Path]:
+    """All files with a wanted suffix under a folder, sorted; follows links, but never in a circle."""
+    found: list[Path] = []
+    visited: set[str] = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        seen.junk += [seen.name(Path(here, name)) for name in (*folders, *files) if is_junk(name)]
+        folders[:] = sorted(name for name in folders if not is_junk(name))
+        for name in sorted(files):
+            if is_junk(name):
+                continue
+            path = Path(here, name)
+            if path.suffix.lower() in seen.suffixes:
+                found.append(path)
+            else:
+                seen.others.append(seen.name(path))
+    return sorted(found)
+
+
+def _has_subfolders(folder: Path) -> bool:
+    return any(entry.is_dir() and not is_junk(entry.name) for entry in folder.iterdir())
+
+
+def _first_file(folder: Path, suffixes: Set[str]) -> Path | None:
+    for here, _, files in os.walk(folder):
+        for name in files:
+            if Path(name).suffix.lower() in suffixes and not is_junk(name):
+                return Path(here, name)
+    return None
+
+
+def _what_is_there(root: Path, suffixes: Set[str]) -> str:
+    kinds: Counter[str] = Counter()
+    for _, _, files in os.walk(root):
+        kinds.update(Path(name).suffix.lower() or "no suffix" for name in files)
+    found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) or "no files at all"
+    return f"Found {found}; wanted {', '.join(sorted(suffixes))}"
+
+
+def _findings(seen: _Seen, classes: Sequence[str], noun: str) -> list[Finding]:
+    findings = []
+    nowhere = [folder for folder in seen.empty if Path(folder).name not in classes]
+    for code, level, names, message in (
+        ("empty-class", "warning", nowhere, f"class folders hold no {noun} at all; they are not classes of the model"),
+        (
+            "empty-class-folder",
+            "warning",
+            [folder for folder in seen.empty if folder not in nowhere],
+            f"class folders hold no {noun}, though the class has some in another split",
+        ),
+        ("unlabelled-split", "warning", seen.unlabelled, "split folders have no class folders, so no labels: not used"),
+        ("other-files", "note", seen.others, f"files or folders are no {noun}s by their name: not used"),
+        ("hidden-files", "note", seen.junk, "hidden or system files and folders were left out"),
+    ):
+        if names:
+            text = f"{len(names)} {message}"
+            findings.append(Finding(code, level, text, tuple(names[:_SHOWN]), len(names)))  # type: ignore[arg-type]
+    return findings

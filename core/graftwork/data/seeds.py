@@ -1,0 +1,42 @@
+"""Seeds as pure functions: the same purpose, seed and position give the same random numbers, always.
+
+No generator state is ever stored: a resumed run asks for the position it is at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_MASK = (1 << 64) - 1
+
+ORDER, ROW, BATCH, STEP, INIT, SPLIT, LIMIT = range(7)
+"""Purposes, so that the order of an epoch and the augmentation of row 0 do not share a stream."""
+
+
+def derive(purpose: int, seed: int, *position: int) -> int:
+    """A 63-bit seed for a purpose at a position, mixed with splitmix64 (Steele, Lea, Flood 2014)."""
+    value = seed & _MASK
+    for part in (purpose, *position):
+        value = (value + 0x9E3779B97F4A7C15 * (part + 1)) & _MASK
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+        value ^= value >> 31
+    return value >> 1
+
+
+def seed_cpu(seed: int) -> None:
+    """Seed torch's CPU generator alone; `torch.manual_seed` would also queue work for every accelerator."""
+    torch.default_generator.manual_seed(seed)
+
+
+@contextmanager
+def kept_cpu_state() -> Iterator[None]:
+    """Leave torch's CPU generator as it was found."""
+    state = torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)

@@ -1,0 +1,348 @@
+"""The loop: runs any plan on any model on any device, from any step on.
+
+Read `Fit.run` from top to bottom: it is the order in which things happen. No domain, modality or label appears here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graftwork.data.loader import load_batches
+from graftwork.data.sampler import BatchSpec, Sampler
+from graftwork.engine.checkpoint import CheckpointStore
+from graftwork.engine.device import Device
+from graftwork.engine.ema import Ema, averaged_weights
+from graftwork.engine.evaluate import evaluate
+from graftwork.engine.interrupt import Interrupt, graceful
+from graftwork.engine.observers import Observers
+from graftwork.engine.optimizer import (
+    build_optimizer,
+    check_plan,
+    enter_phase,
+    learning_rate,
+    optimizer_tensors,
+    restore_optimizer,
+    set_rates,
+)
+from graftwork.engine.proofs import check_frozen, frozen_digest
+from graftwork.engine.settings import FitSettings
+from graftwork.engine.step import Stepper, own_random_state
+from graftwork.errors import RunFailed
+from graftwork.interfaces import Batch, EpochRecord, Examples, FitRecord, Metrics, Model, Phase, Plan, StepRecord
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What is fitted on and what chooses the best epoch.
+
+    Args:
+        train: training rows, augmented.
+        validation: validation rows.
+        strata: class index of each training row; read only where classes are balanced.
+        metrics: gives fresh metrics.
+        primary_metric: the validation metric to choose by; higher is better.
+    """
+
+    train: Examples
+    validation: Examples
+    strata: Sequence[int]
+    metrics: Callable[[], Metrics]
+    primary_metric: str
+
+
+@dataclass
+class Progress:
+    """Where a run is: everything that a checkpoint holds beside tensors."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    loss_rows: int = 0
+    best_value: float | None = None
+    best_epoch: int = 0
+    best_file: str | None = None
+    bad_epochs: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    frozen: str = ""
+    proofs: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    micro_batch: int | None = None
+    stopped: str | None = None
+
+
+class Fit:
+    """One fit of a model by a plan.
+
+    Args:
+        model: with its starting weights, on the device.
+        plan: what to train, when.
+        data: rows and metrics.
+        settings: resolved values.
+        device: where to run.
+        store: the run's checkpoints.
+        observers: who watches.
+        record: takes the history (a list of EpochRecord as JSON) after every epoch.
+        say: takes a line for the user.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        plan: Plan,
+        data: FitData,
+        settings: FitSettings,
+        device: Device,
+        store: CheckpointStore,
+        observers: Observers,
+        record: Callable[[list[dict[str, Any]]], None],
+        say: Callable[[str], None],
+    ) -> None:
+        check_plan(plan, model)
+        self.model = model
+        self.plan = plan
+        self.data = data
+        self.settings = settings
+        self.device = device
+        self.store = store
+        self.observers = observers
+        self.record = record
+        self.say = say
+        self.sampler = Sampler(
+            len(data.train),
+            settings.batch_size,
+            settings.seed,
+            tuple(data.strata) if settings.balanced else None,
+            device.rank,
+            device.world,
+        )
+        for phase in plan.phases:
+            if phase.regulariser is not None:
+                phase.regulariser.start(model)
+        self.optimizer = build_optimizer(plan, model, settings.optimizer, settings.momentum)
+        self.ema = Ema(model, settings.ema) if settings.ema else None
+        self.stepper = Stepper(
+            model,
+            self.optimizer,
+            device,
+            settings.precision,
+            settings.grad_clip,
+            settings.seed,
+            settings.micro_batch,
+            say,
+        )
+        self.progress = Progress(micro_batch=settings.micro_batch)
+        self._interrupt = Interrupt()
+        self._loss_sum = self._zero()
+        self._saved_at = time.monotonic()
+
+    def run(self, resume: bool) -> Progress:
+        """Train to the end of the plan, an early stop or the budget; the model then holds the best weights.
+
+        Raises:
+            RunFailed: a loss was not finite, memory ran out for a single row, a frozen stage moved, the disk is full.
+        """
+        if resume:
+            self._restore()
+        first = self.progress
+        self.observers.call("fit_start", self._fit_record())
+        with own_random_state(), graceful() as self._interrupt:
+            stream = self._stream(first.epoch, first.batch)
+            while self.progress.epoch < self.plan.epochs and not self.progress.stopped:
+                index, phase, first_epoch = self._phase_at(self.progress.epoch)
+                wrapped = self._enter(phase, self.progress.epoch == first_epoch and self.progress.batch == 0)
+                self._train_epoch(stream, wrapped, index, phase, first_epoch)
+                self._close_epoch(phase, last_of_phase=self.progress.epoch + 1 == first_epoch + phase.epochs)
+            stream.close()
+        if self.progress.best_file is None:
+            raise RunFailed("the budget ended before anything could be evaluated", hint="Give a larger --budget")
+        self.model.load_state_dict(self.store.load_best(self.progress.best_file))
+        self.observers.call("fit_end", self.progress.stopped or "finished")
+        return self.progress
+
+    def _train_epoch(
+        self, stream: Iterator[Batch], wrapped: Callable[..., Any], index: int, phase: Phase, first_epoch: int
+    ) -> None:
+        progress = self.progress
+        steps = phase.epochs * self.sampler.batches
+        self.model.train()
+        started = time.monotonic() - progress.epoch_seconds
+        elapsed_before = progress.seconds - progress.epoch_seconds
+        for spec in self.sampler.epoch(progress.epoch, progress.batch):
+            batch = next(stream).to(self.device.torch_device)
+            lr = learning_rate(phase, (progress.epoch - first_epoch) * self.sampler.batches + spec.index, steps)
+            set_rates(self.optimizer, phase, lr)
+            loss = self.stepper.step(wrapped, batch, progress.step + 1, phase.regulariser)
+            progress.step += 1
+            progress.batch += 1
+            progress.loss_rows += len(spec.all_rows)
+            self._loss_sum += loss.to(self._loss_sum.dtype) * len(spec.all_rows)
+            if self.ema:
+                self.ema.update(progress.step)
+            progress.epoch_seconds = time.monotonic() - started
+            progress.seconds = elapsed_before + progress.epoch_seconds
+            if self.observers:
+                self._tell_step(spec, index, loss, lr)
+            if self._over_budget():
+                progress.stopped = "budget"
+                break
+            if progress.batch < self.sampler.batches and (self._interrupt.asked or self._checkpoint_due()):
+                self._checkpoint()
+                if self._interrupt.asked:
+                    raise KeyboardInterrupt
+
+    def _close_epoch(self, phase: Phase, last_of_phase: bool) -> None:
+        """Evaluate, keep the best, write the epoch down, and leave a checkpoint."""
+        progress = self.progress
+        self.stepper.settle()
+        started = time.monotonic()
+        train_seconds = progress.epoch_seconds
+        self.observers.call("evaluation_start", len(self.data.validation))
+        with averaged_weights(self.ema):
+            values = evaluate(
+                self.model,
+                self.data.validation,
+                self.data.metrics(),
+                self.device,
+                self.settings.precision,
+                max(self.settings.batch_size, 64),
+            )
+            self._keep_if_best(values)
+        progress.seconds += time.monotonic() - started
+        record = EpochRecord(
+            epoch=progress.epoch + 1,
+            phase=phase.name,
+            train_loss=float(self._loss_sum) / max(1, progress.loss_rows),
+            val=values,
+            seconds=train_seconds + time.monotonic() - started,
+            samples_per_second=progress.loss_rows / max(train_seconds, 1e-9),
+        )
+        progress.history.append(asdict(record))
+        if (last_of_phase or progress.stopped) and phase.frozen_stages:
+            progress.proofs.append(check_frozen(self.model, phase.frozen_stages, progress.frozen, phase.name))
+        progress.epoch += 1
+        progress.batch = progress.loss_rows = 0
+        progress.epoch_seconds = 0.0
+        self._loss_sum = self._zero()
+        if self.settings.patience and progress.bad_epochs >= self.settings.patience and not progress.stopped:
+            progress.stopped = "early stop"
+        self._checkpoint()
+        self.record(progress.history)
+        self.observers.call("epoch_end", record)
+        if self._interrupt.asked:
+            raise KeyboardInterrupt
+
+    def _keep_if_best(self, values: dict[str, float]) -> None:
+        value = values[self.data.primary_metric]
+        progress = self.progress
+        if progress.best_value is not None and not value > progress.best_value:
+            progress.bad_epochs += 1
+            return
+        progress.best_value, progress.best_epoch, progress.bad_epochs = value, progress.epoch + 1, 0
+        if self.device.is_main:
+            progress.best_file = self.store.save_best(progress.epoch + 1, self.model.state_dict())
+        progress.best_file = self.device.broadcast(progress.best_file)
+
+    def _enter(self, phase: Phase, at_start: bool) -> Callable[..., Any]:
+        """Freeze and thaw for the epoch; note what the frozen stages look like when the phase begins."""
+        enter_phase(self.model, phase)
+        if at_start and phase.frozen_stages:
+            self.progress.frozen = frozen_digest(self.model, phase.frozen_stages)
+        return self.device.wrap(self.model)
+
+    def _phase_at(self, epoch: int) -> tuple[int, Phase, int]:
+        """The phase of an epoch (from 0), its index and its first epoch."""
+        first = 0
+        for index, phase in enumerate(self.plan.phases):
+            if epoch < first + phase.epochs:
+                return index, phase, first
+            first += phase.epochs
+        raise IndexError(epoch)
+
+    def _stream(self, epoch: int, batch: int) -> Any:
+        """All batches from a position to the end of the plan, loaded ahead across epochs."""
+
+        def specs() -> Iterator[BatchSpec]:
+            for number in range(epoch, self.plan.epochs):
+                yield from self.sampler.epoch(number, batch if number == epoch else 0)
+
+        pin = self.device.torch_device.type == "cuda"
+        return load_batches(self.data.train, specs(), self.settings.seed, self.settings.workers, pin)
+
+    def _over_budget(self) -> bool:
+        if self.settings.budget is None:
+            return False
+        return bool(self.device.broadcast(self.progress.seconds >= self.settings.budget))
+
+    def _checkpoint_due(self) -> bool:
+        every = self.settings.checkpoint_steps
+        if every and self.progress.step % every == 0:
+            return True
+        return time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds
+
+    def _checkpoint(self) -> None:
+        self.stepper.settle()
+        self.progress.micro_batch = self.stepper.micro_batch
+        if self.device.is_main:
+            tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+            tensors |= {f"optimizer/{name}": v for name, v in optimizer_tensors(self.optimizer, self.model).items()}
+            if self.ema:
+                tensors |= {f"ema/{name}": value for name, value in self.ema.average.items()}
+            tensors["loss_sum"] = self._loss_sum
+            meta = asdict(self.progress)
+            if self.stepper.scaler:
+                meta["scaler"] = self.stepper.scaler.state_dict()
+            path = self.store.save(self.progress.step, tensors, meta)
+            self.observers.call("checkpoint", str(path), self.progress.step)
+        self._saved_at = time.monotonic()
+
+    def _restore(self) -> None:
+        checkpoint = self.store.load()
+        if checkpoint is None:
+            self.say("nothing to resume from yet: starting at the first step")
+            return
+        meta = dict(checkpoint.meta)
+        scaler = meta.pop("scaler", None)
+        if self.stepper.scaler and scaler:
+            self.stepper.scaler.load_state_dict(scaler)
+        self.progress = Progress(**meta)
+        self.stepper.micro_batch = self.progress.micro_batch
+        self.model.load_state_dict(_under("model/", checkpoint.tensors))
+        restore_optimizer(self.optimizer, self.model, _under("optimizer/", checkpoint.tensors))
+        if self.ema:
+            self.ema.restore(_under("ema/", checkpoint.tensors))
+        self._loss_sum = checkpoint.tensors["loss_sum"].to(self.device.torch_device)
+        self.record(self.progress.history)
+        total = self.plan.epochs * self.sampler.batches
+        self.say(f"resuming after step {self.progress.step} of {total} (epoch {self.progress.epoch + 1})")
+
+    def _zero(self) -> Tensor:
+        # float64: the sum of an epoch's losses must not depend on where it was interrupted; MPS has no float64.
+        device = self.device.torch_device
+        return torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+
+    def _tell_step(self, spec: BatchSpec, phase: int, loss: Tensor, lr: float) -> None:
+        record = StepRecord(self.progress.step, phase, self.progress.epoch + 1, spec.all_rows, loss.item, lr)
+        self.observers.call("step_end", record)
+
+    def _fit_record(self) -> FitRecord:
+        return FitRecord(
+            steps=self.plan.epochs * self.sampler.batches,
+            epochs=self.plan.epochs,
+            batch_size=self.settings.batch_size,
+            device=str(self.device.torch_device),
+            precision=self.settings.precision,
+            primary_metric=self.data.primary_metric,
+            done_steps=self.progress.step,
+            plan=self.plan.describe(self.model),
+        )
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

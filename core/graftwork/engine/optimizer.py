@@ -1,0 +1,129 @@
+"""Parameter groups, optimizers and learning-rate schedules. A schedule is a function of the step: nothing to restore."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+from graftwork.errors import PluginError
+from graftwork.interfaces import Group, Model, Phase, Plan
+
+
+def check_plan(plan: Plan, model: Model) -> None:
+    """Hold a strategy's plan against the model before anything is trained.
+
+    Raises:
+        PluginError: no phase, a group without parameters, an unknown parameter, a parameter in two groups, one name with
+            two sets of parameters, or a group inside the frozen stages.
+    """
+    known = dict(model.named_parameters())
+    seen: dict[str, tuple[str, ...]] = {}
+    owner: dict[str, str] = {}
+    if not plan.phases:
+        raise PluginError(f"strategy {plan.strategy!r} planned no phase")
+    for phase in plan.phases:
+        frozen = {id(p) for stage in model.backbone.stages()[: phase.frozen_stages] for p in stage.parameters()}
+        if not phase.groups:
+            raise PluginError(f"phase {phase.name!r} of strategy {plan.strategy!r} trains nothing")
+        for group in phase.groups:
+            where = f"group {group.name!r} of phase {phase.name!r}"
+            if not group.parameters:
+                raise PluginError(f"{where} has no parameters")
+            if seen.setdefault(group.name, group.parameters) != group.parameters:
+                raise PluginError(f"{where} has other parameters than in an earlier phase")
+            for name in group.parameters:
+                if name not in known:
+                    raise PluginError(f"{where} names {name!r}, which the model does not have")
+                if owner.setdefault(name, group.name) != group.name:
+                    raise PluginError(f"{where} and group {owner[name]!r} both hold {name!r}")
+                if id(known[name]) in frozen:
+                    raise PluginError(f"{where} holds {name!r}, which lies in a frozen stage")
+
+
+def build_optimizer(plan: Plan, model: Model, name: str, momentum: float) -> Optimizer:
+    """One optimizer with every group that any phase trains, so that no group is ever lost or added on the way."""
+    parameters = dict(model.named_parameters())
+    groups: dict[str, Group] = {}
+    for phase in plan.phases:
+        for group in phase.groups:
+            groups.setdefault(group.name, group)
+    described = [
+        {"params": [parameters[name] for name in group.parameters], "lr": 0.0, "weight_decay": group.weight_decay}
+        for group in groups.values()
+    ]
+    for entry, group_name in zip(described, groups, strict=True):
+        entry["name"] = group_name
+    device = next(iter(parameters.values())).device.type
+    fused = device in ("cpu", "cuda", "mps")
+    if name == "sgd":
+        return SGD(described, lr=0.0, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    return AdamW(described, lr=0.0, betas=(momentum, 0.999), fused=fused)
+
+
+def enter_phase(model: Model, phase: Phase) -> None:
+    """Freeze what the phase freezes, thaw what it trains, and nothing else."""
+    trained = {name for group in phase.groups for name in group.parameters}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+        parameter.grad = None
+    model.freeze(phase.frozen_stages)
+
+
+def learning_rate(phase: Phase, step: int, steps: int) -> float:
+    """The rate of a group with multiplier 1 at a step of the phase (0 to steps - 1).
+
+    Linear warm-up, then constant or half a cosine to zero (Loshchilov and Hutter 2017, without restarts).
+    """
+    warm = int(phase.warmup * steps)
+    if step < warm:
+        return phase.lr * (step + 1) / (warm + 1)
+    if phase.schedule == "constant":
+        return phase.lr
+    progress = (step - warm) / max(1, steps - warm)
+    return phase.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def set_rates(optimizer: Optimizer, phase: Phase, lr: float) -> None:
+    """Give each group its rate and weight decay of this phase; groups that the phase does not train get zero."""
+    current = {group.name: group for group in phase.groups}
+    for entry in optimizer.param_groups:
+        group = current.get(entry["name"])
+        entry["lr"] = lr * group.lr_multiplier if group else 0.0
+        entry["weight_decay"] = group.weight_decay if group else 0.0
+
+
+def optimizer_tensors(optimizer: Optimizer, model: Model) -> dict[str, Tensor]:
+    """The optimizer's state as flat tensors, `NAME-OF-PARAMETER/KEY`."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        f"{names[id(parameter)]}/{key}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, model: Model, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave, on the parameters' devices."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, kind = key.rpartition("/")
+        states.setdefault(name, {})[kind] = value
+    packed = optimizer.state_dict()
+    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    packed["state"] = {
+        index: states[names[id(parameter)]] for index, parameter in enumerate(ordered) if names[id(parameter)] in states
+    }
+    optimizer.load_state_dict(packed)
+
+
+def clip_gradients(optimizer: Optimizer, largest: float) -> None:
+    """Scale all gradients together so that their norm is at most `largest`; 0 leaves them alone."""
+    if largest > 0:
+        gradients = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(gradients, largest)

@@ -1,0 +1,47 @@
+"""What the engine is told: plain values, already resolved. Where they came from is `config`'s business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graftwork.config import RunConfig
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of one fit; names and meanings as in RunConfig."""
+
+    batch_size: int
+    optimizer: str
+    momentum: float
+    grad_clip: float
+    ema: float
+    patience: int
+    budget: float | None
+    balanced: bool
+    seed: int
+    precision: str
+    workers: int
+    micro_batch: int | None
+    checkpoint_seconds: float
+    checkpoint_steps: int | None
+
+    @staticmethod
+    def of(config: RunConfig, precision: str, workers: int) -> FitSettings:
+        """From a resolved configuration, with what was decided by asking the machine."""
+        return FitSettings(
+            batch_size=config.batch_size,
+            optimizer=config.optimizer,
+            momentum=config.momentum,
+            grad_clip=config.grad_clip,
+            ema=config.ema,
+            patience=config.patience,
+            budget=config.budget,
+            balanced=config.imbalance == "sampler",
+            seed=config.seed,
+            precision=precision,
+            workers=workers,
+            micro_batch=config.micro_batch,
+            checkpoint_seconds=config.checkpoint_seconds,
+            checkpoint_steps=config.checkpoint_steps,
+        )

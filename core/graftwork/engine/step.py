@@ -1,0 +1,182 @@
+"""One optimizer step: micro-batches, out-of-memory retries, normalisation, clipping."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from graftwork.data.seeds import STEP, derive
+from graftwork.engine.device import Device
+from graftwork.engine.memory import is_out_of_memory
+from graftwork.engine.optimizer import clip_gradients
+from graftwork.engine.precision import autocast
+from graftwork.errors import RunFailed
+from graftwork.interfaces import Batch, Model, Regulariser
+
+
+class Stepper:
+    """Takes optimizer steps on a model.
+
+    Args:
+        model: the bare model.
+        optimizer: over all of the plan's groups.
+        device: where it runs.
+        precision: `fp32`, `bf16` or `fp16`.
+        grad_clip: largest gradient norm; 0 is off.
+        seed: of the run; dropout of step n is a function of (seed, n, process).
+        micro_batch: rows a forward pass, or None for the whole batch. Only ever becomes smaller.
+        say: takes a line for the user.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        device: Device,
+        precision: str,
+        grad_clip: float,
+        seed: int,
+        micro_batch: int | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.device = device
+        self.precision = precision
+        self.grad_clip = grad_clip
+        self.seed = seed
+        self.micro_batch = micro_batch
+        self.say = say
+        self.scaler: torch.amp.GradScaler | None = (
+            torch.amp.GradScaler(device.torch_device.type) if precision == "fp16" else None
+        )
+        self._pending: deque[tuple[int, dict[str, Tensor]]] = deque()
+
+    def step(self, wrapped: Callable[..., Any], batch: Batch, number: int, regulariser: Regulariser | None) -> Tensor:
+        """Run step `number` (from 1) and return its loss, a detached scalar on the device.
+
+        The retry stands outside the `except`, so that the failed attempt's tensors are gone; the optimizer's step stands
+        outside the retry. Effective batch, rate and schedule are the same in as many pieces as it takes.
+
+        Raises:
+            RunFailed: a loss is not finite, or not even one row fits into memory.
+        """
+        counts = self.device.total(self.model.head.counts(batch.targets))
+        buffers = self._moving_buffers()
+        saved = [buffer.clone() for buffer in buffers]
+        while True:
+            size = self.micro_batch or len(batch)
+            parts = self._attempt(wrapped, batch, size, counts, number, regulariser)
+            if parts is not None:
+                break
+            self.optimizer.zero_grad(set_to_none=True)
+            torch._foreach_copy_(buffers, saved) if buffers else None
+            self.device.empty_cache()
+            if size == 1:
+                raise RunFailed(
+                    f"step {number}: not even one row fits into memory",
+                    hint="Use a smaller input size or backbone, freeze more stages, or another device",
+                )
+            self.micro_batch = -(-min(size, len(batch)) // 2)
+            self.say(
+                f"step {number}: out of memory with {size} rows, going on with micro-batches of {self.micro_batch}"
+            )
+        self._watch(number, parts)
+        self._apply()
+        return torch.stack(list(parts.values())).sum()
+
+    def _attempt(
+        self,
+        wrapped: Callable[..., Any],
+        batch: Batch,
+        size: int,
+        counts: Mapping[str, Tensor],
+        number: int,
+        regulariser: Regulariser | None,
+    ) -> dict[str, Tensor] | None:
+        """Forward and backward of all micro-batches; the loss parts, or None when memory ran out."""
+        try:
+            return self._forward_backward(wrapped, batch, size, counts, number, regulariser)
+        except (RuntimeError, MemoryError) as error:
+            if self.device.world > 1 or not is_out_of_memory(error):
+                raise
+        return None
+
+    def _forward_backward(
+        self,
+        wrapped: Callable[..., Any],
+        batch: Batch,
+        size: int,
+        counts: Mapping[str, Tensor],
+        number: int,
+        regulariser: Regulariser | None,
+    ) -> dict[str, Tensor]:
+        totals: dict[str, Tensor] = {}
+        micro_batches = batch.split(size)
+        for index, micro in enumerate(micro_batches):
+            last = index == len(micro_batches) - 1
+            torch.manual_seed(derive(STEP, self.seed, number, self.device.rank, index))
+            with self.device.no_sync(wrapped, last):
+                with autocast(self.precision, self.device.torch_device):
+                    sums = wrapped(micro, "loss")
+                parts = {name: value.float() / counts[name] for name, value in sums.items()}
+                # Data-parallel wrappers average gradients over processes; these losses are shares of one mean.
+                loss = torch.stack(list(parts.values())).sum() * self.device.world
+                if last and regulariser is not None:
+                    parts["regulariser"] = regulariser.penalty(self.model)
+                    loss = loss + parts["regulariser"]
+                (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
+            for name, value in parts.items():
+                totals[name] = totals[name] + value.detach() if name in totals else value.detach()
+        return totals
+
+    def _moving_buffers(self) -> list[Tensor]:
+        """Buffers that a forward pass may move (BatchNorm statistics), to be put back before a retry."""
+        frozen = {id(tensor) for tensor in self.model.frozen_tensors(self.model.frozen_stages).values()}
+        return [buffer for buffer in self.model.buffers() if id(buffer) not in frozen]
+
+    def _apply(self) -> None:
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        clip_gradients(self.optimizer, self.grad_clip)
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _watch(self, number: int, parts: dict[str, Tensor]) -> None:
+        """Look for losses that are not finite: at once on the CPU, some steps later elsewhere, so as not to wait."""
+        self._pending.append((number, parts))
+        lag = 0 if self.device.torch_device.type == "cpu" else 8
+        while len(self._pending) > lag:
+            _raise_if_not_finite(*self._pending.popleft())
+
+    def settle(self) -> None:
+        """Look at every loss that has not been looked at; called before anything is written."""
+        while self._pending:
+            _raise_if_not_finite(*self._pending.popleft())
+
+
+def _raise_if_not_finite(number: int, parts: Mapping[str, Tensor]) -> None:
+    for name, value in parts.items():
+        if not bool(torch.isfinite(value)):
+            raise RunFailed(
+                f"step {number}: loss part {name!r} is {float(value)}",
+                hint="The last good checkpoint is kept. Try a smaller --lr, --grad-clip 1, or --precision fp32",
+            )
+
+
+@contextmanager
+def own_random_state() -> Iterator[None]:
+    """Steps reseed torch's global generators; give the caller's back afterwards."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        yield

@@ -1,0 +1,155 @@
+"""Builds a task, a backbone, a head and a strategy by their catalogue names. Heavy: plugins are imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graftwork.catalogue import Catalogue, split_strategy, strategy_argument
+from graftwork.check import RUN_SCHEME, backbone_entry, check_options, read_model_card
+from graftwork.config import RunConfig
+from graftwork.data.seeds import INIT, derive
+from graftwork.errors import PluginError, UsageError
+from graftwork.interfaces import Backbone, Facts, Model, Observer, Spec, Strategy, Task
+from graftwork.plugins import Plugins
+from graftwork.weights import LoadReport, fetch, load_backbone, read_state, state_sha256
+
+
+@dataclass(frozen=True)
+class Starting:
+    """Where a backbone's weights came from, for plan.json."""
+
+    source: str
+    sha256: str
+    report: LoadReport | None
+
+    def to_json(self) -> dict[str, Any]:
+        report = self.report or LoadReport()
+        return {
+            "source": self.source,
+            "sha256": self.sha256,
+            "fitted": report.fitted,
+            "missing": report.missing,
+            "unexpected": report.unexpected,
+            "reshaped": [list(item) for item in report.reshaped],
+        }
+
+
+class Parts:
+    """The builder of everything that a run is made of.
+
+    Args:
+        catalogue: of this installation.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.plugins = Plugins(catalogue)
+
+    def task(self, name: str, options: Mapping[str, Any]) -> Task:
+        """A task with its options completed."""
+        entry = self.catalogue.task(name)
+        _refuse(check_options("task", entry, options))
+        task: Task = self.plugins.build("tasks", name, Spec(name, entry.complete(options)))
+        return task
+
+    def strategy(self, config: RunConfig) -> Strategy:
+        """The strategy of a configuration, with its argument."""
+        name = split_strategy(config.strategy)[0]
+        entry = self.catalogue.strategy(name)
+        _refuse(check_options("strategy", entry, config.strategy_options))
+        argument = strategy_argument(entry, config.strategy)
+        spec = Spec(name, entry.complete(config.strategy_options), None if argument is None else str(argument))
+        strategy: Strategy = self.plugins.build("strategies", name, spec)
+        return strategy
+
+    def backbone_spec(self, config: RunConfig) -> Spec:
+        """Name and completed options of the backbone; for `run:DIR` those of the run, under what the user sets."""
+        entry = backbone_entry(config.backbone, self.catalogue)
+        given: dict[str, Any] = dict(config.backbone_options)
+        name = config.backbone
+        if name.startswith(RUN_SCHEME):
+            card = read_model_card(Path(name[len(RUN_SCHEME) :]))
+            name = card["backbone"]["name"]
+            given = {**card["backbone"]["options"], **given}
+        _refuse(check_options("backbone", entry, given))
+        return Spec(name, entry.complete(given))
+
+    def head_spec(self, config: RunConfig) -> Spec:
+        """Name and completed options of the head; `imbalance` is passed on to a head that knows it."""
+        entry = self.catalogue.head(config.head)
+        given = dict(config.head_options)
+        if "imbalance" in entry.options:
+            given.setdefault("imbalance", config.imbalance)
+        elif config.imbalance in ("weights", "focal"):
+            raise UsageError(f"head {config.head!r} does not know --imbalance {config.imbalance}", hint="Try sampler")
+        _refuse(check_options("head", entry, given))
+        return Spec(config.head, entry.complete(given))
+
+    def model(self, backbone: Spec, head: Spec, facts: Facts, seed: int) -> Model:
+        """A model with random weights, a function of the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(INIT, seed, 0))
+            built: Backbone = self.plugins.build("backbones", backbone.name, backbone)
+            torch.manual_seed(derive(INIT, seed, 1))
+            return Model(built, self.plugins.build("heads", head.name, head, built, facts))
+
+    def observers(self, config: RunConfig) -> list[Observer]:
+        """The observers that the configuration names."""
+        return [self.plugins.build("observers", name, Spec(name)) for name in config.observers]
+
+    def load_weights(self, model: Model, config: RunConfig, name: str) -> Starting:
+        """Load the configured starting weights into the model's backbone.
+
+        Args:
+            name: the backbone's catalogue name.
+
+        Raises:
+            UsageError: the file is missing, damaged or of another architecture.
+        """
+        weights = config.weights
+        if weights == "none":
+            return Starting("none", state_sha256(model.backbone.state_dict()), None)
+        entry = self.catalogue.backbone(name)
+        if weights.startswith(RUN_SCHEME):
+            folder = Path(weights[len(RUN_SCHEME) :])
+            card = read_model_card(folder)
+            path = fetch(
+                str((folder if folder.is_dir() else folder.parent) / "model.safetensors"), card["sha256"], None
+            )
+            state = {k[len("backbone.") :]: v for k, v in read_state(path).items() if k.startswith("backbone.")}
+            _use_input(model.backbone, card.get("input"))
+        elif weights in entry.weights:
+            known = entry.weights[weights]
+            # Its hash was verified, so a pickled upstream file may be read (weights only).
+            state = read_state(fetch(known.source, known.sha256, known.size), trusted_hash=True)
+            _use_input(model.backbone, known.input)
+        else:
+            state = read_state(fetch(weights, None, None))
+        report = load_backbone(model.backbone, state, weights)
+        return Starting(weights, state_sha256(model.backbone.state_dict()), report)
+
+
+def _use_input(backbone: Backbone, facts: Mapping[str, Any] | None) -> None:
+    """Let preprocessing travel with the weights: facts that the weights bring replace the backbone's own."""
+    if not facts:
+        return
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    try:
+        backbone.input = replace(backbone.input, **plain)
+    except TypeError as error:
+        raise PluginError(f"the weights' input facts do not fit the backbone ({error})") from None
+
+
+def restore_input(backbone: Backbone, facts: Mapping[str, Any]) -> None:
+    """Give a backbone the input facts of a stored model."""
+    _use_input(backbone, facts)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise UsageError("; ".join(problems))

@@ -1,0 +1,284 @@
+"""Assembles and executes one run: read `execute` as the table of contents of the system."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graftwork import __version__
+from graftwork.artifact import check_reload, save_artifact
+from graftwork.catalogue import Catalogue
+from graftwork.config import Resolved, RunConfig
+from graftwork.console import format_plan
+from graftwork.data.loader import choose_workers, load_batches
+from graftwork.data.sampler import in_order
+from graftwork.engine.checkpoint import CheckpointStore
+from graftwork.engine.device import Device, keep_freed_memory
+from graftwork.engine.fit import Fit, FitData, Progress
+from graftwork.engine.observers import Observers
+from graftwork.engine.precision import choose, set_up_math
+from graftwork.engine.settings import FitSettings
+from graftwork.errors import DataError, UsageError
+from graftwork.inference import keep_predictions
+from graftwork.interfaces import (
+    DataRequest,
+    Facts,
+    Finding,
+    Model,
+    Observer,
+    Plan,
+    PlanContext,
+    Spec,
+    Strategy,
+    Tables,
+    Task,
+)
+from graftwork.parts import Parts, Starting
+from graftwork.report import write_report
+from graftwork.rundata import RunData, inspect, read_data
+from graftwork.run_files import CHECKPOINTS, CONFIG, DATA, PLAN, REPORT, SUMMARY, RunDirectory
+
+__all__ = ["execute", "inspect", "versions"]
+
+Say = Callable[[str], None]
+
+
+def execute(
+    resolved: Resolved,
+    catalogue: Catalogue,
+    out: Path,
+    *,
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Run one configuration to its end; the content of summary.json.
+
+    Args:
+        resolved: from `check.resolve_and_check`.
+        catalogue: of this installation.
+        out: the run directory.
+        resume: go on with the run in `out`, or start it when there is none.
+        observers: beside those that the configuration names.
+        say: takes lines for the user.
+    """
+    directory = RunDirectory(out)
+    if resume and directory.finished():
+        say(f"{out} holds a finished run: nothing to resume")
+        summary: dict[str, Any] = directory.read_json(SUMMARY)
+        return summary
+    device = Device(resolved.config.device)
+    try:
+        if not device.is_main:
+            return _execute(resolved, catalogue, directory, device, resume, (), lambda line: None)
+        with directory.locked(resume):
+            return _execute(resolved, catalogue, directory, device, resume, observers, say)
+    finally:
+        device.close()
+
+
+def _execute(
+    resolved: Resolved,
+    catalogue: Catalogue,
+    directory: RunDirectory,
+    device: Device,
+    resume: bool,
+    observers: Sequence[Observer],
+    say: Say,
+) -> dict[str, Any]:
+    started = time.monotonic()
+    keep_freed_memory()
+    set_up_math(device.torch_device)
+    parts = Parts(catalogue)
+    config = resolved.config
+    task = parts.task(config.task, config.task_options)
+    data = read_data(task, config, parts)
+    _say_findings(data.findings, say)
+    _check_same_data(directory, data, resume)
+
+    backbone, head = parts.backbone_spec(config), parts.head_spec(config)
+    model = parts.model(backbone, head, data.facts, config.seed)
+    starting = parts.load_weights(model, config, backbone.name)
+    if starting.report is not None:
+        say(f"weights {starting.source}: {starting.report}")
+    strategy = parts.strategy(config)
+    strategy.prepare(model)
+    model.to(device.torch_device)
+    if model.backbone.channels_last:
+        model.to(memory_format=torch.channels_last)
+
+    train_rows = data.tables.splits["train"]
+    resolved = _ask_machine(resolved, device, len(train_rows))
+    config = resolved.config
+    plan = _plan(strategy, model, config, len(train_rows))
+    described = plan.describe(model)
+    say(format_plan(described))
+    if device.is_main and not (resume and (directory.path / CONFIG).is_file()):
+        _write_start(directory, resolved, described, starting, data)
+
+    fit_data = FitData(
+        train=task.examples(train_rows, model.backbone.input, data.facts, True),
+        validation=task.examples(data.tables.splits["validation"], model.backbone.input, data.facts, False),
+        strata=task.strata(train_rows) if config.imbalance == "sampler" else (),
+        metrics=lambda: task.metrics(data.facts, device.torch_device),
+        primary_metric=task.primary_metric,
+    )
+    watchers = Observers([*observers, *parts.observers(config)] if device.is_main else [], say)
+    store = CheckpointStore(directory.path / CHECKPOINTS, say)
+    settings = FitSettings.of(config, config.precision, int(config.workers))
+    record = directory.write_history if device.is_main else lambda history: None
+    fit = Fit(model, plan, fit_data, settings, device, store, watchers, record, say)
+    try:
+        progress = fit.run(resume)
+    except BaseException as error:
+        watchers.call("failure", str(error))
+        raise
+    if progress.stopped:
+        say(
+            f"stopped by {progress.stopped} after epoch {progress.epoch}: keeping the best, epoch {progress.best_epoch}"
+        )
+
+    val = next(line["val"] for line in progress.history if line["epoch"] == progress.best_epoch)
+    test = _final_test(task, model, data, device, config, directory)
+    summary = _summary(config, task, model, plan, data, device, progress, val, test, time.monotonic() - started)
+    if device.is_main:
+        task_spec = Spec(config.task, catalogue.task(config.task).complete(config.task_options))
+        about = {key: summary[key] for key in ("val", "test", "best_epoch", "seed", "strategy", "versions", "data")}
+        about["weights"] = starting.source
+        save_artifact(directory, model, task_spec, backbone, head, data.facts, about)
+        proof = _prove_reload(directory, parts, model, task, data)
+        summary["proofs"] = {"frozen": progress.proofs, "artifact": proof}
+        directory.write_json(SUMMARY, summary)
+        write_report([directory.path], directory.path / REPORT, catalogue, data)
+        store.clear()
+    return summary
+
+
+def _say_findings(findings: Sequence[Finding], say: Say) -> None:
+    errors = [finding.message for finding in findings if finding.level == "error"]
+    if errors:
+        raise DataError("; ".join(errors), hint="graft inspect shows every finding")
+    for finding in findings:
+        if finding.level == "warning":
+            where = f" ({', '.join(finding.where[:3])})" if finding.where else ""
+            say(f"data: {finding.message}{where}")
+
+
+def _check_same_data(directory: RunDirectory, data: RunData, resume: bool) -> None:
+    if resume and (directory.path / DATA).is_file():
+        stored = directory.read_json(DATA).get("fingerprint")
+        if stored != data.fingerprint:
+            raise UsageError(
+                "the data has changed since this run began, so it cannot be resumed exactly",
+                where=str(directory.path),
+                hint="Put the data back, or start a new run with another --out",
+            )
+
+
+def _ask_machine(resolved: Resolved, device: Device, rows: int) -> Resolved:
+    """Decide what was left to the machine; what the user set stays."""
+    config = resolved.config
+    if config.device == "auto":
+        resolved = resolved.replace("device", str(device.torch_device), device.reason)
+    if config.precision == "auto":
+        resolved = resolved.replace("precision", *choose("auto", device.torch_device))
+    if config.workers == "auto":
+        on_accelerator = device.torch_device.type != "cpu"
+        resolved = resolved.replace("workers", *choose_workers("auto", rows, on_accelerator))
+    if config.batch_size < device.world:
+        raise UsageError(f"batch size {config.batch_size} is smaller than the number of processes, {device.world}")
+    return resolved
+
+
+def _plan(strategy: Strategy, model: Model, config: RunConfig, rows: int) -> Plan:
+    steps = -(-rows // config.batch_size)
+    context = PlanContext(config.epochs, config.lr, config.weight_decay, config.schedule, config.warmup, rows, steps)
+    return strategy.plan(model, context)
+
+
+def _write_start(
+    directory: RunDirectory, resolved: Resolved, plan: dict[str, Any], starting: Starting, data: RunData
+) -> None:
+    """config.yaml comes last: it is what says that there is a run."""
+    settings = [setting.to_json() for setting in resolved.settings.values()]
+    directory.write_json(PLAN, {**plan, "settings": settings, "weights": starting.to_json()})
+    directory.write_json(DATA, data.to_json(resolved.config.data))
+    directory.write_config(resolved.config)
+
+
+def _final_test(
+    task: Task, model: Model, data: RunData, device: Device, config: RunConfig, directory: RunDirectory
+) -> dict[str, float]:
+    """The only reading of the test split."""
+    rows = data.tables.splits.get("test")
+    if rows is None:
+        return {}
+    examples = task.examples(rows, model.backbone.input, data.facts, False)
+    return keep_predictions(task, model, examples, rows, data.facts, device, config, directory, "test")
+
+
+def _prove_reload(directory: RunDirectory, parts: Parts, model: Model, task: Task, data: RunData) -> str:
+    model.to("cpu").eval()
+    rows = data.tables.splits["validation"]
+    examples = task.examples(rows, model.backbone.input, data.facts, False)
+    (batch,) = load_batches(examples, in_order(min(len(rows), 16), 16), 0, 0)
+    return check_reload(directory.path, parts, model, batch)
+
+
+def _summary(
+    config: RunConfig,
+    task: Task,
+    model: Model,
+    plan: Plan,
+    data: RunData,
+    device: Device,
+    progress: Progress,
+    val: dict[str, float],
+    test: dict[str, float],
+    seconds: float,
+) -> dict[str, Any]:
+    trained = {name for phase in plan.phases for group in phase.groups for name in group.parameters}
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    rates = [line["samples_per_second"] for line in progress.history]
+    return {
+        "primary_metric": task.primary_metric,
+        "val": val,
+        "test": test,
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "stopped": progress.stopped,
+        "seconds": round(seconds, 3),
+        "fit_seconds": round(progress.seconds, 3),
+        "samples_per_second": round(sum(rates) / len(rates), 3),
+        "strategy": config.strategy,
+        "backbone": config.backbone,
+        "weights": config.weights,
+        "head": config.head,
+        "device": str(device.torch_device),
+        "processes": device.world,
+        "precision": config.precision,
+        "peak_memory_bytes": device.peak_memory(),
+        "parameters": {"total": sum(sizes.values()), "trained": sum(sizes[name] for name in trained)},
+        "data": {"source": config.data, "fingerprint": data.fingerprint},
+        **{f"{split}_rows": len(rows) for split, rows in data.tables.splits.items()},
+        "seed": config.seed,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that could change a number."""
+    found = {"graftwork": __version__, "python": platform.python_version(), "platform": sys.platform}
+    for package in ("torch", "torchvision", "datasets", "torchmetrics", "numpy", "pillow"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,77 @@
+"""The data of a run: read, split where it has to be, audited, limited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from graftwork.catalogue import Catalogue
+from graftwork.config import RunConfig
+from graftwork.data.fingerprint import fingerprint
+from graftwork.data.splits import complete, limit
+from graftwork.interfaces import DataRequest, Facts, Finding, Spec, Tables, Task
+from graftwork.parts import Parts
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of a run, read, audited and split."""
+
+    tables: Tables
+    findings: tuple[Finding, ...]
+    facts: Facts
+    fingerprint: str
+
+    def to_json(self, source: str) -> dict[str, Any]:
+        return {
+            "source": source,
+            "rows": {name: len(rows) for name, rows in self.tables.splits.items()},
+            "facts": self.facts,
+            "findings": [asdict(finding) for finding in self.findings],
+            "fingerprint": self.fingerprint,
+        }
+
+
+def read_data(task: Task, config: RunConfig, parts: Parts) -> RunData:
+    """The data of a configuration: read, split where it has to be, audited, limited.
+
+    Raises:
+        DataError: it cannot be trained on; the audit's errors, all in one line.
+    """
+    samples = _samples(parts)
+    entry = parts.catalogue.task(config.task)
+    options = entry.complete(config.task_options)
+    request = DataRequest(config.data, config.columns, config.group_by, options, samples)
+    tables = task.read(request)
+    group = "group" if config.group_by else None
+    splits, made = complete(tables.splits, task.strata, config.seed, group)
+    tables, audited = task.audit(Tables(splits, tables.findings, tables.names))
+    findings = [*tables.findings, *made, *audited]
+    if config.limit_train is not None:
+        rows = tables.splits["train"]
+        rows, limited = limit(rows, task.strata(rows), config.limit_train, config.seed)
+        tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
+        findings += limited
+    return RunData(tables, tuple(findings), task.facts(tables), fingerprint(tables))
+
+
+def inspect(
+    task: str,
+    data: str,
+    columns: Mapping[str, str],
+    group_by: str | None,
+    task_options: Mapping[str, Any],
+    seed: int,
+    catalogue: Catalogue,
+) -> dict[str, Any]:
+    """Audit data without training: what `graft inspect` shows. Findings of level `error` do not raise here."""
+    parts = Parts(catalogue)
+    config = RunConfig(
+        task=task, data=data, columns=dict(columns), group_by=group_by, task_options=dict(task_options), seed=seed
+    )
+    return read_data(parts.task(task, task_options), config, parts).to_json(data)
+
+
+def _samples(parts: Parts) -> Callable[[str], Any]:
+    return lambda name: parts.plugins.build("datasets", name, Spec(name))

@@ -1,0 +1,141 @@
+"""One look at one image file: can it be decoded, how is it made, what does it look like. Never raises for bad content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from graftwork.errors import DataError
+from graftwork_images.decode import PIXEL_LIMIT, read_cell
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
+_COARSE, _FINE = (9, 8), (16, 16)  # pixels; the coarse one has a column more than the hash has bits
+_STEP = 3
+"""Grey levels; a smaller rise from pixel to pixel counts as none, so that JPEG noise in even areas sets no bits."""
+DETAIL = 32
+"""Pixels; a smaller side says too little for a likeness: two sevens of 8×8 or 28×28 pixels are all but equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at an image showed.
+
+    Args:
+        problem: why it cannot be used: `missing-file`, `empty-file`, `not-an-image`, `unreadable-image`,
+            `too-many-pixels`; None where it can.
+        reason: the decoder's words.
+        content: hex digest of the encoded file, 32 digits.
+        width, height: pixels, as stored.
+        traits: of `grey`, `alpha`, `palette`, `cmyk`, `deep` (more than 8 bits), `rotated` (EXIF), `animated`.
+        thumbnail: grey pixels for `likenesses`; empty where the image is too small to tell.
+    """
+
+    problem: str | None = None
+    reason: str = ""
+    content: str = ""
+    width: int = 0
+    height: int = 0
+    traits: tuple[str, ...] = ()
+    thumbnail: bytes = b""
+
+
+def look_at(cell: Mapping[str, Any]) -> Look:
+    """Decode an image cell as far as is needed to know that `decode_rgb` will succeed.
+
+    JPEGs are decoded at a reduced scale: every coefficient is read, few are transformed.
+    """
+    try:
+        data = read_cell(cell)
+    except DataError as error:
+        return Look("missing-file", error.what)
+    if not data:
+        return Look("empty-file")
+    content = hashlib.sha256(data).hexdigest()[:32]
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > PIXEL_LIMIT:
+                return Look("too-many-pixels", f"{width}×{height}", content)
+            traits = _traits(image)
+            image.draft("L", (64, 64))
+            image.load()
+            thumbnail = _thumbnail(image) if min(width, height) >= DETAIL else b""
+            return Look(None, "", content, width, height, traits, thumbnail)
+    except Image.DecompressionBombError:
+        return Look("too-many-pixels", f"more than {PIXEL_LIMIT:,} pixels", content)
+    except UnidentifiedImageError:
+        if data.startswith(_SIGNATURES):
+            return Look("unreadable-image", "damaged header", content)
+        return Look("not-an-image", _describe(data), content)
+    except (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, MemoryError) as error:
+        return Look("unreadable-image", str(error), content)
+
+
+def likenesses(looks: Sequence[Look]) -> tuple[np.ndarray, np.ndarray]:
+    """Perceptual hashes, uint64 [images], and the small grey pictures that confirm what they suggest, uint8 [images, 256].
+
+    A difference hash: a bit says whether a pixel is brighter than its left neighbour (Krawetz: Kind of like that, 2013),
+    here by at least `_STEP` grey levels. A missing thumbnail gives zeros, which are never compared.
+    """
+    cut = _COARSE[0] * _COARSE[1]
+    size = cut + _FINE[0] * _FINE[1]
+    pixels = np.frombuffer(b"".join(look.thumbnail or bytes(size) for look in looks), dtype=np.uint8)
+    pixels = pixels.reshape(len(looks), size)
+    grid = pixels[:, :cut].astype(np.int16).reshape(-1, _COARSE[1], _COARSE[0])
+    bits = (grid[:, :, 1:] - grid[:, :, :-1] >= _STEP).reshape(len(looks), 64)
+    return np.packbits(bits, axis=1).view(np.uint64).reshape(-1), pixels[:, cut:]
+
+
+def _traits(image: Image.Image) -> tuple[str, ...]:
+    mode = image.mode
+    found = {
+        "grey": mode in ("1", "L", "LA", "La") or mode.startswith(("I", "F")),
+        "alpha": mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info,
+        "palette": mode in ("P", "PA"),
+        "cmyk": mode == "CMYK",
+        "deep": mode.startswith(("I", "F")),
+        "rotated": image.getexif().get(_ORIENTATION, 1) in _UPRIGHT,
+        "animated": getattr(image, "n_frames", 1) > 1 if image.format in ("GIF", "WEBP", "PNG", "TIFF") else False,
+    }
+    return tuple(name for name, is_so in found.items() if is_so)
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    if image.mode in ("P", "PA", "RGBA", "LA") or image.mode.startswith(("I", "F")):
+        from graftwork_images.decode import to_rgb
+
+        image = to_rgb(image)
+    grey = image.convert("L")
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    if turn is not None:
+        grey = grey.transpose(turn)
+    sizes = (_COARSE, _FINE)
+    return b"".join(grey.resize(size, Image.Resampling.BOX, reducing_gap=3.0).tobytes() for size in sizes)
+
+
+def _describe(data: bytes) -> str:
+    start = data[:200].lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page"
+    try:
+        data[:200].decode("ascii")
+    except UnicodeDecodeError:
+        return "unknown content"
+    return "text"

@@ -1,0 +1,116 @@
+"""Class folders: splits by their usual names, what is left out, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from graftwork.data.folders import read_class_folders
+from graftwork.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".png"})
+
+
+def plant(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir(exist_ok=True)
+        else:
+            path.write_bytes(b"x")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [
+        ("train", "val", "test"),
+        ("Training", "dev", "TESTING"),
+        ("TRAIN", "valid", "Test"),
+        ("train", "validation", "test"),
+    ],
+)
+def test_splits_are_found_by_their_usual_names(tmp_path: Path, train: str, validation: str, test: str) -> None:
+    plant(tmp_path, *(f"{split}/{label}/1.jpg" for split in (train, validation, test) for label in ("cat", "dog")))
+    found = read_class_folders(tmp_path, SUFFIXES)
+    assert list(found.splits) == ["train", "validation", "test"]
+    assert found.classes == ("cat", "dog")
+    assert found.splits["train"] == [(tmp_path / train / "cat/1.jpg", "cat"), (tmp_path / train / "dog/1.jpg", "dog")]
+    assert not found.findings
+
+
+def test_without_split_folders_all_is_train_and_sorted_at_any_depth(tmp_path: Path) -> None:
+    plant(tmp_path, "b/2.JPG", "b/1.png", "a/deep/er/3.jpg", "a/0.jpg")
+    found = read_class_folders(tmp_path, SUFFIXES)
+    names = [(path.relative_to(tmp_path).as_posix(), label) for path, label in found.splits["train"]]
+    assert names == [("a/0.jpg", "a"), ("a/deep/er/3.jpg", "a"), ("b/1.png", "b"), ("b/2.JPG", "b")]
+
+
+def test_hidden_and_system_files_and_other_files_are_left_out_and_counted(tmp_path: Path) -> None:
+    plant(tmp_path, "a/1.jpg", "b/1.jpg", "a/.ipynb_checkpoints/1.jpg", "__MACOSX/a/1.jpg", "b/Thumbs.db", ".git/x.jpg")
+    plant(tmp_path, "a/notes.txt", "README.md")
+    found = read_class_folders(tmp_path, SUFFIXES)
+    assert [len(rows) for rows in found.splits.values()] == [2]
+    counts = {finding.code: finding.count for finding in found.findings}
+    assert counts == {"hidden-files": 4, "other-files": 2}
+    others = next(finding for finding in found.findings if finding.code == "other-files")
+    assert set(others.where) == {"a/notes.txt", "README.md"}
+
+
+def test_empty_class_folders_are_named(tmp_path: Path) -> None:
+    plant(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/empty/", "test/a/1.jpg", "test/b/")
+    found = read_class_folders(tmp_path, SUFFIXES)
+    named = {finding.code: finding.where for finding in found.findings}
+    assert named == {"empty-class": ("train/empty/",), "empty-class-folder": ("test/b/",)}
+    assert found.classes == ("a", "b")
+
+
+def test_a_split_folder_without_class_folders_is_unlabelled_and_named(tmp_path: Path) -> None:
+    plant(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "test/1.jpg")
+    found = read_class_folders(tmp_path, SUFFIXES)
+    assert list(found.splits) == ["train"]
+    assert [(finding.code, finding.where) for finding in found.findings] == [("unlabelled-split", ("test/",))]
+
+
+def test_a_class_may_be_called_test(tmp_path: Path) -> None:
+    plant(tmp_path, "test/1.jpg", "quiz/1.jpg")
+    assert read_class_folders(tmp_path, SUFFIXES).classes == ("quiz", "test")
+
+
+def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
+    plant(tmp_path, "a/1.jpg", "b/1.jpg")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
+    assert len(read_class_folders(tmp_path, SUFFIXES).splits["train"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "is an empty folder"),
+        (("1.jpg", "2.jpg"), r"holds 2 files \(1.jpg, 2.jpg\) but no class folders"),
+        (("a/1.jpg", "b/1.jpg", "loose.jpg"), r"holds 1 files \(loose.jpg\) beside class folders"),
+        (("train/a/1.jpg", "train/loose.jpg"), r"holds 1 files \(loose.jpg\) beside class folders"),
+        (("train/a/1.jpg", "loose.jpg"), r"holds 1 files \(loose.jpg\) beside split folders"),
+        (
+            ("train/a/1.jpg", "test/a/1.jpg", "cats/1.jpg"),
+            r"has split folders \(train, test\) and, beside them, files in cats",
+        ),
+        (("train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"), "both mean validation"),
+        (("train/1.jpg", "test/1.jpg"), "train/ has no class folders|test/ has no class folders"),
+        (("a/1.txt", "b/2.txt", "b/2.doc"), r"holds no file. Found 2 .txt, 1 .doc; wanted .jpg, .png"),
+    ],
+)
+def test_other_forms_are_refused_with_what_was_found(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    plant(tmp_path, *names)
+    with pytest.raises(DataError, match=message) as caught:
+        read_class_folders(tmp_path, SUFFIXES)
+    assert str(caught.value).startswith(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    plant(tmp_path, "file.jpg")
+    with pytest.raises(DataError, match="is not a folder"):
+        read_class_folders(tmp_path / "file.jpg", SUFFIXES)
