@@ -60,10 +60,10 @@ class Plugins:
         manager = self._load(plugin)
         try:
             results = getattr(manager.hook, f"graftwork_{kind}")()
+            return {name: builder for result in results for name, builder in result.items()}
         except Exception as error:
             message = f"plugin {plugin!r} failed in its hook graftwork_{kind} ({type(error).__name__}: {error})"
             raise PluginError(message) from error
-        return {name: builder for result in results for name, builder in result.items()}
 
     def _load(self, plugin: str) -> pluggy.PluginManager:
         if plugin in self._loaded:
@@ -75,7 +75,7 @@ class Plugins:
         manager.add_hookspecs(hookspecs)
         try:
             manager.register(point.load(), name=plugin)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             cause = f"{type(error).__name__}: {error}"
             raise PluginError(
                 f"plugin {plugin!r} cannot be loaded ({cause})", hint=f"Try: pip install {plugin}"

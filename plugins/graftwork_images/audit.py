@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from graftwork.data.audit import check_classes, check_duplicates, check_near_duplicates
+from graftwork.data.columns import add_column
 from graftwork.data.fingerprint import CONTENT
 from graftwork.interfaces import Finding, Tables
 from graftwork_images.look import DETAIL, Look, likenesses, look_at
@@ -40,20 +41,20 @@ _SHOWN = 5
 _BATCH = 256
 
 _PROBLEMS = {
-    "missing-file": "files of the table are not there",
-    "empty-file": "files are empty (zero bytes)",
-    "not-an-image": "files are no images",
-    "unreadable-image": "images are truncated or damaged",
-    "too-many-pixels": "images are so large that they may be decompression bombs",
+    "missing-file": "files of the table that are not there",
+    "empty-file": "empty files (zero bytes)",
+    "not-an-image": "files that are no images",
+    "unreadable-image": "truncated or damaged images",
+    "too-many-pixels": "images so large that they may be decompression bombs",
 }
 _TRAITS = {
-    "grey": ("grey-image", "images are grey: their channel is used three times"),
-    "alpha": ("alpha-image", "images have transparency: laid on white"),
-    "palette": ("palette-image", "images have a palette: converted to RGB"),
-    "cmyk": ("cmyk-image", "images are CMYK: converted to RGB"),
-    "deep": ("deep-image", "images have more than 8 bits a channel: scaled to 8"),
-    "rotated": ("exif-rotated-image", "images are turned upright as their EXIF orientation says"),
-    "animated": ("animated-image", "images have several frames: the first is used"),
+    "grey": ("grey-image", "grey images (their channel is used three times)"),
+    "alpha": ("alpha-image", "images with transparency (laid on white)"),
+    "palette": ("palette-image", "images with a palette (converted to RGB)"),
+    "cmyk": ("cmyk-image", "CMYK images (converted to RGB)"),
+    "deep": ("deep-image", "images with more than 8 bits a channel (scaled to 8)"),
+    "rotated": ("exif-rotated-image", "images turned upright as their EXIF orientation says"),
+    "animated": ("animated-image", "images with several frames (the first is used)"),
 }
 
 
@@ -102,11 +103,8 @@ def look_at_all(rows: Dataset) -> list[Look]:
 
 
 def _keep(rows: Dataset, kept: Sequence[int], looks: Sequence[Look]) -> Dataset:
-    if len(kept) < len(rows):
-        rows = rows.select(kept)
-    if CONTENT in rows.column_names:
-        rows = rows.remove_columns(CONTENT)
-    return rows.add_column(CONTENT, np.array([looks[row].content for row in kept], dtype=str))
+    rows = add_column(rows, CONTENT, [look.content for look in looks])
+    return rows if len(kept) == len(rows) else rows.select(kept)
 
 
 def _unusable(looks: dict[str, list[Look]], origins: dict[str, list[str]]) -> list[Finding]:
@@ -117,7 +115,7 @@ def _unusable(looks: dict[str, list[Look]], origins: dict[str, list[str]]) -> li
             for row, look in enumerate(seen):
                 if look.problem == code:
                     named.append(origins[split][row] + (f" ({look.reason})" if look.reason else ""))
-        findings += _found(code, "warning", f"{message}: left out", named)
+        findings += _found(code, "warning", f"{message}, left out", named)
     return findings
 
 
@@ -144,13 +142,16 @@ def _sizes(looks: dict[str, list[Look]], origins: dict[str, list[str]]) -> list[
         if max(look.width, look.height) >= NARROW * min(look.width, look.height):
             narrow.append(told)
     small = [origins[split][row] for split, row, look in _every(looks) if min(look.width, look.height) < DETAIL]
-    unlike = f"images are under {DETAIL} pixels: too small to look for near duplicates"
+    unlike = f"images under {DETAIL} pixels, too small to look for near duplicates"
     return [
         *_found("near-duplicates-not-checked", "note", unlike, small if len(looks) > 1 else []),
-        *_found("tiny-image", "warning", f"images have a side under {TINY} pixels", tiny),
-        *_found("huge-image", "warning", f"images have a side over {HUGE} pixels, slow to decode", huge),
+        *_found("tiny-image", "warning", f"images with a side under {TINY} pixels", tiny),
+        *_found("huge-image", "warning", f"images with a side over {HUGE} pixels, slow to decode", huge),
         *_found(
-            "narrow-image", "warning", f"images are {NARROW:g} times as long as wide, or more: crops see little", narrow
+            "narrow-image",
+            "warning",
+            f"images {NARROW:g} times as long as wide, or more, of which a crop sees little",
+            narrow,
         ),
     ]
 
@@ -162,4 +163,4 @@ def _every(looks: dict[str, list[Look]]) -> list[tuple[str, int, Look]]:
 def _found(code: str, level: Literal["error", "warning", "note"], message: str, named: Sequence[Any]) -> list[Finding]:
     if not named:
         return []
-    return [Finding(code, level, f"{len(named):,} {message}", tuple(named[:_SHOWN]), len(named))]
+    return [Finding(code, level, f"{message}: {len(named):,}", tuple(named[:_SHOWN]), len(named))]

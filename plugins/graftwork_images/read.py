@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.data.columns import LABEL_NAMES, encode_labels, guess_columns, map_columns, with_origin
+from graftwork.data.columns import LABEL_NAMES, add_column, encode_labels, guess_columns, map_columns, with_origin
 from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
@@ -178,7 +178,7 @@ def _image_column(rows: Dataset, home: Path | None, where: str) -> Dataset:
     if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
         base = home or Path.cwd()
         paths = ["" if path is None else str(base / path) for path in rows["image"]]
-        return rows.remove_columns("image").add_column("image", paths).cast_column("image", target)
+        return add_column(rows, "image", paths).cast_column("image", target)
     raise DataError(f"its image column holds {feature}, neither images, bytes nor paths", where=where)
 
 

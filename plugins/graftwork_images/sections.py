@@ -27,7 +27,7 @@ def classification_sections(evaluation: Evaluation, facts: Facts) -> list[Sectio
     if details.get("confusion"):
         sections.append(Section("Confusion matrix", _confusion(details["confusion"], classes)))
     if details.get("per_class"):
-        sections.append(Section("Classes", [_classes(details["per_class"], facts)]))
+        sections.append(Section("Classes", _classes(details["per_class"], facts)))
     if details.get("calibration"):
         sections.append(Section("Calibration", _calibration(details["calibration"], evaluation.metrics)))
     if evaluation.predictions:
@@ -92,9 +92,13 @@ def _confusions(counts: np.ndarray, classes: Sequence[str]) -> list[Any]:
     return [Text("Most frequent confusions:"), Table(("true", "predicted", "rows", "of its class"), lines)]
 
 
-def _classes(lines: Sequence[Mapping[str, Any]], facts: Facts) -> Table:
+def _classes(lines: Sequence[Mapping[str, Any]], facts: Facts) -> list[Any]:
+    blocks: list[Any] = []
+    if len(lines) > NAMES_UP_TO:
+        blocks.append(Text(f"The {NAMES_UP_TO} of {len(lines)} classes with the lowest F1 among those that have rows."))
+        lines = sorted((line for line in lines if line["rows"]), key=lambda line: line["f1"])[:NAMES_UP_TO]
     trained = dict(zip(facts.get("classes", ()), facts.get("train_counts", ()), strict=False))
-    return Table(
+    table = Table(
         ("class", "precision", "recall", "F1", "rows", "training rows"),
         [
             (
@@ -108,6 +112,7 @@ def _classes(lines: Sequence[Mapping[str, Any]], facts: Facts) -> Table:
             for line in lines
         ],
     )
+    return [*blocks, table]
 
 
 def _calibration(bins: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> list[Any]:

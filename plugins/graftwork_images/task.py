@@ -65,7 +65,9 @@ class ImageClassification(Task):
         splits = {}
         for split, rows in tables.splits.items():
             labels = [new[label] for label in rows["label"][:]]
-            strangers = sorted({tables.names[old] for old, label in zip(rows["label"][:], labels, strict=True) if label < 0})
+            strangers = sorted(
+                {tables.names[old] for old, label in zip(rows["label"][:], labels, strict=True) if label < 0}
+            )
             if strangers:
                 hint = f"It knows {', '.join(facts['classes'][:12])}"
                 raise DataError(f"has classes that the model does not know: {', '.join(strangers[:12])}", hint=hint)

@@ -90,12 +90,12 @@ def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
     [
         ((), "is an empty folder"),
         (("1.jpg", "2.jpg"), r"holds 2 files \(1.jpg, 2.jpg\) but no class folders"),
-        (("a/1.jpg", "b/1.jpg", "loose.jpg"), r"holds 1 files \(loose.jpg\) beside class folders"),
-        (("train/a/1.jpg", "train/loose.jpg"), r"holds 1 files \(loose.jpg\) beside class folders"),
-        (("train/a/1.jpg", "loose.jpg"), r"holds 1 files \(loose.jpg\) beside split folders"),
+        (("a/1.jpg", "b/1.jpg", "loose.jpg"), r"holds 1 file \(loose.jpg\) beside class folders"),
+        (("train/a/1.jpg", "train/loose.jpg"), r"holds 1 file \(loose.jpg\) beside class folders"),
+        (("train/a/1.jpg", "loose.jpg"), r"holds 1 file \(loose.jpg\) beside split folders"),
         (
             ("train/a/1.jpg", "test/a/1.jpg", "cats/1.jpg"),
-            r"has split folders \(train, test\) and, beside them, files in cats",
+            r"has split folders \(test, train\) and, beside them, files in cats",
         ),
         (("train/a/1.jpg", "val/a/1.jpg", "dev/a/1.jpg"), "both mean validation"),
         (("train/1.jpg", "test/1.jpg"), "train/ has no class folders|test/ has no class folders"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,6 @@ class TestSqueezeNet(ImageBackboneConformance):
     exceptions = {  # noqa: RUF012
         "test_maps_have_the_size_that_their_stride_says": "SqueezeNet's first convolution has no padding: maps are smaller"
     }
-
-
-class TestSqueezeNet11(TestSqueezeNet):
-    name = "squeezenet1_1"
 
 
 class TestDenseNet(ImageBackboneConformance):
@@ -220,7 +217,6 @@ def _upstream_logits(name: str, net: nn.Module, pooled: Tensor) -> Tensor:
     "name",
     [
         "resnet18",
-        "wide_resnet50_2",
         "resnext50_32x4d",
         "mobilenet_v2",
         "mobilenet_v3_large",
@@ -344,6 +340,7 @@ def test_graftnet_is_under_a_million_parameters() -> None:
     assert sum(tensor.numel() for tensor in backbone.state_dict().values()) < 1_000_000
 
 
+@cache
 def _entries() -> dict[str, dict]:
     return read_yaml(ROOT / "registry.yaml")[0].get("backbones", {})
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, Image
-from graftwork_images.examples import ImageExamples, ImageOptions, PadCropFlip, shift_and_flip
-from graftwork_images.metrics import ClassificationMetrics
-from graftwork_images.sections import MISTAKES, classification_sections
-from graftwork_images.task import ImageClassification, build
 from PIL import Image as Pillow
 
 from graftwork.interfaces import Batch, Evaluation, ImageInput, Pictures, Section, Spec, Tables
 from graftwork.report import RunView, render
+from graftwork_images.examples import ImageExamples, ImageOptions, PadCropFlip, build_transforms, shift_and_flip
+from graftwork_images.metrics import ClassificationMetrics
+from graftwork_images.sections import MISTAKES, classification_sections
+from graftwork_images.task import ImageClassification, build
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 OPTIONS = {"augment": "light", "flip": True, "size": 0, "train_size": 0, "mixup": 0.0, "cutmix": 0.0}
@@ -97,12 +99,12 @@ def test_augmenting_leaves_the_cached_picture_as_it_was() -> None:
     kept = examples._cache[0].clone()
     for _ in range(30):
         pixels, _label = examples.load(0)
-        pixels.zero_()  # what a caller does with its example is its own affair
+        pixels.zero_()
     assert torch.equal(examples._cache[0], kept)
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_a_caller_may_write_into_an_example_without_augmentation(train: bool) -> None:
+def test_a_batch_is_a_copy_of_what_the_cache_holds(train: bool) -> None:
     examples = make_examples(make_rows(), SMALL, train=train, augment="none")
     first = examples.load(0)[0].clone()
     examples.collate([0], [examples.load(0)]).inputs["pixels"].zero_()
@@ -273,6 +275,50 @@ def test_metrics_do_not_depend_on_how_rows_were_batched() -> None:
     assert measure(probabilities, label, 7).compute() == measure(probabilities, label, 400).compute()
 
 
+PROCESS = """
+import sys, json, torch, torch.distributed as distributed
+from graftwork.interfaces import Batch
+from graftwork_images.metrics import ClassificationMetrics
+rank, start, stop, meeting, data = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
+torch.set_num_threads(1)
+distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=2)
+probabilities, label = torch.load(data)
+metrics = ClassificationMetrics({"classes": [f"class {n}" for n in range(5)]}, torch.device("cpu"))
+if stop > start:
+    part = slice(start, stop)
+    metrics.update({"probabilities": probabilities[part]}, Batch(torch.arange(start, stop), {}, {"label": label[part]}))
+print(json.dumps([metrics.compute(), metrics.details()]))
+distributed.barrier()
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("cut", [150, 400], ids=["uneven", "one process without rows"])
+def test_two_processes_agree_with_one(tmp_path: Path, cut: int) -> None:
+    probabilities, label = make_outcomes(5)
+    torch.save((probabilities, label), tmp_path / "data.pt")
+    places = [str(tmp_path / "meeting"), str(tmp_path / "data.pt")]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(rank), str(start), str(stop), *places], stdout=subprocess.PIPE
+        )
+        for rank, (start, stop) in enumerate([(0, cut), (cut, 400)])
+    ]
+    alone = measure(probabilities, label)
+    expected = json.loads(json.dumps([alone.compute(), alone.details()]))
+    for process in processes:
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert json.loads(output) == expected
+
+
+def test_photos_stay_photos_when_they_are_trained_on_at_64_pixels() -> None:
+    _, augment = build_transforms(PHOTO, ImageOptions.of({**OPTIONS, "train_size": 64}), train=True)
+    assert not isinstance(augment, PadCropFlip)
+    _, augment = build_transforms(SMALL, ImageOptions.of({**OPTIONS, "train_size": 24}), train=True)
+    assert isinstance(augment, PadCropFlip)
+
+
 def test_one_class_only_has_no_auroc_and_no_rows_have_no_metrics() -> None:
     probabilities, _ = make_outcomes(2)
     assert "auroc" not in measure(probabilities, torch.zeros(400, dtype=torch.int64)).compute()
@@ -377,7 +423,7 @@ def test_few_and_many_classes_are_drawn(classes: int) -> None:
 
 @pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason="the data folder beside the project is not there")
 def test_small_images_load_fast_enough_for_fifty_thousand_an_epoch(tmp_path: Path) -> None:
-    rows = Dataset.from_parquet(str(DATA / "cifar10" / "test.parquet"), cache_dir=str(tmp_path), split="train[:2000]")
+    rows = Dataset.from_parquet(str(DATA / "cifar10" / "test.parquet"), cache_dir=str(tmp_path)).select(range(2000))
     examples = make_examples(rows.cast_column("image", Image(decode=False)), SMALL, classes=10)
     best = {}
     for _ in range(3):

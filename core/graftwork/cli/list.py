@@ -70,7 +70,7 @@ def _table(kind: str, rows: list[list[Any]]) -> None:
     if rows:
         out_table(TITLES[kind], rows)
     else:
-        say(f"graft: no {kind} fit" if kind != "suites" else "graft: suites come with a later release")
+        say(f"graft: no {kind} fit")
 
 
 def _entries(catalogue: Catalogue, kind: str, task: str | None) -> dict[str, Any]:

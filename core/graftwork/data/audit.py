@@ -47,13 +47,13 @@ def check_classes(labels: Labels, names: Sequence[str]) -> list[Finding]:
         )
         return findings
     findings += _named(
-        "empty-class", "warning", "classes have no rows", [names[i] for i in range(len(names)) if not total[i]]
+        "empty-class", "warning", "classes without any row", [names[i] for i in range(len(names)) if not total[i]]
     )
     findings += _missing_in_splits(counts, present, names)
     train = counts.get("train")
     if train is not None:
         few = [f"{names[i]} ({train[i]})" for i in present if 0 < train[i] < FEW_ROWS]
-        findings += _named("few-rows", "warning", f"classes have fewer than {FEW_ROWS} training rows", few)
+        findings += _named("few-rows", "warning", f"classes with fewer than {FEW_ROWS} training rows", few)
         findings += _imbalance(train, names)
     return findings
 
@@ -67,7 +67,7 @@ def similar_names(names: Sequence[str]) -> list[Finding]:
     return _named(
         "similar-class-names",
         "warning",
-        "sets of classes differ only by letter case or white space: one class?",
+        "classes that differ only by letter case or white space, and may be one",
         groups,
     )
 
@@ -107,9 +107,14 @@ def check_duplicates(
             within.append(told)
     share = ", ".join(f"{count:,} of {len(contents[split]):,} {split} rows" for split, count in leaked.items())
     return [
-        *_named("duplicate-across-splits", "warning", f"contents occur in several splits ({share}): leakage", across),
-        *_named("duplicate-with-other-label", "warning", "contents occur with different labels", torn),
-        *_named("duplicate-within-split", "note", "contents occur more than once within a split", within),
+        *_named(
+            "duplicate-across-splits",
+            "warning",
+            f"contents that occur in several splits ({share}), which is leakage",
+            across,
+        ),
+        *_named("duplicate-with-other-label", "warning", "contents with different labels", torn),
+        *_named("duplicate-within-split", "note", "contents that occur more than once within a split", within),
     ]
 
 
@@ -148,7 +153,7 @@ def check_near_duplicates(
             ]
             if closest:
                 leaked.append(f"{len(closest):,} of {len(hashes[second]):,} {second} rows like a {first} row")
-    message = f"pairs of rows in different splits look nearly alike ({', '.join(leaked)}): leakage"
+    message = f"pairs of rows in different splits that look nearly alike ({', '.join(leaked)}), which is leakage"
     return _named("near-duplicate-across-splits", "warning", message, [pair for _, pair in sorted(told)])
 
 
@@ -215,9 +220,9 @@ def _missing_in_splits(
             lonely.append(f"{names[index]} (only {homes[0]})")
         for split in set(counts) - set(homes) if len(homes) > 1 else ():
             missing[split].append(names[index])
-    findings = _named("label-in-one-split-only", "warning", "classes occur in one split only", lonely)
+    findings = _named("label-in-one-split-only", "warning", "classes that occur in one split only", lonely)
     for split, absent in sorted(missing.items()):
-        findings += _named("class-missing-in-split", "warning", f"classes have no {split} rows", absent)
+        findings += _named("class-missing-in-split", "warning", f"classes without {split} rows", absent)
     return findings
 
 
@@ -241,4 +246,4 @@ def _place(split: str, row: int, labels: Labels, origins: Mapping[str, Sequence[
 def _named(code: str, level: Any, message: str, things: Sequence[str]) -> list[Finding]:
     if not things:
         return []
-    return [Finding(code, level, f"{len(things):,} {message}", tuple(things[:_SHOWN]), len(things))]
+    return [Finding(code, level, f"{message}: {len(things):,}", tuple(things[:_SHOWN]), len(things))]

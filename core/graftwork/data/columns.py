@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graftwork.data.splits import row_keys
 from graftwork.errors import DataError, UsageError, did_you_mean
 from graftwork.interfaces.data import Finding
 
@@ -22,7 +23,26 @@ def with_origin(rows: Dataset, name: str) -> Dataset:
     """The rows with `origin` as `NAME row N`, N from 1; an `origin` column that is there already is kept."""
     if "origin" in rows.column_names:
         return rows
-    return rows.add_column("origin", [f"{name} row {number + 1}" for number in range(len(rows))])
+    return add_column(rows, "origin", [f"{name} row {number + 1}" for number in range(len(rows))])
+
+
+def add_column(rows: Dataset, name: str, values: Sequence[Any]) -> Dataset:
+    """The rows with one more column of text or whole numbers; a column of that name is replaced.
+
+    `Dataset.add_column` would first copy all data of a selection (a split is one), which for images in Parquet is all of
+    them; here the column is laid beside the untouched data and the same rows are selected again.
+    """
+    from datasets import Dataset as Rows
+
+    if name in rows.column_names:
+        return add_column(rows, "_new", values).remove_columns(name).rename_column("_new", name)
+    chosen = [] if rows._indices is None else rows._indices.column(0).to_pylist()
+    if not chosen or len(set(chosen)) < len(chosen):
+        return rows.add_column(name, list(values))
+    beside = [type(values[0])()] * len(rows.data)
+    for position, value in zip(chosen, values, strict=True):
+        beside[position] = value
+    return Rows(rows.data, info=rows.info.copy(), split=rows.split).add_column(name, beside).select(chosen)
 
 
 def guess_columns(names: Sequence[str], guesses: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -99,20 +119,17 @@ def encode_labels(
     for split, rows in splits.items():
         labels = texts[split]
         keep = [row for row, text in enumerate(labels) if text is not None]
+        numbered = add_column(rows, "label", [-1 if text is None else index[text] for text in labels])
         if len(keep) < len(rows):
-            origins = (
-                rows["origin"] if "origin" in rows.column_names else [f"{split} row {n + 1}" for n in range(len(rows))]
-            )
-            missing += [str(origins[row]) for row, text in enumerate(labels) if text is None]
-            rows = rows.select(keep)
+            origins = row_keys(rows)
+            missing += [f"{split}: {origins[row]}" for row, text in enumerate(labels) if text is None]
         if keep:
-            numbers = [index[labels[row] or ""] for row in keep]
-            encoded[split] = rows.remove_columns("label").add_column("label", numbers)
+            encoded[split] = numbered if len(keep) == len(rows) else numbered.select(keep)
     if not encoded:
         raise DataError("no row has a label", where=where)
     findings = []
     if missing:
-        message = f"{len(missing):,} rows have no label and were left out"
+        message = f"rows without a label, left out: {len(missing):,}"
         findings.append(Finding("missing-label", "warning", message, tuple(missing[:_SHOWN]), len(missing)))
     return encoded, names, findings
 
@@ -149,7 +166,7 @@ def _column_findings(chosen: Mapping[str, str], given: Mapping[str, str], unused
         told = ", ".join(f"{canonical}={source}" for canonical, source in guessed.items())
         findings.append(Finding("guessed-columns", "note", f"columns were taken by their usual names: {told}"))
     if unused:
-        message = f"{len(unused)} columns are not used: {', '.join(unused[:10])}{', …' if len(unused) > 10 else ''}"
+        message = f"unused columns: {', '.join(unused[:10])}{', …' if len(unused) > 10 else ''}"
         findings.append(Finding("unused-columns", "note", message, tuple(unused), len(unused)))
     return findings
 
@@ -157,8 +174,7 @@ def _column_findings(chosen: Mapping[str, str], given: Mapping[str, str], unused
 def _group_as_text(rows: Dataset) -> Dataset:
     if "group" not in rows.column_names:
         return rows
-    groups = ["" if value is None else str(value) for value in rows["group"]]
-    return rows.remove_columns("group").add_column("group", groups)
+    return add_column(rows, "group", ["" if value is None else str(value) for value in rows["group"]])
 
 
 def _declared_names(splits: Mapping[str, Dataset], where: str) -> tuple[str, ...] | None:

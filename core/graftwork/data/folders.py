@@ -150,7 +150,7 @@ def _refuse_loose(files: Sequence[Path], seen: _Seen, noun: str, beside: str, no
     seen.others += [seen.name(path) for path in files if path.suffix.lower() not in seen.suffixes]
     if loose:
         names = ", ".join(path.name for path in loose[:3]) + (", …" if len(loose) > 3 else "")
-        what = f"holds {len(loose)} {noun}s ({names})"
+        what = f"holds {len(loose)} {noun}{'s' if len(loose) > 1 else ''} ({names})"
         raise DataError(
             f"{what} but no {beside}" if none_at_all else f"{what} beside {beside}",
             where=str(loose[0].parent),
@@ -205,18 +205,24 @@ def _findings(seen: _Seen, classes: Sequence[str], noun: str) -> list[Finding]:
     findings = []
     nowhere = [folder for folder in seen.empty if Path(folder).name not in classes]
     for code, level, names, message in (
-        ("empty-class", "warning", nowhere, f"class folders hold no {noun} at all; they are not classes of the model"),
+        ("empty-class", "warning", nowhere, f"class folders without any {noun}, which are no classes of the model"),
         (
             "empty-class-folder",
             "warning",
             [folder for folder in seen.empty if folder not in nowhere],
-            f"class folders hold no {noun}, though the class has some in another split",
+            f"class folders without any {noun}, though the class has some in another split",
         ),
-        ("unlabelled-split", "warning", seen.unlabelled, "split folders have no class folders, so no labels: not used"),
-        ("other-files", "note", seen.others, f"files or folders are no {noun}s by their name: not used"),
-        ("hidden-files", "note", seen.junk, "hidden or system files and folders were left out"),
+        (
+            "unlabelled-split",
+            "warning",
+            seen.unlabelled,
+            "split folders without class folders, so without labels, not used",
+        ),
+        ("other-files", "note", seen.others, f"files or folders that are no {noun}s by their name, not used"),
+        ("hidden-files", "note", seen.junk, "hidden or system files and folders, left out"),
     ):
-        if names:
-            text = f"{len(names)} {message}"
-            findings.append(Finding(code, level, text, tuple(names[:_SHOWN]), len(names)))  # type: ignore[arg-type]
+        distinct = tuple(dict.fromkeys(names))
+        if distinct:
+            text = f"{message}: {len(distinct):,}"
+            findings.append(Finding(code, level, text, distinct[:_SHOWN], len(distinct)))  # type: ignore[arg-type]
     return findings

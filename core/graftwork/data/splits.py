@@ -63,7 +63,7 @@ def rename_splits(tables: Mapping[str, Dataset], where: str) -> tuple[dict[str, 
             renamed[split] = rows
     if not renamed:
         raise DataError(f"has no split named train, validation or test, but {', '.join(others)}", where=where)
-    message = f"{len(others)} splits with other names than train, validation and test are not used"
+    message = f"splits with other names than train, validation and test, not used: {len(others)}"
     findings = [Finding("unused-splits", "note", message, tuple(others), len(others))] if others else []
     return ordered(renamed), findings
 
@@ -293,9 +293,7 @@ def _made_findings(
     total = Counter(classes)
     small = sorted(label for label in total if any(label not in held[name] for name in parts))
     if small:
-        message = (
-            f"{len(small)} classes have too few rows or groups to be in every split; their rows went to train first"
-        )
+        message = f"classes with too few rows or groups for every split (train comes first): {len(small)}"
         where = tuple(f"class index {label}: {total[label]} rows" for label in small[:5])
         findings.append(Finding("class-not-in-every-split", "warning", message, where, len(small)))
     return findings

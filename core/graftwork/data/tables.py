@@ -59,7 +59,7 @@ def find_tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
             raise DataError(f"has tables of several formats for {split}: {_names(files)}", where=str(path))
     findings = []
     if unnamed:
-        message = f"{len(unnamed)} tables are named after no split: not used"
+        message = f"tables named after no split, not used: {len(unnamed)}"
         findings.append(Finding("other-files", "note", message, tuple(f.name for f in unnamed[:_SHOWN]), len(unnamed)))
     return dict(found), findings
 

@@ -59,7 +59,9 @@ def to_svg(figure: Figure, salt: str) -> str:
     # Names such as "axes_1" stand in every figure; a page must not hold an id twice.
     mark = hashlib.sha256(salt.encode()).hexdigest()[:6]
     body = re.sub(r'<g id="([A-Za-z0-9.]+_\d+)"', rf'<g id="{mark}_\1"', body)
-    return f'{head} style="width:100%;max-width:{pixels}px;height:auto" role="img">{body}'
+    return (
+        f'{head} style="width:100%;max-width:{pixels}px;min-width:{min(pixels, 560)}px;height:auto" role="img">{body}'
+    )
 
 
 def to_data_uri(image: Any) -> str:

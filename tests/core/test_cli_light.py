@@ -1,0 +1,436 @@
+"""The installed command where it must be light: help, lists, errors, exit codes. Nothing here may import torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from graftwork.cli import main
+from graftwork.cli.options import columns_of
+from graftwork.cli.predict import expand, line
+from graftwork.cli.train import differences, resume_command, show_summary
+from graftwork.config import Layer, RunConfig, override_layer
+from graftwork.errors import UsageError
+
+GRAFT = Path(sys.executable).with_name("graft")
+
+
+def graft(
+    *words: str, path: Path | None = None, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess:
+    """The installed command, with a folder of further plugins on its path."""
+    variables = {**os.environ, **environment}
+    if path is not None:
+        variables["PYTHONPATH"] = str(path)
+    return subprocess.run([GRAFT, *words], capture_output=True, text=True, env=variables, cwd=cwd, timeout=120)
+
+
+def one_error(done: subprocess.CompletedProcess, code: int) -> str:
+    """The one line on stderr of a command that failed as it should."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("graft: error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Any:
+    """Writes a plugin that is installed where PYTHONPATH says; returns that folder."""
+
+    def write(name: str, registry: str, code: str = "") -> Path:
+        package = name.replace("-", "_")
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(code)
+        (tmp_path / package / "registry.yaml").write_text(registry)
+        info = tmp_path / f"{package}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[graftwork]\n{name} = {package}\n")
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([], 0),
+        (["--help"], 0),
+        (["--version"], 0),
+        (["train", "--help"], 0),
+        (["doctor", "--help"], 0),
+        (["list"], 0),
+        (["list", "backbones", "--json"], 0),
+        (["list", "plugins"], 0),
+        (["list", "nothing"], 2),
+        (["trian"], 2),
+        (["doctor", "--jsn"], 2),
+        (["train", "--task", "nothing", "--data", "x"], 2),
+        (["train", "--set", "stratgy=1"], 2),
+        (["inspect", "--task", "nothing", "--data", "x"], 2),
+        (["evaluate", "nowhere", "--data", "x"], 2),
+        (["predict", "nowhere", "x"], 2),
+        (["report", "nowhere"], 2),
+        (["explain", "nowhere"], 2),
+        (["bench", "suite"], 2),
+    ],
+)
+def test_a_light_command_imports_no_torch_and_no_plugin(words: list[str], code: int) -> None:
+    script = (
+        "import sys\nfrom graftwork.cli import main\n"
+        f"code = main({words!r})\n"
+        "heavy = {'torch', 'numpy', 'datasets', 'graftwork_images', 'rich', 'graftwork.interfaces'} & set(sys.modules)\n"
+        "sys.exit(f'heavy: {heavy}' if heavy else code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    assert "heavy" not in done.stderr
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "graftwork", "--version"], capture_output=True, text=True)
+    assert done.stdout == graft("--version").stdout
+    assert done.stdout.startswith("graftwork ")
+
+
+def test_every_command_has_help_that_says_what_it_does() -> None:
+    text = graft("-h").stdout
+    for name in ("quickstart", "list", "inspect", "train", "evaluate", "predict", "report", "explain", "doctor"):
+        assert f"  {name} " in text
+        assert len(graft(name, "-h").stdout.splitlines()) > 3
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["lst"], "Did you mean 'list'"),
+        (["train", "--stratgy", "full"], "Did you mean --strategy"),
+        (["--jsno"], "no option --jsno"),
+        (["train", "--epochs", "many"], "--epochs"),
+        (["train", "--epochs"], "requires an argument"),
+        (["train", "extra"], "unexpected extra argument"),
+        (["predict"], "RUN"),
+        (["predict", "run"], "INPUT"),
+        (["inspect", "--data", "x"], "--task"),
+        (["quickstart", "--seeds", "0"], "--seeds"),
+        (["list", "backbone"], "Did you mean backbones"),
+        (["list", "backbones", "--task", "image-clasification"], "unknown task"),
+        (["train", "--column", "label", "--data", "x"], "--column label=stars"),
+        (["train", "--column", "label=a", "--column", "label=b"], "twice"),
+        (["train", "--set", "lr"], "has no '='"),
+        (["train", "--set", "head_options=3"], "head_options.KEY=value"),
+        (["train"], "--task is missing"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "--resume"], "--out"),
+        (["train", "--resume", "--out", "nowhere"], "holds no run"),
+        (["inspect", "--task", "t", "--data", "d", "--set", "lr=1"], "no setting 'lr'"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line_and_exit_code_2(words: list[str], what: str, tmp_path: Path) -> None:
+    assert what in one_error(graft(*words, cwd=tmp_path), 2)
+
+
+@pytest.mark.parametrize("name", ["rank", "depth", "bench", "export", "plugin"])
+def test_reserved_names_say_that_they_come_later(name: str) -> None:
+    assert f"graft {name} comes with a later release" in one_error(graft(name, "x", "--task", "y", "-h"), 2)
+
+
+def test_a_wrong_key_in_a_file_is_named_with_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("task: image-classification\n\nepoch: 3\n")
+    text = one_error(graft("train", "--config", "c.yaml", cwd=tmp_path), 2)
+    assert "c.yaml:3: unknown setting 'epoch'. Did you mean epochs?" in text
+
+
+def test_an_error_with_line_breaks_and_control_characters_stays_one_line(tmp_path: Path) -> None:
+    text = one_error(graft("train", "--task", "a\nb\x1b[31m", "--data", "x"), 2)
+    assert "\x1b" not in text
+
+
+def test_a_file_name_that_is_no_text_ends_in_one_line() -> None:
+    done = subprocess.run([GRAFT, "explain", b"run\xff"], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("kind", ["tasks", "backbones", "heads", "strategies", "datasets", "observers", "suites"])
+def test_each_kind_is_listed_as_a_table_and_as_one_json_document(kind: str) -> None:
+    entries = json.loads(graft("list", kind, "--json").stdout)
+    done = graft("list", kind)
+    assert done.returncode == 0
+    if entries:
+        names = [row.split()[0] for row in done.stdout.splitlines()[1:]]
+        assert [name.removeprefix("sample:").partition(":")[0] for name in names] == [
+            entry["name"] for entry in entries
+        ]
+        assert all(entry["plugin"] and entry["summary"] for entry in entries)
+    else:
+        assert done.stdout == ""
+
+
+def test_the_overview_counts_every_kind() -> None:
+    found = json.loads(graft("list", "--json").stdout)
+    assert found["counts"]["strategies"] == len(json.loads(graft("list", "strategies", "--json").stdout))
+    assert {plugin["name"] for plugin in found["plugins"]} >= {"graftwork-strategies", "graftwork-images"}
+    assert "graft list strategies" in graft("list").stdout
+
+
+def test_a_broken_plugin_is_listed_with_its_cause_and_the_rest_works(plugin: Any) -> None:
+    path = plugin("graft-broken", "version: 1\ntasks: [", "raise RuntimeError")
+    done = graft("list", "plugins", path=path)
+    assert done.returncode == 0
+    row = next(row for row in done.stdout.splitlines() if row.startswith("graft-broken"))
+    assert "registry.yaml" in row and "not valid YAML" in row
+    done = graft("list", "strategies", path=path)
+    assert "lp-ft" in done.stdout
+    assert "plugin graft-broken could not be read" in done.stderr
+
+
+def test_doctor_names_a_plugin_that_cannot_be_loaded(plugin: Any) -> None:
+    path = plugin("graft-ill", "version: 1\n", "import a_library_that_is_not_there")
+    done = graft("doctor", "--json", path=path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert "a_library_that_is_not_there" in found["plugins"]["graft-ill"]["state"]
+    assert found["plugins"]["graftwork-strategies"]["state"] == "ok"
+    assert found["torch"]["devices"][0]["precision"] in ("fp32", "bf16")
+    assert found["cpu"]["usable_cores"] >= 1
+
+
+def test_doctor_answers_when_torch_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('libtorch_cpu.so: cannot open shared object file')")
+    done = graft("doctor", path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "BROKEN: ImportError: libtorch_cpu.so" in done.stdout
+    assert "something is broken" in done.stdout
+
+
+def test_a_plugins_failure_is_exit_code_4(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from graftwork.cli import _fail
+    from graftwork.errors import PluginError
+
+    assert _fail(PluginError("plugin 'x' failed"), debug=False) == 4
+    try:
+        try:
+            raise PluginError("plugin 'x' failed")
+        except PluginError as error:
+            raise RuntimeError("wrapped") from error
+    except RuntimeError as error:
+        assert _fail(error, debug=False) == 4
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    done = subprocess.run(
+        f"set -o pipefail; {GRAFT} train --help | head -n 1",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    script = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE); p.stdout.close(); sys.exit(p.wait())"
+    done = subprocess.run([sys.executable, "-c", script, GRAFT, "list", "strategies"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _broken(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Makes reading the catalogue fail, as a bug or a key press would."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("graftwork.catalogue.load_catalogue", fail)
+
+
+def test_an_unexpected_failure_is_one_line_and_debug_shows_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GRAFTWORK_DEBUG", raising=False)
+    _broken(monkeypatch, KeyError("a\nb"))
+    assert main(["list"]) == 1
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and "unexpected KeyError" in text and "--debug" in text
+    for words in (["--debug", "list"], ["list", "--debug"], ["list", "tasks", "--debug"]):
+        assert main(words) == 1
+        assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("GRAFTWORK_DEBUG", "1")
+    assert main(["list"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_debug_after_two_dashes_is_an_argument_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--", "--debug"]) == 2
+    assert "'--debug'" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_130_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from graftwork.cli import Interrupted
+
+    _broken(monkeypatch, KeyboardInterrupt())
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "graft: interrupted\n"
+    _broken(monkeypatch, Interrupted("graft train --out x --resume"))
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "graft: interrupted; go on with: graft train --out x --resume\n"
+
+
+def test_the_resume_command_is_given_only_for_a_run_and_can_be_pasted(tmp_path: Path) -> None:
+    run = tmp_path / "my run; rm -rf"
+    assert resume_command(run) is None
+    run.mkdir()
+    (run / "config.yaml").write_text("")
+    assert resume_command(run) == f"graft train --out '{run}' --resume"
+
+
+def test_flags_of_train_are_settings_and_their_choices_are_the_configurations() -> None:
+    text = graft("train", "-h").stdout
+    for name in ("optimizer", "schedule", "imbalance", "precision"):
+        choices = "|".join(get_args(RunConfig.model_fields[name].annotation))
+        assert f"--{name} {choices}" in text
+    for name in ("task", "data", "lr", "weight-decay", "grad-clip", "ema", "patience", "workers", "micro-batch"):
+        assert f"--{name} " in text
+
+
+def test_columns_are_read_from_pairs() -> None:
+    assert columns_of(None) == {}
+    assert columns_of(["label=stars", "image=a=b"]) == {"label": "stars", "image": "a=b"}
+    for pair in ("label", "=x", "label=", ""):
+        with pytest.raises(UsageError, match="--column"):
+            columns_of([pair])
+
+
+STORED = Layer(
+    {
+        "task": "t",
+        "data": "d",
+        "lr": 0.01,
+        "budget": 600.0,
+        "backbone": "b",
+        "head_options": {"x": 1, "y": 2},
+        "workers": 0,
+    },
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "assignments", "named"),
+    [
+        ({}, [], []),
+        ({"lr": 0.01, "task": "t", "data": "./d"}, [], []),
+        ({"budget": "10m", "backbone": "auto", "workers": "auto"}, ["head_options.x=1"], []),
+        ({"lr": 0.1}, [], ["lr"]),
+        ({"budget": "11m", "task": "u"}, [], ["budget", "task"]),
+        ({"seed": 1}, [], ["seed"]),
+        ({"seed": 0}, [], []),
+        ({"data": "e"}, ["head_options.x=2"], ["data", "head_options"]),
+        ({}, ["head_options.z=1"], ["head_options"]),
+        ({"columns": {"label": "stars"}}, [], ["columns"]),
+    ],
+)
+def test_resume_names_every_given_setting_that_the_run_does_not_have(
+    flags: dict, assignments: list, named: list
+) -> None:
+    found = differences([override_layer(flags, assignments)], STORED)
+    assert sorted(words.split(" ")[0] for words in found) == sorted(named)
+
+
+def test_a_flag_that_repeats_the_run_beats_a_file_that_does_not() -> None:
+    file = Layer({"lr": 0.5, "epochs": 99}, {"lr": "c.yaml:1", "epochs": "c.yaml:2"})
+    assert differences([override_layer({"lr": 0.01}), file], STORED) == ["epochs is 99 (c.yaml:2), was 10"]
+
+
+def test_resume_refuses_other_settings_before_anything_heavy(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("task: image-classification\ndata: photos\nlr: 0.001\n")
+    text = one_error(graft("train", "--resume", "--out", str(tmp_path), "--lr", "0.1", "--epochs", "3"), 2)
+    assert "lr is 0.1 (--lr), was 0.001" in text
+    assert "epochs is 3 (--epochs), was 10" in text
+
+
+def test_inputs_may_come_as_lines_on_stdin() -> None:
+    lines = ["first\n", "\n", "  \n", "se cond\r\n", "third"]
+    assert list(expand(["a.jpg", "-", "b"], lines)) == ["a.jpg", "first", "se cond", "third", "b"]
+    assert list(expand(["-", "-"], iter(lines))) == ["first", "se cond", "third"]
+    assert list(expand(["-"], [])) == []
+
+
+def test_a_prediction_is_one_tab_separated_line_whatever_its_label() -> None:
+    prediction = {
+        "input": "a b.jpg",
+        "label": "x\ty\nz",
+        "confidence": 0.98765,
+        "probabilities": {"x": 1.0},
+        "count": 3,
+    }
+    assert line(prediction) == "a b.jpg\tx y z\t0.9877\tcount=3"
+    assert line({"input": "a"}) == "a"
+
+
+def test_the_summary_leads_with_the_primary_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "report.html").write_text("")
+    summary = {
+        "primary_metric": "macro_f1", "val": {"accuracy": 0.75, "macro_f1": 0.5}, "test": {"macro_f1": 0.25},
+        "best_epoch": 3, "seconds": 75.0,
+    }  # fmt: skip
+    show_summary(summary, tmp_path)
+    rows = [row.split() for row in capsys.readouterr().out.splitlines()]
+    assert rows[:3] == [["metric", "val", "test"], ["macro_f1", "0.5", "0.25"], ["accuracy", "0.75", "-"]]
+    assert ["best", "epoch", "3"] in rows and ["time", "1", "min", "15", "s"] in rows
+    assert ["report", str(tmp_path / "report.html")] in rows and "model" not in {row[0] for row in rows if row}
+
+
+PLAN: dict[str, Any] = {
+    "strategy": "partial:1",
+    "epochs": 2,
+    "phases": [
+        {"name": "only", "epochs": 2, "frozen_stages": 3, "stages": 4, "lr": 0.1, "groups": [], "reason": "few rows"},
+        {"name": "probe", "epochs": 1, "frozen_stages": 4, "stages": 4, "lr": 0.1, "groups": [], "reason": ""},
+        {"name": "all", "epochs": 1, "frozen_stages": 0, "stages": 4, "lr": 0.1, "groups": [], "reason": ""},
+    ],
+    "settings": [
+        {"name": "lr", "value": 0.1, "origin": "--lr", "reason": ""},
+        {"name": "precision", "value": "bf16", "origin": "automatic", "reason": "this CPU has AMX"},
+        {"name": "head_options", "value": {"x": 1}, "origin": "default", "reason": ""},
+    ],
+    "weights": {"source": "imagenet1k-v1", "fitted": 60, "missing": ["a", "b", "c", "d", "e", "f"], "reshaped": []},
+}
+
+
+def test_explain_says_every_setting_where_it_came_from_and_why(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN))
+    done = graft("explain", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = [row.split() for row in done.stdout.splitlines()]
+    assert rows[1] == ["lr", "0.1", "--lr"]
+    assert rows[2] == ["precision", "bf16", "automatic", "this", "CPU", "has", "AMX"]
+    assert rows[3] == ["head_options", "x=1", "default"]
+    for words in (
+        "Phase 1, only, 2 epochs: the head and the last 1 of 4 stages train, the others stay as they were (few rows).",
+        "Phase 2, probe, 1 epoch: only the head trains, all 4 stages of the backbone stay as they were.",
+        "Phase 3, all, 1 epoch: everything trains.",
+        "  missing: 6 (a, b, c, d, e, …)",
+        "  reshaped: 0",
+        "  fitted: 60",
+    ):
+        assert words in done.stdout
+    assert json.loads(graft("explain", str(tmp_path), "--json").stdout) == PLAN
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "[" * 100_000, '{"phases": 3}', '{"settings": [1]}', '{"settings": [{}]}', "\x00",
+             '{"phases": [{}]}', '{"phases": [{"name": [], "epochs": {}, "lr": "x", "groups": 4}]}', '{"weights": 4}']
+)  # fmt: skip
+def test_a_hostile_plan_ends_in_one_line(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    assert main(["explain", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(tmp_path / "plan.json") in error
