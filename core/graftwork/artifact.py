@@ -47,7 +47,8 @@ def save_artifact(
         about: what a reader wants to know: metrics, source of the weights, data, seed. Plain JSON.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    data = save_tensors(tensors, {"format": "pt", "graftwork": __version__})
+    # One key only: safetensors writes several in random order, and equal models should be equal files.
+    data = save_tensors(tensors, {"format": "pt"})
     write_file(directory.path / MODEL, data)
     directory.write_json(
         CARD,

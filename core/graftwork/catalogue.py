@@ -43,7 +43,7 @@ class Option(_Facts):
         """What is wrong with a value, or None."""
         if value is None:
             return None if self.default is None else "must not be empty"
-        kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+        kinds: dict[str, Any] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
         if not isinstance(value, kinds[self.type]) or (self.type in ("int", "float") and isinstance(value, bool)):
             return f"must be {self.type}, not {value!r}"
         if self.choices and value not in self.choices:

@@ -5,6 +5,7 @@ stdout is for results, stderr for progress and messages. What comes from data or
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -13,8 +14,9 @@ from typing import Any, TextIO
 
 
 def say(line: str) -> None:
-    """One message line on stderr, at once."""
-    print(clean(line, keep="\n"), file=sys.stderr, flush=True)  # noqa: T201 (the one place for messages)
+    """One message line on stderr, at once. Nobody reading any more (`2>&1 | head`) is no reason to end a training."""
+    with contextlib.suppress(BrokenPipeError):
+        print(clean(line, keep="\n"), file=sys.stderr, flush=True)  # noqa: T201 (the one place for messages)
 
 
 def out(text: str = "") -> None:

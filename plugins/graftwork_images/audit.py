@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from graftwork.data.audit import check_classes, check_duplicates, check_near_duplicates
+from graftwork.data.audit import check_classes, check_duplicates, check_groups, check_near_duplicates
 from graftwork.data.columns import add_column
 from graftwork.data.fingerprint import CONTENT
 from graftwork.interfaces import Finding, Tables
@@ -69,7 +69,7 @@ def audit_images(tables: Tables) -> tuple[Tables, list[Finding]]:
         `graftwork.data.fingerprint` takes), and what was found. A split that keeps no row is a finding of level `error`.
     """
     looks = {split: look_at_all(rows) for split, rows in tables.splits.items()}
-    origins = {split: list(rows["origin"]) for split, rows in tables.splits.items()}
+    origins = {split: list(rows["origin"][:]) for split, rows in tables.splits.items()}
     findings = _unusable(looks, origins)
     kept = {split: [row for row, look in enumerate(seen) if look.problem is None] for split, seen in looks.items()}
     for split, rows in kept.items():
@@ -79,12 +79,15 @@ def audit_images(tables: Tables) -> tuple[Tables, list[Finding]]:
     splits = {split: _keep(rows, kept[split], looks[split]) for split, rows in tables.splits.items()}
     looks = {split: [seen[row] for row in kept[split]] for split, seen in looks.items()}
     origins = {split: [names[row] for row in kept[split]] for split, names in origins.items()}
-    labels = {split: list(rows["label"]) for split, rows in splits.items()}
+    labels = {split: list(rows["label"][:]) for split, rows in splits.items()}
     contents = {split: [look.content for look in seen] for split, seen in looks.items()}
     alike = {split: likenesses(seen) for split, seen in looks.items()}
     hashes, views = ({split: pair[part] for split, pair in alike.items()} for part in (0, 1))
     findings += check_classes(labels, tables.names)
     findings += check_duplicates(contents, labels, origins, tables.names)
+    findings += check_groups(
+        {split: rows["group"][:] for split, rows in splits.items() if "group" in rows.column_names}
+    )
     findings += check_near_duplicates(hashes, views, contents, origins, NEAR_BITS, NEAR_CORRELATION)
     findings += _sizes(looks, origins)
     findings += _traits(looks, origins)

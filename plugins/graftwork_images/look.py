@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +12,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from graftwork.errors import DataError
-from graftwork_images.decode import PIXEL_LIMIT, read_cell
+from graftwork_images.decode import PIXEL_LIMIT, read_cell, to_rgb, turn_upright
 
-_ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
 _COARSE, _FINE = (9, 8), (16, 16)  # pixels; the coarse one has a column more than the hash has bits
 _STEP = 3
@@ -76,6 +65,8 @@ def look_at(cell: Mapping[str, Any]) -> Look:
             traits = _traits(image)
             image.draft("L", (64, 64))
             image.load()
+            if turn_upright(image) is not None:
+                traits = (*traits, "rotated")
             thumbnail = _thumbnail(image) if min(width, height) >= DETAIL else b""
             return Look(None, "", content, width, height, traits, thumbnail)
     except Image.DecompressionBombError:
@@ -84,7 +75,7 @@ def look_at(cell: Mapping[str, Any]) -> Look:
         if data.startswith(_SIGNATURES):
             return Look("unreadable-image", "damaged header", content)
         return Look("not-an-image", _describe(data), content)
-    except (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, MemoryError) as error:
+    except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
         return Look("unreadable-image", str(error), content)
 
 
@@ -111,7 +102,6 @@ def _traits(image: Image.Image) -> tuple[str, ...]:
         "palette": mode in ("P", "PA"),
         "cmyk": mode == "CMYK",
         "deep": mode.startswith(("I", "F")),
-        "rotated": image.getexif().get(_ORIENTATION, 1) in _UPRIGHT,
         "animated": getattr(image, "n_frames", 1) > 1 if image.format in ("GIF", "WEBP", "PNG", "TIFF") else False,
     }
     return tuple(name for name, is_so in found.items() if is_so)
@@ -119,11 +109,9 @@ def _traits(image: Image.Image) -> tuple[str, ...]:
 
 def _thumbnail(image: Image.Image) -> bytes:
     if image.mode in ("P", "PA", "RGBA", "LA") or image.mode.startswith(("I", "F")):
-        from graftwork_images.decode import to_rgb
-
         image = to_rgb(image)
     grey = image.convert("L")
-    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    turn = turn_upright(image)
     if turn is not None:
         grey = grey.transpose(turn)
     sizes = (_COARSE, _FINE)

@@ -50,11 +50,15 @@ PLAN = {
 }  # fmt: skip
 
 
+TITLES = ["phase", "epochs", "frozen stages", "lr", "schedule", "trained"]
+
+
 def test_the_plan_says_what_trains_when_how_fast_and_why() -> None:
     lines = format_plan(PLAN).splitlines()
     assert lines[0] == "plan: lp-ft, 5 epochs"
-    assert lines[1].split() == ["phase", "epochs", "frozen", "stages", "lr", "schedule", "trained"]
-    assert lines[2].split("  ") == ["", "1", "probe", "2     ", " 4 of 4       ", " 0.003         ", " cosine, warm-up 10%", "1.5k"]  # fmt: skip
+    assert [title.strip() for title in lines[1].split("  ") if title.strip()] == TITLES
+    for cell in ("1  probe", "  2  ", "4 of 4", "0.003", "cosine, warm-up 10%", "1.5k"):
+        assert cell in lines[2]
     assert "none" in lines[3] and "3e-05 to 0.0003" in lines[3] and "11.0M" in lines[3]
     assert lines[4:] == ["  1: a probed head keeps the features", "  2: regulariser L2SP (alpha 0.01)"]
 
@@ -182,7 +186,7 @@ def test_plain_progress_is_a_line_an_epoch_and_one_every_five_seconds() -> None:
     read = _run(stream, seconds_a_step=1.0)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "training 2 epochs, 100 steps, cpu, fp32"
-    assert len([line for line in lines if "step" in line]) == len(read) + 1 == 21
+    assert len([line for line in lines if "step" in line]) == len(read) + 1 == 21  # and the line about the start
     assert "epoch 1/2 (full): loss 0.25, val accuracy 0.5, ece 0.1, 8 rows/s, 1 min 20 s" in lines
     assert all("8 rows/s" in line for line in lines[1:])
     assert "\x1b" not in stream.getvalue()

@@ -9,7 +9,14 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graftwork.data.audit import check_classes, check_duplicates, check_near_duplicates, near_pairs, similar_names
+from graftwork.data.audit import (
+    check_classes,
+    check_duplicates,
+    check_groups,
+    check_near_duplicates,
+    near_pairs,
+    similar_names,
+)
 from graftwork.data.fingerprint import combine, fingerprint
 from graftwork.interfaces import Finding, Tables
 
@@ -62,6 +69,12 @@ def test_duplicates_are_told_apart_by_where_they_lie() -> None:
     assert found["duplicate-with-other-label"].where == ("train: train3 (y) = test: test1 (x)",)
     assert found["duplicate-within-split"].where == ("train: train1 (x) = train: train2 (x)",)
     assert check_duplicates({"train": ["a"]}, {"train": [0]}, {"train": ["o"]}, ["x"]) == []
+
+
+def test_groups_that_are_torn_between_splits_are_named() -> None:
+    found = check_groups({"train": ["anna", "anna", "ben"], "test": ["ben", "carl"]})
+    assert found[0].where == ("ben (train, test)",)
+    assert check_groups({"train": ["anna"], "test": ["ben"]}) == check_groups({}) == []
 
 
 HASHES = st.lists(st.integers(0, 2**64 - 1), max_size=30)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from graftwork.data.columns import encode_labels, map_columns
+from graftwork.data.columns import add_column, encode_labels, map_columns
 from graftwork.data.tables import find_tables, read_tables
 from graftwork.errors import DataError, UsageError
 
@@ -141,6 +141,23 @@ def test_given_columns_win_over_guesses_and_a_group_is_kept_as_text() -> None:
     mapped, findings = map_columns({"train": rows}, GUESSES, {"text": "sentence", "label": "stars"}, "patient", "f")
     assert mapped["train"][0] == {"text": "b", "label": 5, "group": "7"}
     assert findings[0].where == ("text", "label")
+
+
+def test_a_row_without_a_group_is_a_group_of_its_own() -> None:
+    rows = Dataset.from_dict(
+        {"text": ["a", "b", "c"], "label": [0, 1, 0], "patient": ["p", None, ""], "origin": ["1", "2", "3"]}
+    )
+    mapped, _ = map_columns({"train": rows}, GUESSES, {}, "patient", "f")
+    assert mapped["train"]["group"][:] == ["p", "alone: 2", "alone: 3"]
+
+
+def test_a_column_is_added_to_a_selection_without_copying_it() -> None:
+    rows = Dataset.from_dict({"a": list(range(10))}).select([7, 2, 5])
+    more = add_column(add_column(rows, "b", ["x", "y", "z"]), "a", [70, 20, 50])
+    assert more[:] == {"b": ["x", "y", "z"], "a": [70, 20, 50]}
+    assert len(more.data) == 10
+    twice = Dataset.from_dict({"a": [0, 1]}).select([1, 1, 0])
+    assert add_column(twice, "b", [1, 2, 3])["b"][:] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

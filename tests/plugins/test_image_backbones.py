@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,15 @@ from graftwork_images.backbones.transformers import VisionTransformerBackbone
 
 ROOT = Path(__file__).parents[2]
 SQUEEZENET = ROOT.parent / "shared" / "data" / "weights" / "squeezenet1_0-imagenet1k-deepcompression.safetensors"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Nets this small gain little from a second thread, and on a busy machine threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class ImageBackboneConformance(BackboneConformance):

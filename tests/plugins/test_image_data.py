@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import struct
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,46 @@ def test_what_cannot_be_decoded_is_one_clear_line(data: bytes, message: str) -> 
         decode_rgb({"bytes": data, "path": "bad.jpg"})
     assert str(caught.value).startswith("bad.jpg: ")
     assert "\n" not in str(caught.value)
+
+
+FUZZ = """
+import io, random
+import numpy as np
+from PIL import Image
+from graftwork.errors import DataError
+from graftwork_images.decode import decode_rgb
+from graftwork_images.look import look_at
+
+noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8))
+exif = Image.Exif()
+exif[0x0112] = 6
+draw = random.Random(0)
+for kind in ("JPEG RGB", "JPEG CMYK", "PNG RGB", "PNG RGBA", "PNG P", "GIF P", "WEBP RGB", "TIFF RGB"):
+    name, mode = kind.split()
+    buffer = io.BytesIO()
+    noise.convert(mode).save(buffer, name, exif=exif)
+    refused = 0
+    for _ in range(300):
+        data = bytearray(buffer.getvalue())
+        for _ in range(draw.choice([1, 3, 20])):
+            data[draw.randrange(min(len(data), draw.choice([40, 300, 100_000])))] = draw.randrange(256)
+        if draw.random() < 0.3:
+            del data[draw.randrange(len(data)):]
+        cell = {"bytes": bytes(data), "path": "x"}
+        look = look_at(cell)
+        try:
+            decode_rgb(cell)
+        except DataError:
+            refused += 1
+            assert look.problem is not None, (kind, look)
+    assert refused > 30, (kind, refused)
+"""
+
+
+def test_whatever_is_damaged_in_a_file_the_audit_accepts_only_what_decodes() -> None:
+    """In a process of its own: torchvision's PNG decoder was seen to crash on such files."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FUZZ], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_missing_file_is_one_clear_line() -> None:

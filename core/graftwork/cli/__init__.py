@@ -26,9 +26,12 @@ class Interrupted(KeyboardInterrupt):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0, 1 failed, 2 wrong usage, 3 the data, 4 a plugin, 130 interrupted."""
     debug, words = _take_debug(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # `graft list >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name that is no valid text must not end a command
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # bars for "casting" tell nobody anything
     try:
         from graftwork.cli.app import invoke
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from graftwork import __version__
-from graftwork.cli import doctor, evaluate, explain, later, predict, quickstart, report, train
+from graftwork.cli import doctor, evaluate, explain, later, listing, predict, quickstart, report, train
 from graftwork.cli import inspect as inspect_command
-from graftwork.cli import list as list_command
 from graftwork.console import out
 from graftwork.errors import did_you_mean
 
@@ -47,7 +46,7 @@ def application() -> Any:
     app.callback(invoke_without_command=True, context_settings=HELP)(_start)
     for name, command in (
         ("quickstart", quickstart.command),
-        ("list", list_command.command),
+        ("list", listing.command),
         ("inspect", inspect_command.command),
         ("train", train.command),
         ("evaluate", evaluate.command),

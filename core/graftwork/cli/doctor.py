@@ -166,7 +166,12 @@ def _caches() -> dict[str, str]:
     torch_home = os.environ.get("TORCH_HOME") or base / "torch"
     from graftwork.catalogue import offline
 
-    return {"weights": str(own / "weights"), "huggingface": str(hub), "torch": str(torch_home), "offline": "yes" if offline() else "no"}
+    return {
+        "weights": str(own / "weights"),
+        "huggingface": str(hub),
+        "torch": str(torch_home),
+        "offline": "yes" if offline() else "no",
+    }
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -34,15 +34,16 @@ class ProgressObserver(Observer):
         self._metric = ""
         self._started = self._shown = 0.0
         self._rows = self._rows_shown = 0
-        self._steps = 0
-        self._pause = self._pause_started = 0.0
+        self._steps = self._step = 0
+        self._pause_started = 0.0
         self._interval = BAR_SECONDS if self._stream.isatty() else LINE_SECONDS
 
     def fit_start(self, record: FitRecord) -> None:
         self.close()
         self._fit = record
         self._steps = self._rows = self._rows_shown = 0
-        self._pause = self._pause_started = 0.0
+        self._step = record.done_steps
+        self._pause_started = 0.0
         self._started = self._shown = self._clock()
         if self._stream.isatty():
             self._open_bar(record)
@@ -72,7 +73,7 @@ class ProgressObserver(Observer):
     def step_end(self, record: StepRecord) -> None:
         if self._pause_started:
             self._end_pause()
-        self._steps += 1
+        self._steps, self._step = self._steps + 1, record.step
         self._rows += len(record.rows)
         now = self._clock()
         if now - self._shown < self._interval:
@@ -97,7 +98,7 @@ class ProgressObserver(Observer):
     def evaluation_start(self, rows: int) -> None:
         self._pause_started = self._clock()
         if self._bar is not None:
-            self._bar.update(self._task, description=f"evaluating {rows:,} rows")
+            self._bar.update(self._task, description=f"evaluating {rows:,} rows", completed=self._step)
             self._bar.refresh()
 
     def _end_pause(self) -> None:
@@ -106,6 +107,8 @@ class ProgressObserver(Observer):
         self._pause_started = 0.0
 
     def epoch_end(self, record: EpochRecord) -> None:
+        if self._pause_started:
+            self._end_pause()
         primary = self._fit.primary_metric if self._fit is not None else ""
         if primary in record.val:
             self._metric = f"{primary} {number(float(record.val[primary]))}"

@@ -34,9 +34,10 @@ def command(
 
 
 def _show(result: dict[str, Any]) -> None:
+    metric = result.get("metric", "accuracy")
     out_table(
-        ["run", "seed", "accuracy", "seconds"],
-        [[row["name"], row["seed"], f"{row['accuracy']:.3f}", f"{row['seconds']:.1f}"] for row in result["rows"]],
+        ["run", "seed", metric, "seconds"],
+        [[row["name"], row["seed"], f"{row[metric]:.3f}", f"{row['seconds']:.1f}"] for row in result["rows"]],
     )
     out()
     out(f"transfer {number(result['transfer'])}, from scratch {number(result['scratch'])}: "

@@ -118,6 +118,20 @@ def check_duplicates(
     ]
 
 
+def check_groups(groups: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Groups (patients, cameras) that have rows in several splits, which only splits that the data brought can have.
+
+    Args:
+        groups: the group of every row, by split.
+    """
+    homes: dict[str, list[str]] = defaultdict(list)
+    for split, values in groups.items():
+        for group in dict.fromkeys(values):
+            homes[group].append(split)
+    torn = [f"{group} ({', '.join(splits)})" for group, splits in homes.items() if len(splits) > 1]
+    return _named("group-across-splits", "warning", "groups with rows in several splits, which is leakage", torn)
+
+
 def check_near_duplicates(
     hashes: Mapping[str, NDArray[np.uint64]],
     views: Mapping[str, NDArray[np.uint8]],

@@ -172,9 +172,12 @@ def _column_findings(chosen: Mapping[str, str], given: Mapping[str, str], unused
 
 
 def _group_as_text(rows: Dataset) -> Dataset:
+    """The column `group` as text; a row without a value is a group of its own."""
     if "group" not in rows.column_names:
         return rows
-    return add_column(rows, "group", ["" if value is None else str(value) for value in rows["group"]])
+    keys, groups = row_keys(rows), rows["group"][:]
+    values = [f"alone: {key}" if value in (None, "") else str(value) for key, value in zip(keys, groups, strict=True)]
+    return add_column(rows, "group", values)
 
 
 def _declared_names(splits: Mapping[str, Dataset], where: str) -> tuple[str, ...] | None:
@@ -191,7 +194,7 @@ def _declared_names(splits: Mapping[str, Dataset], where: str) -> tuple[str, ...
 
 
 def _label_texts(rows: Dataset, names: tuple[str, ...] | None) -> list[str | None]:
-    values: list[Any] = list(rows["label"])
+    values: list[Any] = list(rows["label"][:])
     if names is not None:
         known = {name: name for name in names}
         return [

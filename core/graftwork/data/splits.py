@@ -109,7 +109,7 @@ def complete(
         fractions = FRACTIONS
     train = splits["train"]
     classes = [int(label) for label in strata(train)]
-    groups = [str(value) for value in train[group_column]] if group_column else None
+    groups = [str(value) for value in train[group_column][:]] if group_column else None
     parts = assign(classes, fractions, seed, row_keys(train), groups)
     made = {name: train.select(rows) for name, rows in parts.items()}
     if "test" in present:
@@ -153,10 +153,11 @@ def limit(rows: Dataset, strata: Sequence[int], count: int, seed: int) -> tuple[
     Raises:
         UsageError: `count` is smaller than the number of classes.
     """
-    chosen = choose(strata, count, seed, row_keys(rows))
+    classes = [int(label) for label in strata]  # a column of `datasets` is slow to read one by one
+    chosen = choose(classes, count, seed, row_keys(rows))
     if len(chosen) == len(rows):
         return rows, []
-    sizes = Counter(int(strata[row]) for row in chosen).values()
+    sizes = Counter(classes[row] for row in chosen).values()
     each = str(min(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     message = f"training uses {len(chosen):,} of {len(rows):,} rows, {each} of each of {len(sizes)} classes"
     return rows.select(chosen), [Finding("limited-train", "note", message, (), len(chosen))]
@@ -181,7 +182,7 @@ def choose(strata: Sequence[int], count: int, seed: int, keys: Sequence[str]) ->
 def row_keys(rows: Dataset) -> list[str]:
     """A name for every row: its origin where there is one, else its number."""
     if "origin" in rows.column_names:
-        return [str(origin) for origin in rows["origin"]]
+        return [str(origin) for origin in rows["origin"][:]]
     return [str(number) for number in range(len(rows))]
 
 

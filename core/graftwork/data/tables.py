@@ -147,9 +147,9 @@ def _read_delimited(file: Path) -> tuple[pa.Table, list[Finding]]:
     if len(set(names)) < len(names):
         raise DataError(f"has two columns of one name in its header: {', '.join(names)}", where=str(file))
     convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    # One block: a block's rows are parsed in parallel otherwise, and a quoted newline may then end a row.
+    # A row must fit into a block; a block's size is a 32-bit number.
     data = text.encode()
-    read = csv.ReadOptions(block_size=max(len(data) + 1, 1 << 20))
+    read = csv.ReadOptions(block_size=min(max(len(data) + 1, 1 << 20), 1 << 28))
     table = csv.read_csv(io.BytesIO(data), read_options=read, parse_options=parse, convert_options=convert)
     if delimiter == usual:
         return table, []

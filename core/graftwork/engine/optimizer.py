@@ -120,6 +120,11 @@ def restore_optimizer(optimizer: Optimizer, model: Model, tensors: Mapping[str, 
         index: states[names[id(parameter)]] for index, parameter in enumerate(ordered) if names[id(parameter)] in states
     }
     optimizer.load_state_dict(packed)
+    for parameter, state in optimizer.state.items():
+        for kind, value in state.items():
+            # Files hold plain layout. Fused kernels walk parameter and momenta in memory order: layouts must agree again.
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[kind] = torch.empty_like(parameter).copy_(value)
 
 
 def clip_gradients(optimizer: Optimizer, largest: float) -> None:

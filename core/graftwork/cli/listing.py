@@ -1,4 +1,7 @@
-"""`graft list`: what is installed, from registry.yaml files alone."""
+"""`graft list`: what is installed, from registry.yaml files alone.
+
+(A module called `list` would become an attribute of the package and hide the builtin there.)
+"""
 
 from __future__ import annotations
 
