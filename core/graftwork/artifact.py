@@ -17,7 +17,7 @@ from graftwork import __version__
 from graftwork.check import read_model_card
 from graftwork.errors import PluginError, RunFailed, UsageError
 from graftwork.interfaces import Batch, Facts, Model, Predictions, Spec, Task
-from graftwork.parts import Parts, restore_input
+from graftwork.parts import Parts, use_input
 from graftwork.run_files import CARD, MODEL, RunDirectory, write_file
 from graftwork.weights import fetch, read_state
 
@@ -85,7 +85,7 @@ def load_artifact(run: Path, parts: Parts) -> Artifact:
         model = parts.model(specs["backbone"], specs["head"], card["facts"], 0)
     except (PluginError, ValueError, TypeError) as error:
         raise UsageError(f"does not describe a model ({error})", where=str(folder / CARD)) from None
-    restore_input(model.backbone, card.get("input") or {})
+    use_input(model.backbone, card.get("input"))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -328,9 +328,7 @@ def _add_third_party(catalogue: Catalogue, name: str, package: str) -> str | Non
         if not path.is_file():
             return f"{package} has no registry.yaml"
         registry = read_registry(path)
-        strangers = {
-            entry.plugin for kind in KINDS for entry in getattr(registry, kind).values()
-        } - {name}
+        strangers = {entry.plugin for kind in KINDS for entry in getattr(registry, kind).values()} - {name}
         if strangers:
             return f"its registry.yaml names another plugin: {', '.join(sorted(strangers))}"
         catalogue.add(registry, name)

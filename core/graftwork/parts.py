@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from graftwork.catalogue import Catalogue, split_strategy, strategy_argument
 from graftwork.check import RUN_SCHEME, backbone_entry, check_options, read_model_card
 from graftwork.config import RunConfig
 from graftwork.data.seeds import INIT, derive
-from graftwork.errors import PluginError, UsageError
+from graftwork.errors import UsageError
 from graftwork.interfaces import Backbone, Facts, Model, Observer, Spec, Strategy, Task
 from graftwork.plugins import Plugins
 from graftwork.weights import LoadReport, fetch, load_backbone, read_state, state_sha256
@@ -122,32 +122,28 @@ class Parts:
                 str((folder if folder.is_dir() else folder.parent) / "model.safetensors"), card["sha256"], None
             )
             state = {k[len("backbone.") :]: v for k, v in read_state(path).items() if k.startswith("backbone.")}
-            _use_input(model.backbone, card.get("input"))
+            use_input(model.backbone, card.get("input"))
         elif weights in entry.weights:
             known = entry.weights[weights]
             # Its hash was verified, so a pickled upstream file may be read (weights only).
             state = read_state(fetch(known.source, known.sha256, known.size), trusted_hash=True)
-            _use_input(model.backbone, known.input)
+            use_input(model.backbone, known.input)
         else:
             state = read_state(fetch(weights, None, None))
         report = load_backbone(model.backbone, state, weights)
         return Starting(weights, state_sha256(model.backbone.state_dict()), report)
 
 
-def _use_input(backbone: Backbone, facts: Mapping[str, Any] | None) -> None:
-    """Let preprocessing travel with the weights: facts that the weights bring replace the backbone's own."""
-    if not facts:
-        return
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+def use_input(backbone: Backbone, facts: Mapping[str, Any] | None) -> None:
+    """Give a backbone the input facts that its weights bring.
+
+    Raises:
+        UsageError: facts that do not fit this backbone.
+    """
     try:
-        backbone.input = replace(backbone.input, **plain)
+        backbone.use_input(facts or {})
     except TypeError as error:
-        raise PluginError(f"the weights' input facts do not fit the backbone ({error})") from None
-
-
-def restore_input(backbone: Backbone, facts: Mapping[str, Any]) -> None:
-    """Give a backbone the input facts of a stored model."""
-    _use_input(backbone, facts)
+        raise UsageError(f"the weights' input facts do not fit the backbone ({error})") from None
 
 
 def _refuse(problems: list[str]) -> None:

@@ -13,7 +13,6 @@ from graftwork.config import override_layer
 from graftwork.report import write_report
 from graftwork.run import execute
 
-
 SUITE = "quickstart"
 
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,6 @@ from graftwork.engine.settings import FitSettings
 from graftwork.errors import DataError, UsageError
 from graftwork.inference import keep_predictions
 from graftwork.interfaces import (
-    DataRequest,
-    Facts,
     Finding,
     Model,
     Observer,
@@ -37,13 +35,12 @@ from graftwork.interfaces import (
     PlanContext,
     Spec,
     Strategy,
-    Tables,
     Task,
 )
 from graftwork.parts import Parts, Starting
 from graftwork.report import write_report
-from graftwork.rundata import RunData, inspect, read_data
 from graftwork.run_files import CHECKPOINTS, CONFIG, DATA, PLAN, REPORT, SUMMARY, RunDirectory
+from graftwork.rundata import RunData, inspect, read_data
 
 __all__ = ["execute", "inspect", "versions"]
 

@@ -37,14 +37,12 @@ class ImageOptions:
     Args:
         augment: `none`, `light`, `strong` or `trivial`.
         flip: whether a mirrored image keeps its label (photos do; letters and digits do not).
-        size: pixels, the side of the input at evaluation; 0 is the backbone's own.
-        train_size: pixels, the side in training; 0 is the same as at evaluation.
+        train_size: pixels, the side in training; 0 is the backbone's input size, as at evaluation.
         mixup, cutmix: alpha of the Beta distribution; 0 is off.
     """
 
     augment: str
     flip: bool
-    size: int
     train_size: int
     mixup: float
     cutmix: float
@@ -139,15 +137,14 @@ def build_transforms(input: ImageInput, options: ImageOptions, train: bool) -> t
 
     Both take and give uint8 [3, H, W]; after both the image is square at the wanted size.
     """
-    shown = options.size or input.size
-    size = options.train_size if train and options.train_size else shown
+    size = options.train_size if train and options.train_size else input.size
     resize = max(size, round(input.resize * size / input.size))
     mode = v2.InterpolationMode(input.interpolation)
     to_square = Square(size, resize, mode)
     if not train or options.augment == "none":
         return to_square, None
     # By the size at evaluation: photos that are trained on at 64 pixels are photos still.
-    prepare, steps = _crop_and_flip(size, shown <= SMALL_PIXELS, to_square, mode, options.flip)
+    prepare, steps = _crop_and_flip(size, input.size <= SMALL_PIXELS, to_square, mode, options.flip)
     if options.augment == "trivial":
         steps.append(v2.TrivialAugmentWide())
     elif options.augment == "strong":

@@ -318,6 +318,20 @@ def test_image_size_option_moves_size_and_resize_together() -> None:
     assert (backbone.input.size, backbone.input.resize) == (112, 128)
 
 
+def test_preprocessing_travels_with_weights_but_not_over_a_size_that_the_user_chose() -> None:
+    facts = {"size": 224, "resize": 232, "mean": [0.5, 0.5, 0.5], "interpolation": "bicubic"}
+    own, chosen = BUILDERS["resnet18"](Spec("resnet18")), BUILDERS["resnet18"](Spec("resnet18", {"image_size": 112}))
+    for backbone in (own, chosen):
+        backbone.use_input(facts)
+    assert (own.input.resize, own.input.interpolation, own.input.mean) == (232, "bicubic", (0.5, 0.5, 0.5))
+    assert (chosen.input.size, chosen.input.resize, chosen.input.interpolation) == (112, 128, "bicubic")
+
+
+def test_graftnet_takes_another_size_too() -> None:
+    backbone = BUILDERS["graftnet-s"](Spec("graftnet-s", {"image_size": 64}))
+    assert (backbone.input.size, backbone.input.resize) == (64, 64)
+
+
 def _tiny_vit(image_size: int) -> VisionTransformerBackbone:
     vit = VisionTransformer(image_size, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64)
     return VisionTransformerBackbone(vit, ImageInput(size=image_size, resize=image_size))

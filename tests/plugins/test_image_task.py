@@ -25,7 +25,7 @@ from graftwork_images.sections import MISTAKES, classification_sections
 from graftwork_images.task import ImageClassification, build
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-OPTIONS = {"augment": "light", "flip": True, "size": 0, "train_size": 0, "mixup": 0.0, "cutmix": 0.0}
+OPTIONS = {"augment": "light", "flip": True, "train_size": 0, "mixup": 0.0, "cutmix": 0.0}
 PHOTO = ImageInput(224, 256)
 SMALL = ImageInput(32, 32)
 
@@ -133,12 +133,11 @@ def test_evaluation_is_a_resize_and_the_middle() -> None:
     assert np.abs(found - expected).mean() < 1.0
 
 
-def test_another_size_scales_the_resize_and_training_may_be_smaller() -> None:
+def test_training_may_be_smaller_and_scales_the_resize() -> None:
     rows = make_rows()
-    assert make_examples(rows, train=False, size=128, train_size=96).load(0)[0].shape == (3, 128, 128)
-    assert make_examples(rows, train=True, size=128, train_size=96).load(0)[0].shape == (3, 96, 96)
-    assert make_examples(rows, train=True, augment="none", train_size=96).load(0)[0].shape == (3, 96, 96)
-    half = make_examples(rows, train=False, size=112).load(0)[0].float()
+    assert make_examples(rows, train=False, train_size=96).load(0)[0].shape == (3, 224, 224)
+    assert make_examples(rows, train=True, train_size=96).load(0)[0].shape == (3, 96, 96)
+    half = make_examples(rows, train=True, augment="none", train_size=112).load(0)[0].float()
     full = make_examples(rows, train=False).load(0)[0].float()
     smaller = torch.nn.functional.interpolate(full[None], size=112, mode="bilinear", antialias=True)[0]
     assert float((half - smaller).abs().mean()) < 2.0, "the same part of the picture at half the size"

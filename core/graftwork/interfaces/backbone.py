@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -68,6 +68,9 @@ class Backbone(nn.Module, ABC):
     provides: Mapping[str, int]
     """Channels by feature name, e.g. {"pooled": 512, "map8": 128, "map16": 256, "map32": 512}."""
 
+    chosen_facts: frozenset[str] = frozenset()
+    """Names of input facts that the user set by an option; weights that bring their own facts do not replace these."""
+
     channels_last: ClassVar[bool] = False
     """Whether its four-dimensional tensors run faster in channels_last memory format (convolutional nets)."""
 
@@ -104,6 +107,15 @@ class Backbone(nn.Module, ABC):
         """The needed features of a batch of inputs (all that it provides when `needs` is None)."""
         wanted = frozenset(self.provides) if needs is None else needs
         return self.suffix(self.begin(inputs), 0, wanted)
+
+    def use_input(self, facts: Mapping[str, Any]) -> None:
+        """Let preprocessing travel with the weights: facts by name, as `input.to_json` gave them.
+
+        Raises:
+            TypeError: a fact that this kind of input does not have.
+        """
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+        self.input = replace(self.input, **{name: v for name, v in plain.items() if name not in self.chosen_facts})
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Upstream weights (for example torchvision's key names) under this module's own key names.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch.nn.modules.module import (
 from torchvision import models
 
 from graftwork.interfaces import Backbone, ImageInput, Spec
-from graftwork_images.backbones.staged import ConvolutionalBackbone, Stage
+from graftwork_images.backbones.staged import ConvolutionalBackbone, Stage, at_size
 from graftwork_images.backbones.transformers import ConvNeXtBackbone, SwinBackbone, VisionTransformerBackbone
 
 Parts = dict[str, nn.Module]
@@ -47,12 +47,9 @@ def build(spec: Spec) -> Backbone:
 
     Option `image_size` (pixels, 0 for the weights' own) asks for other pictures; the resize before the crop follows.
     """
-    family = FAMILY_OF[spec.name]
     facts = preprocessing(models.get_model_weights(spec.name).DEFAULT)
-    chosen = int(spec.options.get("image_size", 0))
-    if chosen:
-        facts = replace(facts, size=chosen, resize=round(facts.resize * chosen / facts.size))
-    return family.assemble(_network(spec.name), facts)
+    backbone = FAMILY_OF[spec.name].assemble(_network(spec.name), facts)
+    return at_size(backbone, int(spec.options.get("image_size", 0)))
 
 
 def _network(name: str) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graftwork.interfaces import Backbone, ImageInput, Spec
-from graftwork_images.backbones.staged import ConvolutionalBackbone, Stage
+from graftwork_images.backbones.staged import ConvolutionalBackbone, Stage, at_size
 
 _FACTS = ImageInput(
     size=32,
@@ -60,7 +60,7 @@ def build(spec: Spec) -> Backbone:
     for stage in stages:
         for module in stage.parts.values():
             _initialise(module)
-    return ConvolutionalBackbone(stages, _FACTS)
+    return at_size(ConvolutionalBackbone(stages, _FACTS), int(spec.options.get("image_size", 0)))
 
 
 def _initialise(module: nn.Module) -> None:

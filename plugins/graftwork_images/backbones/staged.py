@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -48,6 +48,16 @@ def normalise(pixels: Tensor, facts: ImageInput, channels_last: bool) -> Tensor:
     return torch.cat(planes, dim=1).contiguous(
         memory_format=torch.channels_last if channels_last else torch.contiguous_format
     )
+
+
+def at_size(backbone: Backbone, size: int) -> Backbone:
+    """The backbone for pictures of `size` pixels (0 for what its weights were trained on); the resize before the crop
+    follows in proportion. The user's choice: weights that bring their own size do not replace it."""
+    if size:
+        facts = backbone.input
+        backbone.input = replace(facts, size=size, resize=round(facts.resize * size / facts.size))
+        backbone.chosen_facts = frozenset({"size", "resize"})
+    return backbone
 
 
 class StagedBackbone(Backbone):
