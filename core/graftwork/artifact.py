@@ -6,6 +6,9 @@ The card holds catalogue names and plain options, never a path to code. Nothing 
 from __future__ import annotations
 
 import hashlib
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,9 @@ from graftwork.interfaces import Batch, Facts, Model, Predictions, Spec, Task
 from graftwork.parts import Parts, use_input
 from graftwork.run_files import CARD, MODEL, RunDirectory, write_file
 from graftwork.weights import fetch, read_state
+
+_LARGEST_INPUT = 1 << 16
+"""Pixels a side or tokens: larger than any model's input, small enough not to exhaust a memory."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +80,27 @@ def load_artifact(run: Path, parts: Parts) -> Artifact:
     """
     card = read_model_card(run)
     folder = run if run.is_dir() else run.parent
+    where = str(folder / CARD)
+    if not re.fullmatch(r"[0-9a-f]{64}", card["sha256"]):
+        raise UsageError("has a sha256 that is not 64 hexadecimal digits", where=where)
     specs: dict[str, Spec] = {}
     for part in ("backbone", "head"):
         entry = parts.catalogue.get("backbones" if part == "backbone" else "heads", card[part]["name"])
         specs[part] = Spec(card[part]["name"], _known(card[part]["options"], entry.options, folder / CARD))
     task_entry = parts.catalogue.task(card["task"]["name"])
     task = parts.task(card["task"]["name"], _known(card["task"]["options"], task_entry.options, folder / CARD))
-    state = read_state(fetch(str(folder / MODEL), card["sha256"], None))
+    _check_facts(card["facts"], where)
+    try:
+        state = read_state(fetch(str(folder / MODEL), card["sha256"], None))
+    except RunFailed as error:
+        raise UsageError(f"is not the file that {CARD} describes: {error.what}", where=str(folder / MODEL)) from None
     try:
         model = parts.model(specs["backbone"], specs["head"], card["facts"], 0)
     except (PluginError, ValueError, TypeError) as error:
-        raise UsageError(f"does not describe a model ({error})", where=str(folder / CARD)) from None
+        raise UsageError(f"does not describe a model ({error})", where=where) from None
+    _check_input(model.backbone.input.to_json(), card.get("input") or {}, where)
     use_input(model.backbone, card.get("input"))
+    _check_types(model, state, str(folder / MODEL))
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -93,6 +108,44 @@ def load_artifact(run: Path, parts: Parts) -> Artifact:
         raise UsageError(f"does not fit its model.json ({first})", where=str(folder / MODEL)) from None
     model.eval()
     return Artifact(model, task, card["facts"], card)
+
+
+def _check_facts(facts: Facts, where: str) -> None:
+    """Hold the facts that every domain shares against what `interfaces.Facts` says of them."""
+    classes = facts.get("classes", [])
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise UsageError("has classes that are not a list of names", where=where)
+    counts = facts.get("train_counts", [0] * len(classes))
+    if not isinstance(counts, list) or not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
+        raise UsageError("has train_counts that are not numbers of rows", where=where)
+    if len(counts) != len(classes) or len(set(classes)) != len(classes):
+        raise UsageError("has classes that occur twice, or do not match train_counts", where=where)
+
+
+def _check_input(own: Mapping[str, Any], given: Any, where: str) -> None:
+    """Preprocessing facts must have the types of the backbone's own; sizes and lengths must be ones that fit a memory."""
+    if not isinstance(given, dict):
+        raise UsageError("has input facts that are no mapping", where=where)
+    for name, value in given.items():
+        if name not in own or not _like(own[name], value):
+            raise UsageError(f"has the input fact {name[:60]!r}, which does not fit the backbone", where=where)
+
+
+def _like(own: Any, given: Any) -> bool:
+    if isinstance(own, list | tuple):
+        return isinstance(given, list) and len(given) == len(own) and all(map(_like, own, given))
+    if isinstance(own, int) and not isinstance(own, bool):
+        return type(given) is int and 0 < given <= _LARGEST_INPUT
+    if isinstance(own, float):
+        return isinstance(given, float | int) and not isinstance(given, bool) and abs(given) <= _LARGEST_INPUT
+    return type(given) is type(own)
+
+
+def _check_types(model: Model, state: Mapping[str, torch.Tensor], where: str) -> None:
+    """`load_state_dict` converts number types in silence; a file that graftwork wrote needs no conversion."""
+    for name, ours in model.state_dict().items():
+        if name in state and state[name].dtype != ours.dtype:
+            raise UsageError(f"holds {name} as {state[name].dtype}, not {ours.dtype}", where=where)
 
 
 def check_reload(run: Path, parts: Parts, model: Model, batch: Batch) -> str:
@@ -130,6 +183,8 @@ def _known(given: dict[str, Any], options: dict[str, Any], where: Path) -> dict[
     for name, value in given.items():
         if name not in options:
             raise UsageError(f"has the option {name[:60]!r}, which this version does not know", where=str(where))
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"option {name!r} is {value}", where=str(where))
         if wrong := options[name].check(value):
-            raise UsageError(f"option {name!r} {wrong}", where=str(where))
+            raise UsageError(f"option {name!r} {wrong[:200]}", where=str(where))
     return {name: given.get(name, option.default) for name, option in options.items()}

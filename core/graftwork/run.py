@@ -95,6 +95,7 @@ def _execute(
     set_up_math(device.torch_device)
     parts = Parts(catalogue)
     config = resolved.config
+    watchers = Observers([*observers, *parts.observers(config)] if device.is_main else [], say)
     task = parts.task(config.task, config.task_options)
     data = read_data(task, config, parts)
     _say_findings(data.findings, say)
@@ -127,7 +128,6 @@ def _execute(
         metrics=lambda: task.metrics(data.facts, device.torch_device),
         primary_metric=task.primary_metric,
     )
-    watchers = Observers([*observers, *parts.observers(config)] if device.is_main else [], say)
     store = CheckpointStore(directory.path / CHECKPOINTS, say)
     settings = FitSettings.of(config, config.precision, int(config.workers))
     record = directory.write_history if device.is_main else lambda history: None

@@ -141,10 +141,11 @@ def stored_settings(out: Path) -> dict[str, Setting]:
 def _try_lock(descriptor: int) -> bool:
     try:
         import fcntl
-    except ImportError:  # Windows has no flock; two runs into one directory are then found by config.yaml alone
+    except ImportError:  # Windows has no such locks; two runs into one directory are then found by config.yaml alone
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Not flock: loader workers inherit its descriptor, and would hold the lock of a killed run for seconds.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

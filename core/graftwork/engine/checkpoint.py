@@ -145,8 +145,12 @@ class CheckpointStore:
             left_over.unlink()
 
     def _peek(self, name: str) -> dict[str, Any]:
-        """A checkpoint's JSON without its tensors."""
-        with (self.folder / name).open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            meta: dict[str, Any] = json.loads(json.loads(file.read(length))["__metadata__"]["meta"])
+        """A checkpoint's JSON without its tensors; nothing where it is damaged, for that must not stop the next one."""
+        path = self.folder / name
+        with path.open("rb") as file:
+            length = min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
+            try:
+                meta: dict[str, Any] = json.loads(json.loads(file.read(length))["__metadata__"]["meta"])
+            except (ValueError, KeyError, TypeError):
+                return {}
         return meta

@@ -5,6 +5,7 @@ Read `Fit.run` from top to bottom: it is the order in which things happen. No do
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -218,7 +219,7 @@ class Fit:
         record = EpochRecord(
             epoch=progress.epoch + 1,
             phase=phase.name,
-            train_loss=float(self._loss_sum) / max(1, progress.loss_rows),
+            train_loss=self._train_loss(),
             val=values,
             seconds=train_seconds + time.monotonic() - started,
             samples_per_second=progress.loss_rows / max(train_seconds, 1e-9),
@@ -240,6 +241,8 @@ class Fit:
 
     def _keep_if_best(self, values: dict[str, float]) -> None:
         value = values[self.data.primary_metric]
+        if math.isnan(value):
+            value = -math.inf  # a metric without a value is worse than any, and must not stay the best for ever
         progress = self.progress
         if progress.best_value is not None and not value > progress.best_value:
             progress.bad_epochs += 1
@@ -248,6 +251,11 @@ class Fit:
         if self.device.is_main:
             progress.best_file = self.store.save_best(progress.epoch + 1, self.model.state_dict())
         progress.best_file = self.device.broadcast(progress.best_file)
+
+    def _train_loss(self) -> float:
+        """Mean over the epoch's rows; each process has summed up its share."""
+        total = self._loss_sum if self.device.world == 1 else self.device.total({"loss": self._loss_sum})["loss"]
+        return float(total) / max(1, self.progress.loss_rows)
 
     def _enter(self, phase: Phase, at_start: bool) -> Callable[..., Any]:
         """Freeze and thaw for the epoch; note what the frozen stages look like when the phase begins."""
@@ -328,7 +336,8 @@ class Fit:
         return torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
     def _tell_step(self, spec: BatchSpec, phase: int, loss: Tensor, lr: float) -> None:
-        record = StepRecord(self.progress.step, phase, self.progress.epoch + 1, spec.all_rows, loss.item, lr)
+        shown = loss * self.device.world  # the mean over this process's rows stands for that over all
+        record = StepRecord(self.progress.step, phase, self.progress.epoch + 1, spec.all_rows, shown.item, lr)
         self.observers.call("step_end", record)
 
     def _fit_record(self) -> FitRecord:

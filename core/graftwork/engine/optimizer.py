@@ -17,31 +17,44 @@ def check_plan(plan: Plan, model: Model) -> None:
     """Hold a strategy's plan against the model before anything is trained.
 
     Raises:
-        PluginError: no phase, a group without parameters, an unknown parameter, a parameter in two groups, one name with
-            two sets of parameters, or a group inside the frozen stages.
+        PluginError: no phase, a phase without epochs or with stages that the backbone does not have, a group without
+            parameters, an unknown parameter, a parameter in two groups or twice in one, one name with two sets of
+            parameters, or a group inside the frozen stages.
     """
-    known = dict(model.named_parameters())
+    stages = len(model.backbone.stages())
     seen: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
     if not plan.phases:
         raise PluginError(f"strategy {plan.strategy!r} planned no phase")
     for phase in plan.phases:
-        frozen = {id(p) for stage in model.backbone.stages()[: phase.frozen_stages] for p in stage.parameters()}
+        named = f"phase {phase.name!r} of strategy {plan.strategy!r}"
+        if phase.epochs < 1:
+            raise PluginError(f"{named} lasts {phase.epochs} epochs")
+        if not 0 <= phase.frozen_stages <= stages:
+            raise PluginError(f"{named} freezes {phase.frozen_stages} of {stages} stages")
         if not phase.groups:
-            raise PluginError(f"phase {phase.name!r} of strategy {plan.strategy!r} trains nothing")
+            raise PluginError(f"{named} trains nothing")
         for group in phase.groups:
-            where = f"group {group.name!r} of phase {phase.name!r}"
-            if not group.parameters:
-                raise PluginError(f"{where} has no parameters")
             if seen.setdefault(group.name, group.parameters) != group.parameters:
-                raise PluginError(f"{where} has other parameters than in an earlier phase")
-            for name in group.parameters:
-                if name not in known:
-                    raise PluginError(f"{where} names {name!r}, which the model does not have")
-                if owner.setdefault(name, group.name) != group.name:
-                    raise PluginError(f"{where} and group {owner[name]!r} both hold {name!r}")
-                if id(known[name]) in frozen:
-                    raise PluginError(f"{where} holds {name!r}, which lies in a frozen stage")
+                raise PluginError(f"group {group.name!r} of {named} has other parameters than in an earlier phase")
+            _check_group(group, f"group {group.name!r} of {named}", model, phase.frozen_stages, owner)
+
+
+def _check_group(group: Group, where: str, model: Model, frozen_stages: int, owner: dict[str, str]) -> None:
+    """`owner` names the group that holds a parameter already."""
+    known = dict(model.named_parameters())
+    frozen = {id(p) for stage in model.backbone.stages()[:frozen_stages] for p in stage.parameters()}
+    if not group.parameters:
+        raise PluginError(f"{where} has no parameters")
+    for name in group.parameters:
+        if name not in known:
+            raise PluginError(f"{where} names {name!r}, which the model does not have")
+        if owner.setdefault(name, group.name) != group.name:
+            raise PluginError(f"{where} and group {owner[name]!r} both hold {name!r}")
+        if group.parameters.count(name) > 1:
+            raise PluginError(f"{where} holds {name!r} twice")
+        if id(known[name]) in frozen:
+            raise PluginError(f"{where} holds {name!r}, which lies in a frozen stage")
 
 
 def build_optimizer(plan: Plan, model: Model, name: str, momentum: float) -> Optimizer:
@@ -127,8 +140,7 @@ def restore_optimizer(optimizer: Optimizer, model: Model, tensors: Mapping[str, 
                 state[kind] = torch.empty_like(parameter).copy_(value)
 
 
-def clip_gradients(optimizer: Optimizer, largest: float) -> None:
-    """Scale all gradients together so that their norm is at most `largest`; 0 leaves them alone."""
-    if largest > 0:
-        gradients = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        torch.nn.utils.clip_grad_norm_(gradients, largest)
+def clip_gradients(optimizer: Optimizer, largest: float) -> Tensor:
+    """Scale all gradients together so that their norm is at most `largest`; 0 leaves them alone. The norm before that."""
+    gradients = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return torch.nn.utils.clip_grad_norm_(gradients, largest if largest > 0 else math.inf)

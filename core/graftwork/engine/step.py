@@ -56,10 +56,10 @@ class Stepper:
         self.scaler: torch.amp.GradScaler | None = (
             torch.amp.GradScaler(device.torch_device.type) if precision == "fp16" else None
         )
-        self._pending: deque[tuple[int, dict[str, Tensor]]] = deque()
+        self._pending: deque[tuple[int, Mapping[str, Tensor], Tensor | None]] = deque()
 
     def step(self, wrapped: Callable[..., Any], batch: Batch, number: int, regulariser: Regulariser | None) -> Tensor:
-        """Run step `number` (from 1) and return its loss, a detached scalar on the device.
+        """Run step `number` (from 1) and return this process's share of its loss, a detached scalar on the device.
 
         The retry stands outside the `except`, so that the failed attempt's tensors are gone; the optimizer's step stands
         outside the retry. Effective batch, rate and schedule are the same in as many pieces as it takes.
@@ -87,8 +87,7 @@ class Stepper:
             self.say(
                 f"step {number}: out of memory with {size} rows, going on with micro-batches of {self.micro_batch}"
             )
-        self._watch(number, parts)
-        self._apply()
+        self._apply(number, parts)
         return torch.stack(list(parts.values())).sum()
 
     def _attempt(
@@ -129,8 +128,9 @@ class Stepper:
                 # Data-parallel wrappers average gradients over processes; these losses are shares of one mean.
                 loss = torch.stack(list(parts.values())).sum() * self.device.world
                 if last and regulariser is not None:
-                    parts["regulariser"] = regulariser.penalty(self.model)
-                    loss = loss + parts["regulariser"]
+                    penalty = regulariser.penalty(self.model)
+                    parts["regulariser"] = penalty / self.device.world
+                    loss = loss + penalty
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
             for name, value in parts.items():
                 totals[name] = totals[name] + value.detach() if name in totals else value.detach()
@@ -141,10 +141,12 @@ class Stepper:
         frozen = {id(tensor) for tensor in self.model.frozen_tensors(self.model.frozen_stages).values()}
         return [buffer for buffer in self.model.buffers() if id(buffer) not in frozen]
 
-    def _apply(self) -> None:
+    def _apply(self, number: int, parts: Mapping[str, Tensor]) -> None:
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
-        clip_gradients(self.optimizer, self.grad_clip)
+        norm = clip_gradients(self.optimizer, self.grad_clip)
+        # fp16's scaler meets gradients that are not finite by design, and passes over their step.
+        self._watch(number, parts, None if self.scaler else norm)
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -152,9 +154,13 @@ class Stepper:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _watch(self, number: int, parts: dict[str, Tensor]) -> None:
-        """Look for losses that are not finite: at once on the CPU, some steps later elsewhere, so as not to wait."""
-        self._pending.append((number, parts))
+    def _watch(self, number: int, parts: Mapping[str, Tensor], norm: Tensor | None) -> None:
+        """Look for losses and gradients that are not finite.
+
+        At once on the CPU, before a weight has changed; some steps later elsewhere, so as not to wait, and before
+        anything is written (`settle`).
+        """
+        self._pending.append((number, parts, norm))
         lag = 0 if self.device.torch_device.type == "cpu" else 8
         while len(self._pending) > lag:
             _raise_if_not_finite(*self._pending.popleft())
@@ -165,13 +171,13 @@ class Stepper:
             _raise_if_not_finite(*self._pending.popleft())
 
 
-def _raise_if_not_finite(number: int, parts: Mapping[str, Tensor]) -> None:
+def _raise_if_not_finite(number: int, parts: Mapping[str, Tensor], norm: Tensor | None) -> None:
+    hint = "The last good checkpoint is kept. Try a smaller --lr, --grad-clip 1, or --precision fp32"
     for name, value in parts.items():
         if not bool(torch.isfinite(value)):
-            raise RunFailed(
-                f"step {number}: loss part {name!r} is {float(value)}",
-                hint="The last good checkpoint is kept. Try a smaller --lr, --grad-clip 1, or --precision fp32",
-            )
+            raise RunFailed(f"step {number}: loss part {name!r} is {float(value)}", hint=hint)
+    if norm is not None and not bool(torch.isfinite(norm)):
+        raise RunFailed(f"step {number}: the gradient is {float(norm)}, though the loss is finite", hint=hint)
 
 
 @contextmanager

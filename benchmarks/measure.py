@@ -1,0 +1,142 @@
+"""What the benchmarks share: the machine in words, one `graft train` after another, tables as Markdown and JSON.
+
+No benchmark's question lives here; each has a script of its own beside this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def environment() -> Row:
+    """What could change a number: processor, cores, threads, versions, precision that the engine would choose, load."""
+    import torch
+
+    from graftwork import __version__
+    from graftwork.engine.device import choose_device
+    from graftwork.engine.precision import choose
+
+    device, _ = choose_device("auto")
+    precision, reason = choose("auto", device)
+    return {
+        "graftwork": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "processor": _processor(),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
+        "precision auto": f"{precision} ({reason})",
+        "load average at start": load_average(),
+    }
+
+
+def load_average() -> float | None:
+    """Runnable processes over the last minute: above the number of cores, times mean little."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
+    formats = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    return f"{name or platform.processor() or platform.machine()} ({', '.join(formats) or 'no wide vectors found'})"
+
+
+def train(out: Path, settings: Mapping[str, Any], options: Sequence[str] = ()) -> Row:
+    """One `graft train` in this process; a run in `out` that was cut off goes on, a finished one gives its summary.
+
+    Args:
+        out: the run directory.
+        settings: flags by name without dashes in front, e.g. {"limit-train": 80}; None leaves a flag out.
+        options: values for `--set`, e.g. `task_options.train_size=176`.
+
+    Raises:
+        SystemExit: the run failed, or `out` holds a run with other settings; graft has said why.
+    """
+    from graftwork.cli import main
+
+    words = command(out, settings, options)
+    say("graft " + shlex.join(words))
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the benchmark's own table
+        code = main(words)
+    if code:
+        raise SystemExit(f"this run ended with exit code {code}: graft {shlex.join(words)}")
+    found: Row = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    return found
+
+
+def command(out: Path, settings: Mapping[str, Any], options: Sequence[str] = ()) -> list[str]:
+    """The words after `graft`. With --resume, so that the same command goes on where it was cut off."""
+    words = ["train"]
+    for name, value in settings.items():
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    for option in options:
+        words += ["--set", option]
+    return [*words, "--out", str(out), "--resume"]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean with the range over repeats: `0.812 (0.799 to 0.824)`."""
+    if not values:
+        return "-"
+    middle = f"{mean(values):.{digits}f}"
+    return f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else middle
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as a Markdown table; columns as in the first row."""
+    if not rows:
+        return "(no rows)"
+    titles = list(rows[0])
+    lines = [titles, ["---"] * len(titles), *([_cell(row.get(title)) for title in titles] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def write_results(out: Path, name: str, title: str, sections: Mapping[str, str], data: Mapping[str, Any]) -> str:
+    """Write NAME.md and NAME.json into `out`; the Markdown text is returned.
+
+    Args:
+        sections: heading to Markdown; the environment is added as the last one.
+        data: what the Markdown was made from; holds `environment`.
+    """
+    facts = "\n".join(f"- {key}: {value}" for key, value in data["environment"].items())
+    parts = [f"# {title}", *(f"## {head}\n\n{text}" for head, text in sections.items()), f"## Environment\n\n{facts}"]
+    text = "\n\n".join(parts) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    (out / f"{name}.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return text
+
+
+def this_command() -> str:
+    """How this script was called, for the results page; where folders lie on this machine is left out."""
+    words = [f".../{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
+
+
+def say(line: str) -> None:
+    """A line of progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)

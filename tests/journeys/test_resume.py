@@ -1,0 +1,54 @@
+"""Resume is exact: after kill -9 at any moment the run ends bit-identical to the one that was never killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TRIALS = Path(__file__).parent / "resume_trials.py"
+
+
+def run_trials(*arguments: str) -> dict[str, Any]:
+    # One thread: the trials fork, and an OpenMP pool does not survive that.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(TRIALS), *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stdout, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("strategy", ["full", "gradual", "lp-ft"])
+def test_killed_runs_end_like_the_uninterrupted_one(strategy: str) -> None:
+    # After the first step, mid-epoch before and after a checkpoint, at a phase's first step, after the last step.
+    found = run_trials("--strategies", strategy, "--steps", "1,8,18,21,40", "--moments", "2", "--bugs", "")
+    outcome = found["strategies"][strategy]
+    assert outcome["different"] == []
+    assert outcome["identical"] == outcome["trials"] == 10
+
+
+def test_every_planted_resume_bug_is_caught() -> None:
+    found = run_trials("--strategies", "lp-ft", "--steps", "18", "--moments", "0", "--workers", "0")
+    assert found["strategies"]["lp-ft"]["different"] == []
+    missed = [name for name, caught in found["planted_bugs"].items() if not caught]
+    assert missed == []
+    assert len(found["planted_bugs"]) >= 8
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(3600)
+def test_kill_after_every_step_and_at_twenty_moments() -> None:
+    found = run_trials()
+    assert {name: outcome["different"] for name, outcome in found["strategies"].items()} == {
+        "full": [],
+        "gradual": [],
+        "lp-ft": [],
+    }
+    assert all(outcome["trials"] == 63 for outcome in found["strategies"].values())
