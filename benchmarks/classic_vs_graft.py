@@ -24,10 +24,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from measure import Row, environment, load_average, say, spread, table, this_command, write_results
+from measure import Row, busy_seconds, environment, say, spread, table, this_command, write_results
 
 HERE = Path(__file__).resolve().parent
 RESULT = "result.json"
+QUIET = 0.05  # share of the machine that others may take before a run's times are called into question
 
 
 def starting_weights(given: argparse.Namespace, runs: Path) -> Path:
@@ -71,14 +72,16 @@ def timed(command: list[str], out: Path) -> Row:
         SystemExit: it failed.
     """
     say(shlex.join(command))
-    load, before, began = load_average(), _processor_seconds(), time.perf_counter()
+    everything, ours, began = busy_seconds(), _processor_seconds(), time.perf_counter()
     with (out / "log.txt").open("w", encoding="utf-8") as log:
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    seconds = time.perf_counter() - began
+    seconds, ours = time.perf_counter() - began, _processor_seconds() - ours
     if code:
         tail = "".join((out / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True)[-5:])
         raise SystemExit(f"exit code {code}, see {out / 'log.txt'}:\n{tail}")
-    return {"seconds": seconds, "processor_seconds": _processor_seconds() - before, "load": load}
+    others = None if everything is None else max(0.0, (busy_seconds() or 0.0) - everything - ours)
+    share = None if others is None else others / (seconds * (os.cpu_count() or 1))
+    return {"seconds": seconds, "processor_seconds": ours, "taken_by_others": share}
 
 
 def _processor_seconds() -> float:
@@ -189,7 +192,7 @@ def main() -> None:
             name = f"{arm}-epochs{given.epochs}-seed{seed}" + (f"-{given.train_size}px" if arm == "C" else "")
             rows.append(measure(arm, given, weights, runs / name, seed))
             say(f"{arm}, seed {seed}: {rows[-1]['seconds']:.1f} s, val accuracy {rows[-1]['val_accuracy']:.3f}")
-    busy = [row["load"] for row in rows if row["load"] is not None and row["load"] > (os.cpu_count() or 1) + 0.5]
+    busy = [row["taken_by_others"] for row in rows if (row["taken_by_others"] or 0.0) > QUIET]
     notes = [
         f"{given.epochs} epochs on {given.data.name}, both from {weights.name}; validation after every epoch. The whole "
         "process includes imports, reading the data and, for graft, its audit, test split, artifact, proofs and report.",
@@ -197,7 +200,10 @@ def main() -> None:
         "of the picture (the classic script 0.08 to 1), warms up, clips gradients to norm 1 and starts its head near zero.",
     ]
     if busy:
-        notes.append(f"The machine was busy (load {max(busy)}) when some runs began: trust ratios, not seconds.")
+        notes.append(
+            f"**The machine was not quiet**: other processes took up to {max(busy):.0%} of it during {len(busy)} of "
+            f"{len(rows)} runs. Neither seconds nor ratios are to be trusted; repeat on a quiet machine."
+        )
     sections = {
         "Result": "\n\n".join([*notes, table(comparison(rows))]),
         "Every run": table(

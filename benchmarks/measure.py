@@ -48,6 +48,17 @@ def load_average() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
+def busy_seconds() -> float | None:
+    """Processor seconds that all processes of this machine have used since it started; None where nobody counts them."""
+    counts = Path("/proc/stat")
+    if not counts.is_file():
+        return None
+    user, nice, system, _idle, _waiting, *interrupts = map(
+        int, counts.read_text(encoding="ascii").split("\n")[0].split()[1:9]
+    )
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []

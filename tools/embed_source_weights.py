@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     arguments = parser.parse_args()
     tensors = load_file(arguments.run / "model.safetensors")
-    backbone = {name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")}
+    backbone = {
+        name.removeprefix("backbone."): value for name, value in tensors.items() if name.startswith("backbone.")
+    }
     save_file(backbone, arguments.file, {"format": "pt"})
     data = arguments.file.read_bytes()
     print(f"size: {len(data)}, sha256: {hashlib.sha256(data).hexdigest()}")  # noqa: T201

@@ -48,9 +48,9 @@ class Option(_Facts):
             return f"must be {self.type}, not {value!r}"
         if self.choices and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}, not {value!r}"
-        if self.minimum is not None and value < self.minimum:
+        if self.minimum is not None and not value >= self.minimum:  # so that NaN is refused too
             return f"must be at least {self.minimum:g}, not {value!r}"
-        if self.maximum is not None and value > self.maximum:
+        if self.maximum is not None and not value <= self.maximum:
             return f"must be at most {self.maximum:g}, not {value!r}"
         return None
 

@@ -193,9 +193,11 @@ class Fit:
             if self._over_budget():
                 progress.stopped = "budget"
                 break
-            if progress.batch < self.sampler.batches and (self._interrupt.asked or self._checkpoint_due()):
-                self._checkpoint()
-                if self._interrupt.asked:
+            if progress.batch < self.sampler.batches:  # an epoch's last step has its checkpoint after the evaluation
+                asked = self._asked_to_stop()
+                if asked or self._checkpoint_due():
+                    self._checkpoint()
+                if asked:
                     raise KeyboardInterrupt
 
     def _close_epoch(self, phase: Phase, last_of_phase: bool) -> None:
@@ -236,7 +238,7 @@ class Fit:
         self._checkpoint()
         self.record(progress.history)
         self.observers.call("epoch_end", record)
-        if self._interrupt.asked:
+        if self._asked_to_stop():
             raise KeyboardInterrupt
 
     def _keep_if_best(self, values: dict[str, float]) -> None:
@@ -282,6 +284,10 @@ class Fit:
 
         pin = self.device.torch_device.type == "cuda"
         return load_batches(self.data.train, specs(), self.settings.seed, self.settings.workers, pin)
+
+    def _asked_to_stop(self) -> bool:
+        """Whether the user interrupted the main process; all stop at the same step, or the next all-reduce would wait."""
+        return bool(self.device.broadcast(self._interrupt.asked))
 
     def _over_budget(self) -> bool:
         if self.settings.budget is None:
