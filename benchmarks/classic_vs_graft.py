@@ -1,12 +1,12 @@
 """The classic transfer-learning script against `graft train`: the same data, epochs and starting weights.
 
 A is `classic_script.py` (batches of 4, SGD, fp32). B is `graft train --backbone resnet18 --strategy full` as it comes. C,
-with `--train-size`, is B trained on smaller pictures (Touvron et al. 2019, FixRes). Each run is a process of its own; the
-runs alternate A B C A B C, so that a machine that slows down slows all of them. A run that was cut off starts again,
-because only a whole one can be timed; finished ones are kept.
+with `--train-size`, is B trained at that many pixels: its own recipe says 176 (Touvron et al. 2019, FixRes), so 224 shows
+what that brings. Each run is a process of its own; the runs alternate A B C A B C, so that a machine that slows down slows
+all of them. A run that was cut off starts again, because only a whole one can be timed; finished ones are kept.
 
     python benchmarks/classic_vs_graft.py --data DATA/clothing --out benchmarks/results/classic --runs runs/classic \\
-        --epochs 10 --repeats 2 --train-size 176
+        --epochs 10 --repeats 2 --train-size 224
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="seeds 0, 1, … (2 or more for a full run)")
     parser.add_argument("--weights", help="starting state dict of ResNet-18, FILE; by default random from a seed")
     parser.add_argument("--init-seed", type=int, default=0, help="of the random starting weights")
-    parser.add_argument("--train-size", type=int, help="pixels, adds arm C (176 for a full run)")
+    parser.add_argument("--train-size", type=int, help="pixels, adds arm C (224 for a full run)")
     parser.add_argument("--classic-workers", type=int, default=4, help="loader processes of the classic script")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to graft train")
     given = parser.parse_args()

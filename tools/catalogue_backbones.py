@@ -45,10 +45,16 @@ def entry(name: str) -> str:
         "    weights:",
         *(f"      {_key(weights)}: {_weights(weights, backbone)}" for weights in _kept(name)),
         f"    input: {{size: {backbone.input.size}, resize: {backbone.input.resize}}}",
-        "    recipe: {}",
+        *([_SMALLER] if re.match("(wide_)?resne[x]?t", name) and backbone.input.size == 224 else []),
     ]
     return "\n".join(lines)
 
+
+# Torchvision's own recipe for the second weights of these networks trains at 176 pixels, too.
+_SMALLER = (
+    '    recipe: {source: "Touvron et al. 2019 (FixRes): trained at 176 pixels and used at 224, '
+    'faster and as good", settings: {task_options.train_size: 176}}'
+)
 
 _IMAGE_SIZE = (
     "{{type: int, default: 0, minimum: 0, maximum: 2048, "

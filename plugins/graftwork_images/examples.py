@@ -37,7 +37,7 @@ class ImageOptions:
     Args:
         augment: `none`, `light`, `strong` or `trivial`.
         flip: whether a mirrored image keeps its label (photos do; letters and digits do not).
-        train_size: pixels, the side in training; 0 is the backbone's input size, as at evaluation.
+        train_size: pixels, the side in training where that is smaller than the backbone's input; 0 is the same.
         mixup, cutmix: alpha of the Beta distribution; 0 is off.
     """
 
@@ -137,7 +137,7 @@ def build_transforms(input: ImageInput, options: ImageOptions, train: bool) -> t
 
     Both take and give uint8 [3, H, W]; after both the image is square at the wanted size.
     """
-    size = options.train_size if train and options.train_size else input.size
+    size = min(options.train_size, input.size) if train and options.train_size else input.size
     resize = max(size, round(input.resize * size / input.size))
     mode = v2.InterpolationMode(input.interpolation)
     to_square = Square(size, resize, mode)
