@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -76,14 +76,25 @@ class Entry(_Facts):
         return {name: given.get(name, option.default) for name, option in self.options.items()}
 
 
-class Weights(_Facts):
-    """Where pretrained weights come from and how they are verified."""
+class File(_Facts):
+    """A file and how it is verified. Mirrors hold the same bytes; the first place that can be had is used."""
 
     source: str = Field(pattern=r"^(https://|package:)")
+    mirrors: tuple[Annotated[str, Field(pattern=r"^(https://|package:)")], ...] = ()
     size: int
     sha256: str = Field(
         pattern=r"^[0-9a-f]{8,64}$", description="the whole hash, or the prefix that upstream publishes"
     )
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The source, then its mirrors."""
+        return (self.source, *self.mirrors)
+
+
+class Weights(File):
+    """Where pretrained weights come from and what is known of them."""
+
     revision: str
     licence: str
     summary: str
@@ -96,6 +107,7 @@ class TaskEntry(Entry):
     primary_metric: str
     default_backbone: str
     default_head: str
+    recipes: dict[str, Recipe] = Field({}, description="by strategy, stronger than the strategy's own")
 
 
 class BackboneEntry(Entry):
@@ -105,8 +117,11 @@ class BackboneEntry(Entry):
     parameters: int
     licence: str
     input: dict[str, Any]
+    input_files: dict[str, File] = Field({}, description="facts of the input that are the text of a file")
+    opens: tuple[str, ...] = Field((), description="schemes of pretrained backbones that it opens; `path` for folders")
     weights: dict[str, Weights] = {}
     default_weights: str | None = None
+    recipes: dict[str, Recipe] = Field({}, description="by strategy, stronger than the task's")
 
 
 class HeadEntry(Entry):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         DatasetBuilder,
         HeadBuilder,
         ObserverBuilder,
+        Opener,
         StrategyBuilder,
         TaskBuilder,
     )
@@ -34,6 +35,13 @@ def graftwork_tasks() -> Mapping[str, TaskBuilder]:
 @hookspec
 def graftwork_backbones() -> Mapping[str, BackboneBuilder]:
     """Staged networks: catalogue name to a function that builds the Backbone with random weights."""
+    raise NotImplementedError
+
+
+@hookspec
+def graftwork_openers() -> Mapping[str, Opener]:
+    """Pretrained backbones outside the catalogue: name of the backbone entry that lists its schemes under `opens`, to a
+    function that opens `SCHEME:NAME` or a folder."""
     raise NotImplementedError
 
 

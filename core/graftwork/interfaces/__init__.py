@@ -7,6 +7,8 @@ from graftwork.interfaces.builders import (
     DatasetBuilder,
     HeadBuilder,
     ObserverBuilder,
+    Opener,
+    Pretrained,
     Spec,
     StrategyBuilder,
     TaskBuilder,
@@ -15,7 +17,7 @@ from graftwork.interfaces.data import DataRequest, Examples, Facts, Finding, Tab
 from graftwork.interfaces.head import Head
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
-from graftwork.interfaces.page import Figure, Pictures, Section, Table, Text
+from graftwork.interfaces.page import Figure, Passages, Pictures, Section, Table, Text
 from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Strategy, stage_groups
 from graftwork.interfaces.task import Evaluation, Metrics, Task
 
@@ -42,11 +44,14 @@ __all__ = [
     "Model",
     "Observer",
     "ObserverBuilder",
+    "Opener",
+    "Passages",
     "Phase",
     "Pictures",
     "Plan",
     "PlanContext",
     "Predictions",
+    "Pretrained",
     "Regulariser",
     "Section",
     "Spec",

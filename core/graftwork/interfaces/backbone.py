@@ -35,11 +35,13 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class TextInput:
-    """What a text backbone wants to see.
+    """What a text backbone wants to see: `tokens` int64 [B, T], `mask` bool [B, T] (true at real tokens) and, for pairs of
+    texts, `types` int64 [B, T] (0 in the first, 1 in the second). What stands where the mask is false does not matter.
 
     Args:
-        tokenizer: the text of a `tokenizer.json`.
-        length: tokens, the longest input.
+        tokenizer: the text of a `tokenizer.json`, as the library tokenizers reads it; special tokens come from its
+            post-processor.
+        length: tokens, the longest input, special tokens included.
     """
 
     tokenizer: str

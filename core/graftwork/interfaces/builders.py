@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,27 @@ class Spec:
     options: Mapping[str, Any] = field(default_factory=dict)
     argument: str | None = None
 
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained backbone that lies outside the catalogue: how to build it and where its weights are.
+
+    Args:
+        options: of the catalogue entry that opened it; plain data from which the backbone is built again without the
+            source.
+        weights: safetensors files on this machine that together hold its tensors.
+        input: facts of its input by name, as `Backbone.use_input` takes them.
+        about: what a reader wants to know, e.g. the revision that a name stood for.
+    """
+
+    options: Mapping[str, Any]
+    weights: tuple[Path, ...]
+    input: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+Opener = Callable[[str], Pretrained]
+"""Opens `SCHEME:NAME` or a folder, as the user gave it. Raises UsageError or RunFailed with a way out."""
 
 TaskBuilder = Callable[[Spec], "Task"]
 BackboneBuilder = Callable[[Spec], "Backbone"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -77,9 +77,20 @@ class Examples(ABC):
     randomness allowed.
     """
 
+    cheap: ClassVar[bool] = False
+    """Whether loading a row costs next to nothing, so that a process that loads ahead would only cost."""
+
     @abstractmethod
     def __len__(self) -> int:
         """How many rows there are."""
+
+    def sizes(self) -> Sequence[int] | None:
+        """The size of every row where rows differ in size and a batch is padded to its largest; None where they do not.
+
+        In the unit of the input: tokens for text, pixels for pictures of many shapes. Batches are then made of rows of
+        like size, and `batch_units` limits what a batch holds with its padding.
+        """
+        return None
 
     @abstractmethod
     def load(self, row: int) -> Any:

@@ -37,7 +37,14 @@ class Pictures:
     images: Sequence[tuple[Any, str]]
 
 
-Block = Text | Table | Figure | Pictures
+@dataclass(frozen=True)
+class Passages:
+    """Texts in pieces with a weight each, -1 to 1, and a caption each; a weight colours its piece (for or against)."""
+
+    passages: Sequence[tuple[Sequence[tuple[str, float]], str]]
+
+
+Block = Text | Table | Figure | Pictures | Passages
 
 
 @dataclass(frozen=True)

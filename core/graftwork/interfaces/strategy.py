@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,8 @@ class Phase:
         name: shown in the plan and in metrics.jsonl.
         epochs: at least 1.
         frozen_stages: the first so many stages are frozen: no gradients, eval mode, bit-identical at the end.
+        frozen_statistics: whether BatchNorm keeps its running statistics in the other stages too; for phases that train
+            little beside what stays (adapters, biases).
         groups: everything that is trained; parameters in no group get no gradient.
         lr: peak learning rate of a group with multiplier 1.
         schedule: `cosine` or `constant`, after the warm-up.
@@ -70,6 +72,7 @@ class Phase:
     warmup: float = 0.0
     regulariser: Regulariser | None = None
     reason: str = ""
+    frozen_statistics: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Plan:
                     "name": phase.name,
                     "epochs": phase.epochs,
                     "frozen_stages": phase.frozen_stages,
+                    "frozen_statistics": phase.frozen_statistics,
                     "stages": stages,
                     "lr": phase.lr,
                     "schedule": phase.schedule,
@@ -145,6 +149,16 @@ class Strategy(ABC):
 
     def prepare(self, model: Model) -> None:  # noqa: B027 (most strategies change nothing)
         """Change the model before it is planned: inject adapters, for example."""
+
+    def finish(self, model: Model) -> Mapping[str, bytes]:
+        """Undo what `prepare` did, so that the model is its own backbone and head again: merge adapters, for example.
+
+        Called once, with the best weights. The model must predict what it predicted before.
+
+        Returns:
+            Files to keep beside the model, by path in the run directory.
+        """
+        return {}
 
     @abstractmethod
     def plan(self, model: Model, context: PlanContext) -> Plan:

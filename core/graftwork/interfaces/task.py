@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from graftwork.interfaces.batch import Batch, Predictions
 from graftwork.interfaces.data import DataRequest, Examples, Facts, Finding, Tables
+from graftwork.interfaces.model import Model
 from graftwork.interfaces.page import Section
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Evaluation:
         details: what `Metrics.details` gave.
         predictions: one row a data row, what `Task.decode` gave, with `row` and `origin`.
         rows: the split's rows, in the same order; None when the data is no longer there.
+        model: on the CPU, in eval mode, for a task that explains predictions; None when it cannot be loaded.
     """
 
     split: str
@@ -49,6 +51,7 @@ class Evaluation:
     details: Mapping[str, Any]
     predictions: Sequence[Mapping[str, Any]]
     rows: Dataset | None
+    model: Model | None = None
 
 
 class Task(ABC):
@@ -59,6 +62,9 @@ class Task(ABC):
 
     primary_metric: str
     """The validation metric that chooses the best epoch; higher is better."""
+
+    decides: ClassVar[bool] = False
+    """Whether `decide` has something to decide."""
 
     @abstractmethod
     def read(self, request: DataRequest) -> Tables:
@@ -91,6 +97,10 @@ class Task(ABC):
             DataError: the data has classes that the model does not know.
         """
 
+    def audit_input(self, tables: Tables, input: Any) -> list[Finding]:
+        """What the backbone's input does to these rows: how many texts are cut. Called once the backbone is known."""
+        return []
+
     @abstractmethod
     def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
         """Rows as inputs of a backbone that wants `input`; augmented when `train`."""
@@ -98,6 +108,14 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, facts: Facts, device: torch.device) -> Metrics:
         """Fresh metrics."""
+
+    def decide(self, metrics: Metrics, facts: Facts) -> Facts:
+        """Facts with what only the validation split can tell of the best weights: a threshold, for example.
+
+        Args:
+            metrics: over the whole validation split.
+        """
+        return facts
 
     @abstractmethod
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
