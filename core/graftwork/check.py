@@ -31,7 +31,7 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
             return None
 
     task = attempt(catalogue.task, config.task)
-    backbone = attempt(backbone_entry, config.backbone, catalogue)
+    backbone = attempt(backbone_entry, config.backbone, catalogue, task.modality if task else None)
     head = attempt(catalogue.head, config.head)
     strategy = attempt(catalogue.strategy, split_strategy(config.strategy)[0])
     if strategy:
@@ -80,11 +80,37 @@ def check_options(kind: str, entry: Entry, given: Mapping[str, Any]) -> list[str
     return problems
 
 
-def backbone_entry(name: str, catalogue: Catalogue) -> BackboneEntry:
-    """The entry of a backbone by its name, or of the backbone inside `run:DIR`."""
+def backbone_entry(name: str, catalogue: Catalogue, modality: str | None = None) -> BackboneEntry:
+    """The entry of a backbone by its name, of the backbone inside `run:DIR`, or of the one that opens a reference."""
     if name.startswith(RUN_SCHEME):
         return catalogue.backbone(read_model_card(Path(name[len(RUN_SCHEME) :]))["backbone"]["name"])
-    return catalogue.backbone(name)
+    opener = opened_by(name, catalogue, modality)
+    return catalogue.backbone(opener if opener is not None else name)
+
+
+def opened_by(name: str, catalogue: Catalogue, modality: str | None = None) -> str | None:
+    """The catalogue name of the backbone that opens a reference (`hf:NAME`, a folder); None for a catalogue name.
+
+    Args:
+        modality: of the task, where several backbones open such references.
+
+    Raises:
+        UsageError: a reference that nobody opens.
+    """
+    backbones = catalogue.entries["backbones"]
+    if name in backbones or name.startswith(RUN_SCHEME):
+        return None
+    scheme, colon, _ = name.partition(":")
+    kind = scheme if colon else "path"
+    if not colon and not Path(name).expanduser().is_dir():
+        return None
+    found = [
+        backbone for backbone, entry in backbones.items() if kind in entry.opens and modality in (None, entry.modality)
+    ]
+    if not found:
+        what = f"for {modality} " if modality else ""
+        raise UsageError(f"no backbone {what}opens {name!r}", hint="Give a catalogue name, see graft list backbones")
+    return found[0]
 
 
 def read_model_card(run: Path) -> dict[str, Any]:
@@ -136,7 +162,7 @@ def check_model_card(card: Any, path: Path) -> None:
 
 def _check_weights(config: RunConfig, backbone: BackboneEntry) -> list[str]:
     weights = config.weights
-    if weights in ("none", "auto") or weights in backbone.weights:
+    if weights in ("none", "auto", config.backbone) or weights in backbone.weights:
         return []
     if weights.startswith(RUN_SCHEME):
         try:
@@ -184,6 +210,8 @@ def resolve_and_check(layers: Sequence[Layer], catalogue: Catalogue) -> Resolved
 def _own_weights(config: RunConfig, catalogue: Catalogue) -> tuple[str, str]:
     if config.backbone.startswith(RUN_SCHEME):
         return config.backbone, "a backbone from a run comes with that run's weights"
+    if opened_by(config.backbone, catalogue, catalogue.task(config.task).modality) is not None:
+        return config.backbone, "a backbone that was opened comes with its weights"
     name = catalogue.backbone(config.backbone).default_weights
     if name is None:
         return "none", f"{config.backbone} has no pretrained weights in the catalogue"

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from graftwork.catalogue import Catalogue, split_strategy
+from graftwork.catalogue import BackboneEntry, Catalogue, TaskEntry, split_strategy
 from graftwork.errors import UsageError, did_you_mean
 from graftwork.yamlfile import Lines, parse_scalar, read_yaml
 
@@ -40,6 +40,10 @@ class RunConfig(BaseModel):
     strategy_options: dict[str, Any] = {}
     epochs: int = Field(10, ge=1, le=100_000, description="of all phases together")
     batch_size: int = Field(32, ge=1, description="rows an optimizer step, over all processes")
+    batch_units: int | None = Field(
+        None, ge=1, description="what a batch may hold with its padding (tokens for text), in place of batch_size"
+    )
+    bucketing: bool = Field(True, description="batches of rows of like size, where rows differ in size")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-3, gt=0, lt=1e3, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0)
@@ -183,7 +187,8 @@ def _holds_mapping(name: str) -> bool:
 def resolve(layers: Sequence[Layer], catalogue: Catalogue) -> Resolved:
     """Put the layers (strongest first) over the recipes over the defaults.
 
-    Mappings are merged key by key. Recipes come from the registry: the strategy's over the backbone's over the task's.
+    Mappings are merged key by key. Recipes come from the registry, weakest first: the task's, the backbone's, the
+    sample's, the strategy's, the task's and the backbone's for this strategy.
 
     Raises:
         UsageError: a required setting is missing, a value is out of range, or a name is not in the catalogue.
@@ -228,7 +233,7 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
 
 
 def _recipe_settings(values: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Setting]:
-    """What the recipes of the chosen parts suggest, the strategy's strongest."""
+    """What the recipes of the chosen parts suggest, the stronger over the weaker."""
     task = catalogue.task(values["task"])
     backbone_name = values.get("backbone", "auto")
     if backbone_name == "auto":
@@ -240,14 +245,20 @@ def _recipe_settings(values: Mapping[str, Any], catalogue: Catalogue) -> dict[st
     if str(values["data"]).startswith("sample:"):
         name = str(values["data"]).partition(":")[2]
         owners.append((f"sample {name}", catalogue.dataset(name)))
-    owners.append((f"strategy {strategy_name}", catalogue.strategy(strategy_name)))
+    recipes = [(owner, entry.recipe) for owner, entry in owners]
+    recipes.append((f"strategy {strategy_name}", catalogue.strategy(strategy_name).recipe))
+    recipes += [
+        (f"{owner} with {strategy_name}", entry.recipes.get(strategy_name))
+        for owner, entry in owners
+        if isinstance(entry, TaskEntry | BackboneEntry)
+    ]
     found: dict[str, Setting] = {}
-    for owner, entry in owners:
-        if entry.recipe is None:
+    for owner, recipe in recipes:
+        if recipe is None:
             continue
-        for key, value in entry.recipe.settings.items():
+        for key, value in recipe.settings.items():
             name, dot, inner = key.partition(".")
-            reason = f"{owner}: {entry.recipe.source}"
+            reason = f"{owner}: {recipe.source}"
             if dot:
                 previous = found[name].value if name in found else {}
                 found[name] = Setting(name, {**previous, inner: value}, "recipe", reason)

@@ -40,8 +40,10 @@ def graftwork_backbones() -> Mapping[str, BackboneBuilder]:
 
 @hookspec
 def graftwork_openers() -> Mapping[str, Opener]:
-    """Pretrained backbones outside the catalogue: name of the backbone entry that lists its schemes under `opens`, to a
-    function that opens `SCHEME:NAME` or a folder."""
+    """Pretrained backbones outside the catalogue: catalogue name to a function that opens `SCHEME:NAME` or a folder.
+
+    The name is that of a backbone whose entry lists the schemes under `opens`.
+    """
     raise NotImplementedError
 
 

@@ -130,12 +130,16 @@ def predict(run: Path, inputs: Sequence[str], catalogue: Catalogue, device: str 
         raise UsageError("nothing to predict", hint="Give files or folders after the run")
     keep_freed_memory()
     artifact = load_artifact(run, Parts(catalogue))
-    rows = artifact.task.read_inputs(inputs)
+    rows = artifact.task.read_inputs(inputs, artifact.facts)
     place = Device(device)
     precision, _ = choose("auto", place.torch_device)
     model = artifact.model.to(place.torch_device)
     examples = artifact.task.examples(rows, model.backbone.input, artifact.facts, False)
     origins = rows["origin"]
+    waiting: dict[int, dict[str, Any]] = {}
+    following = 0
     for found, batch in predictions(model, examples, place, precision, BATCH_SIZE):
-        for row, decoded in zip(batch.rows.tolist(), artifact.task.decode(found, artifact.facts), strict=True):
-            yield {"input": origins[row], **decoded}
+        waiting |= zip(batch.rows.tolist(), artifact.task.decode(found, artifact.facts), strict=True)
+        while following in waiting:  # rows that differ in size come out of order
+            yield {"input": origins[following], **waiting.pop(following)}
+            following += 1

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from graftwork.catalogue import Catalogue, split_strategy, strategy_argument
-from graftwork.check import RUN_SCHEME, backbone_entry, check_options, read_model_card
+from graftwork.check import RUN_SCHEME, backbone_entry, check_options, opened_by, read_model_card
 from graftwork.config import RunConfig
 from graftwork.data.seeds import INIT, derive
-from graftwork.errors import UsageError
-from graftwork.interfaces import Backbone, Facts, Model, Observer, Spec, Strategy, Task
+from graftwork.errors import PluginError, UsageError
+from graftwork.interfaces import Backbone, Facts, Model, Observer, Pretrained, Spec, Strategy, Task
 from graftwork.plugins import Plugins
-from graftwork.weights import LoadReport, fetch, load_backbone, read_state, state_sha256
+from graftwork.weights import LoadReport, fetch, fetch_any, load_backbone, read_state, state_sha256
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Parts:
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
         self.plugins = Plugins(catalogue)
+        self._opened: dict[str, Pretrained] = {}
 
     def task(self, name: str, options: Mapping[str, Any]) -> Task:
         """A task with its options completed."""
@@ -68,11 +69,16 @@ class Parts:
         return strategy
 
     def backbone_spec(self, config: RunConfig) -> Spec:
-        """Name and completed options of the backbone; for `run:DIR` those of the run, under what the user sets."""
-        entry = backbone_entry(config.backbone, self.catalogue)
+        """Name and completed options of the backbone; for `run:DIR`, or what an opener opens, theirs under the user's."""
+        modality = self.catalogue.task(config.task).modality
+        entry = backbone_entry(config.backbone, self.catalogue, modality)
         given: dict[str, Any] = dict(config.backbone_options)
         name = config.backbone
-        if name.startswith(RUN_SCHEME):
+        opener = opened_by(name, self.catalogue, modality)
+        if opener is not None:
+            given = {**self._open(name, opener).options, **given}
+            name = opener
+        elif name.startswith(RUN_SCHEME):
             card = read_model_card(Path(name[len(RUN_SCHEME) :]))
             name = card["backbone"]["name"]
             given = {**card["backbone"]["options"], **given}
@@ -89,6 +95,45 @@ class Parts:
             raise UsageError(f"head {config.head!r} does not know --imbalance {config.imbalance}", hint="Try sampler")
         _refuse(check_options("head", entry, given))
         return Spec(config.head, entry.complete(given))
+
+    def backbone(self, spec: Spec, config: RunConfig) -> Backbone:
+        """A backbone alone, for its input facts; its weights are random.
+
+        Raises:
+            UsageError, RunFailed: a file of its input facts cannot be had.
+        """
+        built: Backbone = self.plugins.build("backbones", spec.name, spec)
+        self.use_input_of(built, spec.name, config)
+        return built
+
+    def use_input_of(self, backbone: Backbone, name: str, config: RunConfig) -> None:
+        """Give a backbone the input facts that come with its architecture, whatever its weights.
+
+        Raises:
+            UsageError, RunFailed: a file that holds such a fact cannot be had.
+        """
+        opener = opened_by(config.backbone, self.catalogue, self.catalogue.task(config.task).modality)
+        if opener is not None:
+            use_input(backbone, self._open(config.backbone, opener).input)
+        elif config.backbone.startswith(RUN_SCHEME):
+            use_input(backbone, read_model_card(Path(config.backbone[len(RUN_SCHEME) :])).get("input"))
+        else:
+            files = self.catalogue.backbone(name).input_files
+            facts = {fact: fetch_any(file.places, file.sha256, file.size) for fact, file in files.items()}
+            use_input(backbone, {fact: path.read_text(encoding="utf-8") for fact, path in facts.items()})
+
+    def _open(self, reference: str, opener: str) -> Pretrained:
+        """What the backbone entry `opener` makes of a reference; opened once."""
+        if reference not in self._opened:
+            plugin = self.catalogue.backbone(opener).plugin
+            openers = self.plugins.builders("openers", plugin)
+            if opener not in openers:
+                raise PluginError(
+                    f"plugin {plugin!r} says that {opener!r} opens references, but supplies no opener for it",
+                    hint="Report it to the plugin's author",
+                )
+            self._opened[reference] = openers[opener](reference)
+        return self._opened[reference]
 
     def model(self, backbone: Spec, head: Spec, facts: Facts, seed: int) -> Model:
         """A model with random weights, a function of the seed."""
@@ -112,6 +157,7 @@ class Parts:
             UsageError: the file is missing, damaged or of another architecture.
         """
         weights = config.weights
+        self.use_input_of(model.backbone, name, config)
         if weights == "none":
             return Starting("none", state_sha256(model.backbone.state_dict()), None)
         entry = self.catalogue.backbone(name)
@@ -126,8 +172,12 @@ class Parts:
         elif weights in entry.weights:
             known = entry.weights[weights]
             # Its hash was verified, so a pickled upstream file may be read (weights only).
-            state = read_state(fetch(known.source, known.sha256, known.size), trusted_hash=True)
+            state = read_state(fetch_any(known.places, known.sha256, known.size), trusted_hash=True)
             use_input(model.backbone, known.input)
+        elif weights == config.backbone:
+            state = {}
+            for path in self._open(weights, name).weights:
+                state |= read_state(path)
         else:
             state = read_state(fetch(weights, None, None))
         report = load_backbone(model.backbone, state, weights)

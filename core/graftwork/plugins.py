@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pluggy
 
@@ -55,7 +55,7 @@ class Plugins:
                 f"plugin {plugin!r} failed to build {name!r} ({type(error).__name__}: {error})"
             ) from error
 
-    def builders(self, kind: Kind, plugin: str) -> Mapping[str, Any]:
+    def builders(self, kind: Kind | Literal["openers"], plugin: str) -> Mapping[str, Any]:
         """All builders of a kind that a plugin supplies."""
         manager = self._load(plugin)
         try:

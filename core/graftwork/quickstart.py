@@ -1,4 +1,4 @@
-"""The embedded tour: the whole procedure offline. Source weights, few labels, fine-tuning, and the same net from scratch."""
+"""The embedded tour: the whole procedure offline, a domain a stop. Source weights, few labels, and the same net from scratch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from graftwork.catalogue import Catalogue
+from graftwork.catalogue import Catalogue, SuiteEntry
 from graftwork.check import resolve_and_check
 from graftwork.config import override_layer
 from graftwork.report import write_report
 from graftwork.run import execute
 
-SUITE = "quickstart"
+PREFIX = "quickstart-"
+"""Suites of the tour are named so; each has the arms `transfer` and `scratch`."""
 
 
 def run_quickstart(out: Path, seeds: int, catalogue: Catalogue, say: Callable[[str], None]) -> dict[str, Any]:
-    """Fine-tune the embedded source model on few labels, train the same net from scratch, compare on test.
+    """For every suite of the tour: fine-tune source weights on few labels, train the same net from scratch, compare on test.
 
     Args:
         out: folder for the runs and the report.
@@ -26,9 +27,18 @@ def run_quickstart(out: Path, seeds: int, catalogue: Catalogue, say: Callable[[s
         say: takes lines for the user.
 
     Returns:
-        `rows` (one a run: name, seed, accuracy on test, seconds), mean `transfer` and `scratch`, `difference`, `report`.
+        `tours`, by task: `metric`, `rows` (one a run: name, seed, the metric on test, seconds), mean `transfer` and
+        `scratch`, `difference`, `report`.
     """
-    suite = catalogue.suite(SUITE)
+    suites = {name: suite for name, suite in catalogue.entries["suites"].items() if name.startswith(PREFIX)}
+    tours = {}
+    for name, suite in suites.items():
+        place = out / name.removeprefix(PREFIX)
+        tours[str(suite.shared["task"])] = _tour(place, suite, seeds, catalogue, say)
+    return {"tours": tours}
+
+
+def _tour(out: Path, suite: SuiteEntry, seeds: int, catalogue: Catalogue, say: Callable[[str], None]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     runs: list[Path] = []
     for seed in range(seeds):

@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from graftwork.catalogue import Catalogue
 from graftwork.config import Resolved, RunConfig
 from graftwork.console import format_plan
 from graftwork.data.loader import choose_workers, load_batches
-from graftwork.data.sampler import in_order
+from graftwork.data.sampler import Sampler, in_order
+from graftwork.data.seeds import INIT, derive
 from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.device import Device, keep_freed_memory
-from graftwork.engine.fit import Fit, FitData, Progress
+from graftwork.engine.evaluate import evaluate
+from graftwork.engine.fit import Fit, FitData, Progress, sampler_of
 from graftwork.engine.observers import Observers
 from graftwork.engine.precision import choose, set_up_math
+from graftwork.engine.proofs import check_same_predictions
 from graftwork.engine.settings import FitSettings
 from graftwork.errors import DataError, UsageError
 from graftwork.inference import keep_predictions
@@ -39,7 +43,7 @@ from graftwork.interfaces import (
 )
 from graftwork.parts import Parts, Starting
 from graftwork.report import write_report
-from graftwork.run_files import CHECKPOINTS, CONFIG, DATA, PLAN, REPORT, SUMMARY, RunDirectory
+from graftwork.run_files import CHECKPOINTS, CONFIG, DATA, PLAN, REPORT, SUMMARY, RunDirectory, write_file
 from graftwork.rundata import RunData, inspect, read_data
 
 __all__ = ["execute", "inspect", "versions"]
@@ -106,21 +110,14 @@ def _execute(
     starting = parts.load_weights(model, config, backbone.name)
     if starting.report is not None:
         say(f"weights {starting.source}: {starting.report}")
+    data = _hold_against_input(task, data, model, say)
     strategy = parts.strategy(config)
-    strategy.prepare(model)
+    _prepare(strategy, model, config.seed)
     model.to(device.torch_device)
     if model.backbone.channels_last:
         model.to(memory_format=torch.channels_last)
 
     train_rows = data.tables.splits["train"]
-    resolved = _ask_machine(resolved, device, len(train_rows))
-    config = resolved.config
-    plan = _plan(strategy, model, config, len(train_rows))
-    described = plan.describe(model)
-    say(format_plan(described))
-    if device.is_main and not (resume and (directory.path / CONFIG).is_file()):
-        _write_start(directory, resolved, described, starting, data)
-
     fit_data = FitData(
         train=task.examples(train_rows, model.backbone.input, data.facts, True),
         validation=task.examples(data.tables.splits["validation"], model.backbone.input, data.facts, False),
@@ -128,8 +125,20 @@ def _execute(
         metrics=lambda: task.metrics(data.facts, device.torch_device),
         primary_metric=task.primary_metric,
     )
-    store = CheckpointStore(directory.path / CHECKPOINTS, say)
+    resolved = _ask_machine(resolved, device, fit_data)
+    config = resolved.config
     settings = FitSettings.of(config, config.precision, int(config.workers))
+    sampler = sampler_of(fit_data, settings, device)
+    plan = _plan(strategy, model, config, sampler)
+    if sampler.sizes is not None:
+        say(f"batches of rows of like size: {sampler.padding():.1%} of what they hold is padding")
+    parameters = _parameters(plan, model)
+    described = plan.describe(model)
+    say(format_plan(described))
+    if device.is_main and not (resume and (directory.path / CONFIG).is_file()):
+        _write_start(directory, resolved, described, starting, data)
+
+    store = CheckpointStore(directory.path / CHECKPOINTS, say)
     record = directory.write_history if device.is_main else lambda history: None
     fit = Fit(model, plan, fit_data, settings, device, store, watchers, record, say)
     try:
@@ -142,16 +151,17 @@ def _execute(
             f"stopped by {progress.stopped} after epoch {progress.epoch}: keeping the best, epoch {progress.best_epoch}"
         )
 
-    val = next(line["val"] for line in progress.history if line["epoch"] == progress.best_epoch)
+    proofs = {"frozen": progress.proofs} | _finish(strategy, model, fit_data, device, directory)
+    data, val = _decide(task, model, data, fit_data, device, settings, progress)
     test = _final_test(task, model, data, device, config, directory)
-    summary = _summary(config, task, model, plan, data, device, progress, val, test, time.monotonic() - started)
+    summary = _summary(config, task, parameters, data, device, progress, val, test, time.monotonic() - started)
     if device.is_main:
         task_spec = Spec(config.task, catalogue.task(config.task).complete(config.task_options))
         about = {key: summary[key] for key in ("val", "test", "best_epoch", "seed", "strategy", "versions", "data")}
         about["weights"] = starting.source
         save_artifact(directory, model, task_spec, backbone, head, data.facts, about)
         proof = _prove_reload(directory, parts, model, task, data)
-        summary["proofs"] = {"frozen": progress.proofs, "artifact": proof}
+        summary["proofs"] = proofs | {"artifact": proof}
         directory.write_json(SUMMARY, summary)
         write_report([directory.path], directory.path / REPORT, catalogue, data)
         store.clear()
@@ -179,7 +189,58 @@ def _check_same_data(directory: RunDirectory, data: RunData, resume: bool) -> No
             )
 
 
-def _ask_machine(resolved: Resolved, device: Device, rows: int) -> Resolved:
+def _hold_against_input(task: Task, data: RunData, model: Model, say: Say) -> RunData:
+    """What the backbone's input does to the rows, told and kept with the other findings."""
+    found = task.audit_input(data.tables, model.backbone.input)
+    _say_findings(found, say)
+    return data.with_findings(found)
+
+
+def _prepare(strategy: Strategy, model: Model, seed: int) -> None:
+    """Let the strategy change the model; what it draws (adapters) is a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(INIT, seed, 2))
+        strategy.prepare(model)
+
+
+def _finish(strategy: Strategy, model: Model, data: FitData, device: Device, directory: RunDirectory) -> dict[str, Any]:
+    """Let the strategy undo what it did to the model, and prove that the model predicts as before."""
+    if type(strategy).finish is Strategy.finish:
+        return {}
+    size = min(len(data.validation), 16)
+    (batch,) = load_batches(data.validation, in_order(size, size), 0, 0)
+    batch = batch.to(device.torch_device)
+    before = model.predict(batch)
+    files = strategy.finish(model)
+    proof = check_same_predictions(before, model.predict(batch))
+    if device.is_main:
+        for name, content in files.items():
+            path = directory.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, content)
+    return {"finish": proof}
+
+
+def _decide(
+    task: Task,
+    model: Model,
+    data: RunData,
+    fit_data: FitData,
+    device: Device,
+    settings: FitSettings,
+    progress: Progress,
+) -> tuple[RunData, dict[str, float]]:
+    """Facts that the task decides on the validation split, and the best epoch's metrics there."""
+    val = next(line["val"] for line in progress.history if line["epoch"] == progress.best_epoch)
+    if not task.decides:
+        return data, val
+    metrics = fit_data.metrics()
+    size = max(settings.batch_size, 64)
+    val = evaluate(model, fit_data.validation, metrics, device, settings.precision, size)
+    return replace(data, facts=task.decide(metrics, data.facts)), val
+
+
+def _ask_machine(resolved: Resolved, device: Device, data: FitData) -> Resolved:
     """Decide what was left to the machine; what the user set stays."""
     config = resolved.config
     if config.device == "auto":
@@ -188,15 +249,24 @@ def _ask_machine(resolved: Resolved, device: Device, rows: int) -> Resolved:
         resolved = resolved.replace("precision", *choose("auto", device.torch_device))
     if config.workers == "auto":
         on_accelerator = device.torch_device.type != "cpu"
-        resolved = resolved.replace("workers", *choose_workers("auto", rows, on_accelerator))
+        resolved = resolved.replace(
+            "workers", *choose_workers("auto", len(data.train), on_accelerator, data.train.cheap)
+        )
     if config.batch_size < device.world:
         raise UsageError(f"batch size {config.batch_size} is smaller than the number of processes, {device.world}")
     return resolved
 
 
-def _plan(strategy: Strategy, model: Model, config: RunConfig, rows: int) -> Plan:
-    steps = -(-rows // config.batch_size)
-    context = PlanContext(config.epochs, config.lr, config.weight_decay, config.schedule, config.warmup, rows, steps)
+def _plan(strategy: Strategy, model: Model, config: RunConfig, sampler: Sampler) -> Plan:
+    context = PlanContext(
+        config.epochs,
+        config.lr,
+        config.weight_decay,
+        config.schedule,
+        config.warmup,
+        sampler.rows,
+        sampler.batches,
+    )
     return strategy.plan(model, context)
 
 
@@ -229,11 +299,17 @@ def _prove_reload(directory: RunDirectory, parts: Parts, model: Model, task: Tas
     return check_reload(directory.path, parts, model, batch)
 
 
+def _parameters(plan: Plan, model: Model) -> dict[str, int]:
+    """How many numbers the model has, adapters included, and how many of them any phase trains."""
+    trained = {name for phase in plan.phases for group in phase.groups for name in group.parameters}
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return {"total": sum(sizes.values()), "trained": sum(sizes[name] for name in trained)}
+
+
 def _summary(
     config: RunConfig,
     task: Task,
-    model: Model,
-    plan: Plan,
+    parameters: dict[str, int],
     data: RunData,
     device: Device,
     progress: Progress,
@@ -241,8 +317,6 @@ def _summary(
     test: dict[str, float],
     seconds: float,
 ) -> dict[str, Any]:
-    trained = {name for phase in plan.phases for group in phase.groups for name in group.parameters}
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     rates = [line["samples_per_second"] for line in progress.history]
     return {
         "primary_metric": task.primary_metric,
@@ -262,7 +336,7 @@ def _summary(
         "processes": device.world,
         "precision": config.precision,
         "peak_memory_bytes": device.peak_memory(),
-        "parameters": {"total": sum(sizes.values()), "trained": sum(sizes[name] for name in trained)},
+        "parameters": parameters,
         "data": {"source": config.data, "fingerprint": data.fingerprint},
         **{f"{split}_rows": len(rows) for split, rows in data.tables.splits.items()},
         "seed": config.seed,
@@ -273,7 +347,17 @@ def _summary(
 def versions() -> dict[str, str]:
     """Versions of everything that could change a number."""
     found = {"graftwork": __version__, "python": platform.python_version(), "platform": sys.platform}
-    for package in ("torch", "torchvision", "datasets", "torchmetrics", "numpy", "pillow"):
+    for package in (
+        "torch",
+        "torchvision",
+        "transformers",
+        "tokenizers",
+        "peft",
+        "datasets",
+        "torchmetrics",
+        "numpy",
+        "pillow",
+    ):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

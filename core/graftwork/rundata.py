@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from graftwork.catalogue import Catalogue
 from graftwork.config import RunConfig
 from graftwork.data.fingerprint import fingerprint
 from graftwork.data.splits import complete, limit
+from graftwork.errors import RunFailed, UsageError
 from graftwork.interfaces import DataRequest, Facts, Finding, Spec, Tables, Task
 from graftwork.parts import Parts
 
@@ -22,6 +23,10 @@ class RunData:
     findings: tuple[Finding, ...]
     facts: Facts
     fingerprint: str
+
+    def with_findings(self, more: Sequence[Finding]) -> RunData:
+        """The same data, of which more is known."""
+        return replace(self, findings=(*self.findings, *more))
 
     def to_json(self, source: str) -> dict[str, Any]:
         return {
@@ -64,13 +69,35 @@ def inspect(
     task_options: Mapping[str, Any],
     seed: int,
     catalogue: Catalogue,
+    backbone: str | None = None,
 ) -> dict[str, Any]:
-    """Audit data without training: what `graft inspect` shows. Findings of level `error` do not raise here."""
+    """Audit data without training: what `graft inspect` shows. Findings of level `error` do not raise here.
+
+    Args:
+        backbone: whose input the rows are held against; the task's default one when None, as far as it can be had.
+    """
     parts = Parts(catalogue)
     config = RunConfig(
-        task=task, data=data, columns=dict(columns), group_by=group_by, task_options=dict(task_options), seed=seed
+        task=task,
+        data=data,
+        columns=dict(columns),
+        group_by=group_by,
+        task_options=dict(task_options),
+        seed=seed,
+        backbone=backbone or catalogue.task(task).default_backbone,
     )
-    return read_data(parts.task(task, task_options), config, parts).to_json(data)
+    built = parts.task(task, task_options)
+    found = read_data(built, config, parts)
+    try:
+        input = parts.backbone(parts.backbone_spec(config), config).input
+    except (RunFailed, UsageError) as error:
+        if backbone is not None:
+            raise
+        message = f"rows were not held against a backbone's input: {error}"
+        more = [Finding("input-not-checked", "note", message, (), 0)]
+    else:
+        more = built.audit_input(found.tables, input)
+    return found.with_findings(more).to_json(data)
 
 
 def _samples(parts: Parts) -> Callable[[str], Any]:

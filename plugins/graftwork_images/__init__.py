@@ -1,4 +1,4 @@
-"""Image classification: torchvision's backbones in stages, heads, data, metrics and pictures.
+"""Image classification: torchvision's backbones in stages, data and pictures.
 
 Imports only the hook marker; everything else is imported inside the hooks.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from graftwork import hookimpl
 
 if TYPE_CHECKING:
-    from graftwork.interfaces import BackboneBuilder, DatasetBuilder, HeadBuilder, TaskBuilder
+    from graftwork.interfaces import BackboneBuilder, DatasetBuilder, TaskBuilder
 
 
 @hookimpl
@@ -26,13 +26,6 @@ def graftwork_backbones() -> Mapping[str, BackboneBuilder]:
     from graftwork_images.backbones import BUILDERS
 
     return BUILDERS
-
-
-@hookimpl
-def graftwork_heads() -> Mapping[str, HeadBuilder]:
-    from graftwork_images import heads
-
-    return {"linear": heads.build_linear, "mlp": heads.build_mlp, "cosine": heads.build_cosine}
 
 
 @hookimpl

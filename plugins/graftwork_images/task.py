@@ -22,7 +22,6 @@ from graftwork.interfaces import (
     Task,
 )
 from graftwork_images.examples import ImageExamples, ImageOptions
-from graftwork_images.metrics import ClassificationMetrics
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -85,28 +84,25 @@ class ImageClassification(Task):
         return ImageExamples(rows, input, len(facts["classes"]), self.options, train)
 
     def metrics(self, facts: Facts, device: torch.device) -> Metrics:
+        from graftwork.classification.metrics import ClassificationMetrics
+
         return ClassificationMetrics(facts, device)
 
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         """A row: `label`, the most probable class; `confidence`, its probability; `probabilities` by class."""
-        assert isinstance(predictions, dict)
-        names = facts["classes"]
-        probabilities = predictions["probabilities"].float().cpu()
-        confidence, index = probabilities.max(dim=1)
-        return [
-            {"label": names[best], "confidence": sure, "probabilities": dict(zip(names, row, strict=True))}
-            for best, sure, row in zip(index.tolist(), confidence.tolist(), probabilities.tolist(), strict=True)
-        ]
+        from graftwork.classification.labels import decode
 
-    def read_inputs(self, inputs: Sequence[str]) -> Dataset:
+        return decode(predictions, facts)
+
+    def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
         from graftwork_images.read import read_inputs
 
         return read_inputs(inputs)
 
     def sections(self, evaluation: Evaluation, facts: Facts) -> list[Section]:
-        from graftwork_images.sections import classification_sections
+        from graftwork_images.sections import image_sections
 
-        return classification_sections(evaluation, facts)
+        return image_sections(evaluation, facts)
 
 
 def build(spec: Spec) -> Task:

@@ -153,6 +153,8 @@ class Accuracy(Metrics):
 
 
 SETTINGS = FitSettings(
+    batch_units=None,
+    bucketing=True,
     batch_size=8, optimizer="adamw", momentum=0.9, grad_clip=1.0, ema=0.0, patience=0, budget=None, balanced=False,
     seed=0, precision="fp32", workers=0, micro_batch=None, checkpoint_seconds=1e9, checkpoint_steps=None,
 )  # fmt: skip

@@ -37,7 +37,14 @@ def home(builder: Any) -> str:
 
 
 def test_there_is_a_hook_for_every_kind_that_is_code() -> None:
-    assert sorted(f"graftwork_{kind}" for kind in CODE_KINDS) == HOOKS
+    assert sorted([*(f"graftwork_{kind}" for kind in CODE_KINDS), "graftwork_openers"]) == HOOKS
+
+
+def test_every_backbone_that_opens_references_has_an_opener_and_the_other_way_round(catalogue: Catalogue) -> None:
+    plugins = Plugins(catalogue)
+    for plugin in first_party(catalogue):
+        entries = {name: entry for name, entry in catalogue.entries["backbones"].items() if entry.plugin == plugin}
+        assert set(plugins.builders("openers", plugin)) == {name for name, entry in entries.items() if entry.opens}
 
 
 @pytest.mark.parametrize("hook", HOOKS)

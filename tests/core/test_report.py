@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
 from graftwork import UsageError
-from graftwork.interfaces import Figure, Pictures, Section, Table, Text
+from graftwork.interfaces import Figure, Passages, Pictures, Section, Table, Text
 from graftwork.report import RunView, compare, load_view, render
 from graftwork.report.compare import differences, run_names
 from graftwork.report.figures import to_svg
@@ -292,3 +292,76 @@ def test_runs_on_different_data_are_not_compared_in_silence(tmp_path: Path) -> N
     (folder / "data.json").write_text(json.dumps({**data, "fingerprint": "something else"}), encoding="utf-8")
     views = [load_view(make_run(tmp_path / "one")), load_view(folder)]
     assert "cannot be compared" in _Page(compare(views)).text.split("run strategy")[0]
+
+
+def passages(*texts: tuple[Any, str]) -> str:
+    """The HTML of a page with these passages."""
+    return render(RunView(name="run"), [Section("Texts", [Passages(texts)])])
+
+
+def marks(html: str) -> list[tuple[str, str, str]]:
+    """Class, opacity and text of every marked piece, without the legend's."""
+    found = re.findall(
+        r'<mark class="(\w+)" style="background:rgba\([\d,]+,([\d.]+)\)" title="[^"]+">([^<]*)</mark>', html
+    )
+    assert len(found) == html.count("<mark") - 2 * html.count('class="legend"')
+    return found
+
+
+def test_a_passage_is_coloured_by_weight_and_its_legend_says_how() -> None:
+    text = [("a ", 0.0), ("dull", -1.0), (" but ", 0.5), ("loud", 0.01), (" film", float("nan"))]
+    html = passages((text, "true bad, said good"))
+    assert [(kind, word) for kind, _, word in marks(html)] == [("against", "dull"), ("for", " but ")]
+    strong, weak = (float(opacity) for _, opacity, _ in marks(html))
+    assert 0 < weak < strong < 1
+    assert "a dull but loud film" in " ".join(re.sub(r"<[^>]+>", "", html).split())
+    assert "speaks against" in html and "true bad, said good" in html
+    assert_harmless(html)
+
+
+def test_a_passage_without_weights_has_no_legend() -> None:
+    html = passages(([("only words", 0.0)], ""))
+    assert "only words" in html and "<mark" not in html and "speaks for" not in html
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "</p></figure><script>alert(4)</script>", "&lt;script&gt;"])
+def test_a_hostile_passage_is_shown_and_does_nothing(name: str) -> None:
+    html = passages(([(name, 1.0), (" and ", 0.0), (name, -0.4)], name))
+    assert_harmless(html)
+    assert len(marks(html)) == (2 if len(name) < 600 else 1)
+
+
+def test_signs_that_nobody_sees_are_shown_by_number_and_writing_keeps_its_joiners() -> None:
+    html = passages(
+        ([("pay\u200bpal \u202egnp\u202c \x00 \ufeff", 0.5), ("می\u200cخواهم 👨\u200d👩\u200d👧", 0.9)], "")
+    )
+    assert "pay⟨U+200B⟩pal ⟨U+202E⟩gnp⟨U+202C⟩ ⟨U+0000⟩ ⟨U+FEFF⟩" in html
+    assert "می\u200cخواهم 👨\u200d👩\u200d👧" in html
+    assert '<p dir="auto">' in html
+
+
+def test_a_long_passage_is_cut_around_its_strongest_pieces_and_says_so() -> None:
+    words = [(f"word{number} ", 0.0) for number in range(12_000)]
+    words[7_000] = ("STRONG ", 1.0)
+    words[11_000] = ("CONTRARY ", -0.8)
+    total = sum(len(text) for text, _ in words)
+    html = passages((words, "long"))
+    assert [word for _, _, word in marks(html)] == ["STRONG ", "CONTRARY "]
+    assert "word6999 " in html and "word0 " in html and "word5000 " not in html
+    assert f"600 of {total:,} characters" in html and total > 100_000
+    assert html.count("[… ") == 3
+    shown = "".join(re.findall(r'<p dir="auto">(.*?)</p>', html))
+    assert 600 <= len(re.sub(r"<bdi.*?</bdi>|<[^>]+>", "", shown)) <= 620
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_piece_longer_than_the_page_shows_is_cut_itself(weight: float) -> None:
+    html = passages(([("x" * 100_000, weight)], "one word"))
+    assert "600 of 100,000 characters" in html
+    assert 590 < html.count("x") - passages(([("", 0.0)], "one word")).count("x") < 640
+    assert len(html) < 20_000
+
+
+def test_many_small_weights_keep_the_limit() -> None:
+    html = passages(([(f"{number % 10}", (number % 7 - 3) / 3) for number in range(100_000)], ""))
+    assert "600 of 100,000 characters" in html

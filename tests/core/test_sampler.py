@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from engine_toys import ToyExamples
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.data.loader import load_batches
-from graftwork.data.sampler import Sampler, in_order
+from graftwork.data.sampler import Sampler, in_order, padding
 from graftwork.data.seeds import BATCH, ORDER, ROW, derive
+from graftwork.errors import UsageError
 
 ROWS = st.integers(1, 300)
 SIZES = st.integers(1, 64)
@@ -116,3 +118,64 @@ def test_a_rows_augmentation_depends_on_seed_epoch_and_row_and_on_nothing_else()
         assert all(torch.equal(value, whole[row]) for row, value in other.items())
     assert not any(torch.equal(value, whole[row]) for row, value in augmented(5, 1, 3).items())
     assert not any(torch.equal(value, whole[row]) for row, value in augmented(5, 9, 2).items())
+
+
+sizes_lists = st.lists(st.integers(1, 200), min_size=1, max_size=300)
+
+
+@given(sizes=sizes_lists, batch_size=st.integers(1, 40), seed=st.integers(0, 99), epoch=st.integers(0, 5))
+def test_batches_of_like_size_hold_every_row_once_and_are_near_equal(
+    sizes: list[int], batch_size: int, seed: int, epoch: int
+) -> None:
+    sampler = Sampler(len(sizes), batch_size, seed, sizes=sizes)
+    batches = [spec.all_rows for spec in sampler.epoch(epoch)]
+    assert sorted(row for rows in batches for row in rows) == list(range(len(sizes)))
+    assert len(batches) == sampler.batches == -(-len(sizes) // batch_size)
+    assert max(map(len, batches)) <= batch_size
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
+
+
+@given(sizes=sizes_lists, extra=st.integers(0, 2000), seed=st.integers(0, 99))
+def test_batches_cut_by_units_keep_within_them_and_are_as_many_in_every_epoch(
+    sizes: list[int], extra: int, seed: int
+) -> None:
+    units = max(sizes) + extra
+    sampler = Sampler(len(sizes), 32, seed, sizes=sizes, units=units)
+    for epoch in range(3):
+        batches = [spec.all_rows for spec in sampler.epoch(epoch)]
+        assert len(batches) == sampler.batches
+        assert sorted(row for rows in batches for row in rows) == list(range(len(sizes)))
+        assert all(len(rows) * max(sizes[row] for row in rows) <= units for rows in batches)
+
+
+@given(sizes=sizes_lists, epoch=st.integers(0, 3), first=st.integers(0, 8))
+def test_an_epoch_of_like_sizes_can_begin_at_any_batch(sizes: list[int], epoch: int, first: int) -> None:
+    for units in (None, 400):
+        sampler = Sampler(len(sizes), 7, 3, sizes=sizes, units=units)
+        assert list(sampler.epoch(epoch, first)) == list(sampler.epoch(epoch))[first:]
+
+
+def test_batches_of_like_size_waste_less_and_differ_between_epochs() -> None:
+    sizes = [5 + (row * 37) % 120 for row in range(4000)]
+    plain = padding([spec.all_rows for spec in Sampler(4000, 32, 0).epoch(0)], np.asarray(sizes))
+    alike = Sampler(4000, 32, 0, sizes=sizes)
+    by_units = Sampler(4000, 32, 0, sizes=sizes, units=2048)
+    assert plain > 0.4 and alike.padding() < 0.05 and by_units.padding() < 0.1
+    for sampler in (alike, by_units):
+        first, second = (set(map(frozenset, (s.all_rows for s in sampler.epoch(e)))) for e in (0, 1))
+        assert len(first & second) < 0.1 * len(first), "epochs share their batches"
+        lengths = [max(sizes[row] for row in spec.all_rows) for spec in sampler.epoch(0)]
+        half = len(lengths) // 2
+        assert abs(np.mean(lengths[:half]) - np.mean(lengths[half:])) < 20, "lengths follow the position in the epoch"
+
+
+def test_units_are_refused_where_they_cannot_hold() -> None:
+    for arguments in ({"units": 100}, {"units": 9, "sizes": [3, 10]}, {"units": 90, "sizes": [3, 9], "strata": (0, 1)}):
+        with pytest.raises(UsageError):
+            Sampler(2, 32, 0, **arguments)
+
+
+@given(sizes=sizes_lists, batch_size=st.integers(1, 40), world=st.integers(1, 3))
+def test_an_evaluation_of_like_sizes_sees_every_row_once(sizes: list[int], batch_size: int, world: int) -> None:
+    specs = [spec for rank in range(world) for spec in in_order(len(sizes), batch_size, rank, world, sizes)]
+    assert sorted(row for spec in specs for row in spec.rows) == list(range(len(sizes)))

@@ -107,7 +107,7 @@ def test_every_link_and_path_on_a_page_leads_somewhere(page: Path) -> None:
     ):
         if not any((root / path).exists() for root in (ROOT, ROOT / "core" / "graftwork")):
             wrong.append(path)
-    for path in re.findall(r"`(graftwork(?:_images)?/[\w./-]*)`", prose):
+    for path in re.findall(r"`(graftwork(?:_images|_text)?/[\w./-]*)`", prose):
         if not any((root / path).exists() for root in (ROOT / "core", ROOT / "plugins")):
             wrong.append(path)
     assert not wrong
@@ -172,7 +172,7 @@ def test_every_strategy_stands_in_the_readme() -> None:
 
 def codes_in_code() -> set[str]:
     """First arguments of Finding(…) and of the helpers that make findings, and the tables that feed them."""
-    sources = [*(ROOT / "core/graftwork/data").glob("*.py"), *(ROOT / "plugins/graftwork_images").glob("*.py")]
+    sources = [*(ROOT / "core/graftwork/data").glob("*.py"), *(ROOT / "plugins").glob("*/*.py")]
     found: set[str] = set()
     for source in sources:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):

@@ -38,6 +38,24 @@ BASE: dict[str, Any] = {
     "device": "cpu",
 }
 
+TEXT: dict[str, Any] = {
+    "task": "text-classification",
+    "data": "sample:messages",
+    "limit_train": 84,
+    "batch_size": 21,
+    "epochs": 10,
+    "backbone": "graftext-s",
+    "weights": "none",
+    "ema": 0.9,
+    "checkpoint_steps": 3,
+    "checkpoint_seconds": 1e9,
+    "workers": 0,
+    "device": "cpu",
+}
+"""Texts of different lengths, so in batches of like length, with dropout in every layer."""
+
+BASES = {base["task"]: base for base in (BASE, TEXT)}
+
 
 @dataclass
 class Diary(Observer):
@@ -92,7 +110,8 @@ def train(out: Path, strategy: str, *, resume: bool, kill_after: int | None = No
 
     torch.set_num_threads(1)
     catalogue = load_catalogue()
-    layer = override_layer({**BASE, "strategy": strategy, **settings})
+    base = BASES[settings.get("task", BASE["task"])]
+    layer = override_layer({**base, "strategy": strategy, **settings})
     diary = Diary(out.with_suffix(".diary"), kill_after)
     execute(resolve_and_check([layer], catalogue), catalogue, out, resume=resume, observers=[diary], say=print)
 

@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch  # noqa: F401
 import torchmetrics.classification  # noqa: F401
 import torchvision  # noqa: F401
+import transformers  # noqa: F401
 from planted_bugs import PLANTED
-from resume_kit import STEPS, killed_then_resumed, uninterrupted, wait
+from resume_kit import BASES, STEPS, killed_then_resumed, uninterrupted, wait
 
 import graftwork.run  # noqa: F401 (imported before the forks, so that each costs a second)
 
@@ -49,7 +50,8 @@ def main() -> int:
 
 def _strategy(folder: Path, strategy: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Kills after given steps and at random moments, with and without loader workers, against the whole run."""
-    whole, seconds = uninterrupted(folder, strategy)
+    task = {"task": arguments.task}
+    whole, seconds = uninterrupted(folder, strategy, **task)
     draw = random.Random(strategy)
     trials: list[dict[str, Any]] = [{"after_step": step} for step in _steps(arguments.steps)]
     trials += [{"after_seconds": draw.uniform(0.05, seconds * 1.02)} for _ in range(arguments.moments)]
@@ -57,7 +59,7 @@ def _strategy(folder: Path, strategy: str, arguments: argparse.Namespace) -> dic
         trials += [{"after_step": step, "workers": arguments.workers} for step in (5, 22, 38)]
 
     def differs(trial: dict[str, Any]) -> bool:
-        return killed_then_resumed(folder, strategy, **trial) != whole
+        return killed_then_resumed(folder, strategy, **task, **trial) != whole
 
     different = _in_parallel(folder, trials, differs, arguments.jobs)
     return {"trials": len(trials), "identical": len(trials) - len(different), "different": different}
@@ -119,6 +121,7 @@ def _steps(text: str) -> list[int]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--strategies", default="full,gradual,lp-ft")
+    parser.add_argument("--task", default="image-classification", choices=list(BASES))
     parser.add_argument("--steps", default="all", help="comma-separated, or all")
     parser.add_argument("--moments", type=int, default=20, help="kills at random moments, a strategy")
     parser.add_argument("--workers", type=int, default=2, help="loader workers of three more trials; 0 for none")

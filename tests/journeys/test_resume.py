@@ -34,12 +34,33 @@ def test_killed_runs_end_like_the_uninterrupted_one(strategy: str) -> None:
     assert outcome["identical"] == outcome["trials"] == 10
 
 
+@pytest.mark.parametrize(
+    ("task", "strategy"),
+    [("text-classification", "full"), ("text-classification", "lora"), ("image-classification", "lora")],
+)
+def test_killed_runs_with_batches_of_like_length_or_adapters_end_the_same(task: str, strategy: str) -> None:
+    found = run_trials(
+        *("--task", task, "--strategies", strategy, "--steps", "1,18,19,40", "--moments", "2", "--bugs", "", "--workers", "0")
+    )
+    assert found["strategies"][strategy] == {"trials": 6, "identical": 6, "different": []}
+
+
 def test_every_planted_resume_bug_is_caught() -> None:
     found = run_trials("--strategies", "lp-ft", "--steps", "18", "--moments", "0", "--workers", "0")
     assert found["strategies"]["lp-ft"]["different"] == []
     missed = [name for name, caught in found["planted_bugs"].items() if not caught]
     assert missed == []
     assert len(found["planted_bugs"]) >= 8
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("strategy", ["full", "lora", "lp-ft", "bitfit"])
+def test_texts_killed_at_twenty_moments_end_the_same(strategy: str) -> None:
+    found = run_trials(
+        *("--task", "text-classification", "--strategies", strategy, "--steps", "", "--moments", "20", "--bugs", "")
+    )
+    assert found["strategies"][strategy]["different"] == []
 
 
 @pytest.mark.acceptance

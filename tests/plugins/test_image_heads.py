@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graftwork.interfaces import Spec
-from graftwork_images.heads import (
+from graftwork.classification.heads import (
     ClassificationHead,
     build_cosine,
     build_linear,
     build_mlp,
-    focal_loss_sum,
-    inverse_frequency,
 )
+from graftwork.classification.losses import focal_loss_sum, inverse_frequency
+from graftwork.interfaces import Spec
 
 WIDTH = 6
 FACTS = {"classes": ["a", "b", "c", "d"], "train_counts": [60, 30, 9, 1]}
@@ -56,7 +55,7 @@ def test_the_loss_is_torchs_cross_entropy(name: str, imbalance: str, smoothing: 
     mean = head.loss(features, targets)["loss"] / head.counts(targets)["loss"]
     weight = inverse_frequency(FACTS["train_counts"]) if imbalance == "weights" else None
     expected = functional.cross_entropy(
-        head.logits(features["pooled"]), probabilities if soft else label, weight=weight, label_smoothing=smoothing
+        head.scores({"pooled": features["pooled"]}), probabilities if soft else label, weight=weight, label_smoothing=smoothing
     )
     torch.testing.assert_close(mean, expected)
 
@@ -81,7 +80,7 @@ def test_micro_batches_add_up_to_the_batch(imbalance: str, soft: bool) -> None:
 @pytest.mark.parametrize("soft", [False, True])
 def test_focal_loss_without_focus_is_cross_entropy(smoothing: float, soft: bool) -> None:
     features, label, probabilities = make_batch()
-    logits = make_head().logits(features["pooled"])
+    logits = make_head().scores({"pooled": features["pooled"]})
     target = probabilities if soft else label
     expected = functional.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
     torch.testing.assert_close(focal_loss_sum(logits, target, 0.0, smoothing), expected)
@@ -121,7 +120,7 @@ def test_class_weights_average_one_over_the_training_rows_and_survive_an_empty_c
 
 def test_class_weights_follow_from_the_facts_and_are_not_saved() -> None:
     head = make_head(imbalance="weights")
-    assert isinstance(head.class_weights, Tensor)
+    assert isinstance(head.objective.class_weights, Tensor)
     assert "class_weights" not in head.state_dict()
 
 
@@ -156,9 +155,9 @@ def test_a_head_learns_separable_rows(name: str) -> None:
 def test_the_cosine_head_sees_directions_only() -> None:
     head = make_head("cosine").eval()
     pooled = make_batch()[0]["pooled"]
-    torch.testing.assert_close(head.logits(pooled), head.logits(7 * pooled))
+    torch.testing.assert_close(head.scores({"pooled": pooled}), head.scores({"pooled": 7 * pooled}))
     scale = dict(head.named_parameters())["scale"]
-    assert float(head.logits(pooled).abs().max()) <= abs(float(scale)) * 1.0001
+    assert float(head.scores({"pooled": pooled}).abs().max()) <= abs(float(scale)) * 1.0001
 
 
 def test_dropout_acts_in_training_only() -> None:
@@ -169,5 +168,5 @@ def test_dropout_acts_in_training_only() -> None:
     pooled = make_batch()[0]["pooled"]
     for make in build:
         head = make()
-        assert not torch.equal(head.train().logits(pooled), head.logits(pooled))
-        assert torch.equal(head.eval().logits(pooled), head.logits(pooled))
+        assert not torch.equal(head.train().scores({"pooled": pooled}), head.scores({"pooled": pooled}))
+        assert torch.equal(head.eval().scores({"pooled": pooled}), head.scores({"pooled": pooled}))

@@ -17,11 +17,12 @@ import torch
 from datasets import Dataset, Image
 from PIL import Image as Pillow
 
+from graftwork.classification.metrics import ClassificationMetrics
 from graftwork.interfaces import Batch, Evaluation, ImageInput, Pictures, Section, Spec, Tables
 from graftwork.report import RunView, render
 from graftwork_images.examples import ImageExamples, ImageOptions, PadCropFlip, build_transforms, shift_and_flip
-from graftwork_images.metrics import ClassificationMetrics
-from graftwork_images.sections import MISTAKES, classification_sections
+from graftwork_images.sections import MISTAKES
+from graftwork_images.sections import image_sections as classification_sections
 from graftwork_images.task import ImageClassification, build
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -277,7 +278,7 @@ def test_metrics_do_not_depend_on_how_rows_were_batched() -> None:
 PROCESS = """
 import sys, json, torch, torch.distributed as distributed
 from graftwork.interfaces import Batch
-from graftwork_images.metrics import ClassificationMetrics
+from graftwork.classification.metrics import ClassificationMetrics
 rank, meeting, data = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 torch.set_num_threads(1)
 distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=2)

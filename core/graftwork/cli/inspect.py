@@ -20,6 +20,9 @@ LEVELS = ("error", "warning", "note")
 def command(
     task: Annotated[str, typer.Option("--task", metavar="T", help="The kind of problem, e.g. image-classification.")],
     data: Annotated[str, typer.Option("--data", metavar="D", help="A path, sample:NAME, hf:NAME, torchvision:NAME.")],
+    backbone: Annotated[
+        str | None, typer.Option(metavar="B", help="Whose input limits the rows are held against.")
+    ] = None,
     column: Column = None,
     group_by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Never torn between splits.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of a split that has to be made.")] = None,
@@ -37,6 +40,8 @@ def command(
         raise UsageError(f"inspect has no setting {strangers[0]!r}", hint="It takes --set task_options.KEY=value")
     catalogue = load_catalogue()
     check_data_choice(task, data, given.get("task_options", {}), catalogue)
+    if backbone is not None:
+        check_backbone_choice(task, backbone, catalogue)
 
     from graftwork import run
 
@@ -48,6 +53,7 @@ def command(
         dict(given.get("task_options", {})),
         given.get("seed", 0),
         catalogue,
+        backbone,
     )
     out_json(found) if json else _show(found)
     errors = sum(finding["level"] == "error" for finding in found["findings"])
@@ -68,6 +74,20 @@ def check_data_choice(task: str, data: str, options: Mapping[str, Any], catalogu
     scheme, colon, name = data.partition(":")
     if colon and scheme == "sample" and catalogue.dataset(name).task != task:
         raise UsageError(f"{data} is for {catalogue.dataset(name).task}, not {task}")
+
+
+def check_backbone_choice(task: str, backbone: str, catalogue: Catalogue) -> None:
+    """Whether the catalogue knows the backbone, and it is one for the task.
+
+    Raises:
+        UsageError: it does not, or it is not.
+    """
+    from graftwork.check import backbone_entry
+
+    wanted = catalogue.task(task).modality
+    takes = backbone_entry(backbone, catalogue, wanted).modality
+    if takes != wanted:
+        raise UsageError(f"backbone {backbone!r} takes {takes}, task {task!r} needs {wanted}")
 
 
 def _show(found: Mapping[str, Any]) -> None:

@@ -34,16 +34,19 @@ def command(
 
 
 def _show(result: dict[str, Any]) -> None:
-    metric = result.get("metric", "accuracy")
-    out_table(
-        ["run", "seed", metric, "seconds"],
-        [[row["name"], row["seed"], f"{row[metric]:.3f}", f"{row['seconds']:.1f}"] for row in result["rows"]],
-    )
-    out()
-    out(f"transfer {number(result['transfer'])}, from scratch {number(result['scratch'])}: "
-        f"{result['difference'] * 100:+.1f} percentage points for the same labels")  # fmt: skip
-    out(f"report     {result['report']}")
-    out()
-    out("Now on your own data, one folder a class:")
+    for task, tour in result["tours"].items():
+        metric = tour["metric"]
+        out(f"{task}:")
+        out_table(
+            ["run", "seed", metric, "seconds"],
+            [[row["name"], row["seed"], f"{row[metric]:.3f}", f"{row['seconds']:.1f}"] for row in tour["rows"]],
+        )
+        out()
+        out(f"transfer {number(tour['transfer'])}, from scratch {number(tour['scratch'])}: "
+            f"{tour['difference'] * 100:+.1f} percentage points for the same labels")  # fmt: skip
+        out(f"report     {tour['report']}")
+        out()
+    out("Now on your own data:")
     out("  graft inspect --task image-classification --data photos/")
     out("  graft train --task image-classification --data photos/ --strategy lp-ft")
+    out("  graft train --task text-classification --data messages.csv --column text=message --column label=topic")

@@ -40,6 +40,12 @@ def command(
     ] = None,
     epochs: Annotated[Count, typer.Option(metavar="N", help="Of all phases together.")] = None,
     batch_size: Annotated[Count, typer.Option(metavar="N", help="Rows an optimizer step.")] = None,
+    batch_units: Annotated[
+        Count,
+        typer.Option(
+            "--batch-tokens", "--batch-units", metavar="N", help="What a batch may hold, padded, in place of its rows."
+        ),
+    ] = None,
     lr: Annotated[Rate, typer.Option(metavar="X", help="Peak learning rate.")] = None,
     optimizer: Annotated[Text, typer.Option(metavar="adamw|sgd")] = None,
     weight_decay: Annotated[Rate, typer.Option(metavar="X")] = None,
@@ -79,7 +85,7 @@ def command(
 
     flags = {
         "task": task, "data": data, "backbone": backbone, "weights": weights, "head": head, "strategy": strategy,
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "weight_decay": weight_decay,
+        "epochs": epochs, "batch_size": batch_size, "batch_units": batch_units, "lr": lr, "optimizer": optimizer, "weight_decay": weight_decay,
         "schedule": schedule, "warmup": warmup, "grad_clip": grad_clip, "ema": ema, "patience": patience,
         "budget": budget, "imbalance": imbalance, "columns": columns_of(column) or None, "group_by": group_by,
         "limit_train": limit_train, "seed": seed, "device": device, "precision": precision,

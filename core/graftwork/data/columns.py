@@ -6,11 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.data.arrow import column_of, distinct_values
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError, UsageError, did_you_mean
 from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 LABEL_NAMES = ("label", "labels", "class", "category", "target")
@@ -23,26 +28,45 @@ def with_origin(rows: Dataset, name: str) -> Dataset:
     """The rows with `origin` as `NAME row N`, N from 1; an `origin` column that is there already is kept."""
     if "origin" in rows.column_names:
         return rows
-    return add_column(rows, "origin", [f"{name} row {number + 1}" for number in range(len(rows))])
+    import pyarrow as pa
+    from pyarrow import compute
+
+    numbers = pa.array(np.arange(1, len(rows) + 1)).cast(pa.string())
+    return add_column(rows, "origin", compute.binary_join_element_wise(f"{name} row ", numbers, ""))
 
 
-def add_column(rows: Dataset, name: str, values: Sequence[Any]) -> Dataset:
-    """The rows with one more column of text or whole numbers; a column of that name is replaced.
+def add_column(rows: Dataset, name: str, values: Sequence[Any] | pa.Array) -> Dataset:
+    """The rows with one more column of text or numbers, a value a row; a column of that name is replaced.
 
     `Dataset.add_column` would first copy all data of a selection (a split is one), which for images in Parquet is all of
     them; here the column is laid beside the untouched data and the same rows are selected again.
     """
-    from datasets import Dataset as Rows
+    import pyarrow as pa
 
     if name in rows.column_names:
         return add_column(rows, "_new", values).remove_columns(name).rename_column("_new", name)
-    chosen = [] if rows._indices is None else rows._indices.column(0).to_pylist()
-    if not chosen or len(set(chosen)) < len(chosen):
-        return rows.add_column(name, list(values))
-    beside = [type(values[0])()] * len(rows.data)
-    for position, value in zip(chosen, values, strict=True):
-        beside[position] = value
-    return Rows(rows.data, info=rows.info.copy(), split=rows.split).add_column(name, beside).select(chosen)
+    column = values if isinstance(values, pa.Array) else pa.array(list(values))
+    chosen = None if rows._indices is None else rows._indices.column(0).to_numpy()
+    if chosen is None:
+        return _beside(rows, name, column)
+    if not len(chosen) or len(np.unique(chosen)) < len(chosen):
+        return _beside(rows.flatten_indices(), name, column)
+    source = np.full(len(rows.data), -1)
+    source[chosen] = np.arange(len(chosen))
+    return _beside(rows, name, column.take(pa.array(source, mask=source < 0))).select(chosen)
+
+
+def _beside(rows: Dataset, name: str, column: pa.Array) -> Dataset:
+    """All the data that `rows` chose from, with a column as long as that data."""
+    from datasets import Dataset as Rows
+    from datasets import Features
+    from datasets.table import InMemoryTable, concat_tables
+
+    added = InMemoryTable.from_pydict({name: column})
+    info = rows.info.copy()
+    info.features = Features({**rows.features, **Features.from_arrow_schema(added.schema)})
+    table = concat_tables([rows.data, added], axis=1)
+    return Rows(table.cast(info.features.arrow_schema), info=info, split=rows.split)
 
 
 def guess_columns(names: Sequence[str], guesses: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -107,23 +131,27 @@ def encode_labels(
     Raises:
         DataError: a split's ClassLabel names differ from another's, or no row has a label.
     """
+    import pyarrow as pa
+
     declared = _declared_names(splits, where)
     texts = {split: _label_texts(rows, declared) for split, rows in splits.items()}
     if declared is None:
-        names = tuple(_sorted_names({text for column in texts.values() for text in column if text is not None}))
+        names = tuple(_sorted_names({text for distinct, _ in texts.values() for text in distinct if text is not None}))
     else:
         names = declared
     index = {name: number for number, name in enumerate(names)}
     encoded: dict[str, Dataset] = {}
     missing: list[str] = []
     for split, rows in splits.items():
-        labels = texts[split]
-        keep = [row for row, text in enumerate(labels) if text is not None]
-        numbered = add_column(rows, "label", [-1 if text is None else index[text] for text in labels])
+        distinct, places = texts[split]
+        numbers = np.array([-1 if text is None else index[text] for text in distinct], dtype=np.int64)
+        labels = numbers[places]
+        keep = np.flatnonzero(labels >= 0)
+        numbered = add_column(rows, "label", pa.array(labels))
         if len(keep) < len(rows):
             origins = row_keys(rows)
-            missing += [f"{split}: {origins[row]}" for row, text in enumerate(labels) if text is None]
-        if keep:
+            missing += [f"{split}: {origins[row]}" for row in np.flatnonzero(labels < 0).tolist()]
+        if len(keep):
             encoded[split] = numbered if len(keep) == len(rows) else numbered.select(keep)
     if not encoded:
         raise DataError("no row has a label", where=where)
@@ -193,15 +221,16 @@ def _declared_names(splits: Mapping[str, Dataset], where: str) -> tuple[str, ...
     return next(iter(declared), None)
 
 
-def _label_texts(rows: Dataset, names: tuple[str, ...] | None) -> list[str | None]:
-    values: list[Any] = list(rows["label"][:])
+def _label_texts(rows: Dataset, names: tuple[str, ...] | None) -> tuple[list[str | None], NDArray[np.int64]]:
+    """The distinct labels as text, None for one that says nothing, and which of them every row has."""
+    values, places = distinct_values(column_of(rows, "label"))
     if names is not None:
         known = {name: name for name in names}
         return [
             known.get(value) if isinstance(value, str) else names[value] if value is not None and value >= 0 else None
             for value in values
-        ]
-    return [None if value is None or str(value).strip() == "" else _as_text(value) for value in values]
+        ], places
+    return [None if value is None or str(value).strip() == "" else _as_text(value) for value in values], places
 
 
 def _as_text(value: Any) -> str:

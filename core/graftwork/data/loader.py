@@ -64,7 +64,7 @@ def load_batches(
     yield from loader
 
 
-def choose_workers(requested: int | str, rows: int, on_accelerator: bool) -> tuple[int, str]:
+def choose_workers(requested: int | str, rows: int, on_accelerator: bool, cheap: bool = False) -> tuple[int, str]:
     """How many loader processes, with the reason.
 
     On the CPU the model itself uses every core, so one process that decodes ahead is all that helps; on an accelerator the
@@ -73,6 +73,8 @@ def choose_workers(requested: int | str, rows: int, on_accelerator: bool) -> tup
     if isinstance(requested, int):
         return requested, "as set"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    if cheap:
+        return 0, "loading these rows costs next to nothing"
     if rows < 256 or cores < 2:
         return 0, "few rows or one core: starting a process would cost more than it brings"
     if not on_accelerator:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from graftwork.data.seeds import ORDER, derive
+from graftwork.data.seeds import MIX, ORDER, derive
+from graftwork.errors import UsageError
+
+POOL = 64
+"""Batches whose rows are sorted by size together: enough that rows of a batch are alike, few enough that every epoch has
+other batches."""
+
+GRAIN = 8
+"""Sizes are rounded up to multiples of this before batches are cut by units, so that rows of nearly one size mix."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +36,9 @@ class BatchSpec:
 class Sampler:
     """Batches of an epoch.
 
-    An epoch is cut into batches of near-equal size, none larger than `batch_size`: a last batch of one row would break
-    BatchNorm and weigh that row as much as a whole batch.
+    An epoch is cut into batches of near-equal numbers of rows, none above `batch_size`: a last batch of one row would
+    break BatchNorm and weigh that row as much as a whole batch. With `sizes`, the shuffled rows are sorted by size within
+    pools of some batches, and the batches come in random order. With `units` they are cut by what they hold instead.
 
     Args:
         rows: number of rows.
@@ -33,6 +46,11 @@ class Sampler:
         seed: of the run.
         strata: a class index for each row; with it, classes are drawn equally often (with replacement).
         rank, world: this process's number and how many there are; process r takes rows r, r + world, … of a batch.
+        sizes: size of each row, where rows differ.
+        units: the most that a batch holds: its rows times its largest row; takes the place of `batch_size`.
+
+    Raises:
+        UsageError: `units` with `strata`, or without sizes, or smaller than the largest row.
     """
 
     rows: int
@@ -41,14 +59,32 @@ class Sampler:
     strata: tuple[int, ...] | None = None
     rank: int = 0
     world: int = 1
+    sizes: Sequence[int] | None = None
+    units: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.units is None:
+            return
+        if self.sizes is None:
+            raise UsageError("these rows are all of one size: set the batch size instead of batch units")
+        if self.strata is not None:
+            raise UsageError(
+                "batches cut by units cannot balance classes", hint="Use --batch-size with this --imbalance"
+            )
+        largest = int(self._sizes.max())
+        if self.units < largest * self.world:
+            raise UsageError(
+                f"batches of {self.units} units cannot hold the largest row, {largest}"
+                + (" each" if self.world > 1 else "")
+            )
 
     @property
     def batches(self) -> int:
-        """Optimizer steps in an epoch."""
-        return -(-self.rows // self.batch_size)
+        """Optimizer steps in an epoch; the same in every epoch."""
+        return -(-self.rows // self.batch_size) if self.units is None else len(self._cuts) - 1
 
     def order(self, epoch: int) -> list[int]:
-        """All rows in the order of that epoch (drawn with replacement where classes are balanced)."""
+        """All rows in the random order of that epoch (drawn with replacement where classes are balanced)."""
         generator = torch.Generator().manual_seed(derive(ORDER, self.seed, epoch))
         if self.strata is None:
             return torch.randperm(self.rows, generator=generator).tolist()
@@ -58,19 +94,88 @@ class Sampler:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[BatchSpec]:
         """The batches of an epoch, from number `first` on."""
-        order = self.order(epoch)
-        for index in range(first, self.batches):
-            start = index * self.rows // self.batches
-            stop = (index + 1) * self.rows // self.batches
-            rows = tuple(order[start:stop])
+        for index, rows in enumerate(self._batches(epoch)[first:], start=first):
             yield BatchSpec(epoch, index, rows[self.rank :: self.world], rows)
 
+    def padding(self) -> float:
+        """The share of the first epoch's batches that is padding, 0 to 1; 0 where rows are all of one size."""
+        return padding(self._batches(0), self._sizes) if self.sizes is not None else 0.0
 
-def in_order(rows: int, batch_size: int, rank: int = 0, world: int = 1) -> Sequence[BatchSpec]:
-    """Batches for an evaluation: every row once; whole batches are dealt out to the processes."""
+    def _batches(self, epoch: int) -> list[tuple[int, ...]]:
+        order = self.order(epoch)
+        if self.sizes is None:
+            return _cut(order, [index * self.rows // self.batches for index in range(self.batches + 1)])
+        shuffled = np.asarray(order)
+        mixer = torch.Generator().manual_seed(derive(MIX, self.seed, epoch))
+        turns = torch.randperm(self.batches, generator=mixer).tolist()
+        if self.units is not None:
+            ordered = shuffled[np.argsort(self._rough[shuffled], kind="stable")]
+            batches = _cut(ordered.tolist(), self._cuts)
+        else:
+            cuts = [index * self.rows // self.batches for index in range(self.batches + 1)]
+            for start in range(0, self.batches, POOL):
+                pool = slice(cuts[start], cuts[min(start + POOL, self.batches)])
+                shuffled[pool] = shuffled[pool][np.argsort(self._sizes[shuffled[pool]], kind="stable")]
+            batches = _cut(shuffled.tolist(), cuts)
+        return [batches[turn] for turn in turns]
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        return np.asarray(self.sizes, dtype=np.int64)
+
+    @cached_property
+    def _rough(self) -> NDArray[np.int64]:
+        """Sizes in grains, the largest left as it is: what is in a grain is in random order."""
+        return np.minimum(-(-self._sizes // GRAIN) * GRAIN, self._sizes.max())
+
+    @cached_property
+    def _cuts(self) -> list[int]:
+        """Where the rows, sorted by size, are cut: depends on the sizes alone, so every epoch has as many steps."""
+        ordered = np.sort(self._rough)
+        assert self.units is not None
+        cuts = [0]
+        for row, size in enumerate(ordered.tolist()):
+            if (row + 1 - cuts[-1]) * size > self.units:
+                cuts.append(row)
+        last = self.rows - cuts[-1]
+        if (
+            len(cuts) > 1 and 2 * last < cuts[-1] - cuts[-2]
+        ):  # a last batch of one row would weigh as much as a whole one
+            middle = (cuts[-2] + self.rows) // 2
+            if (self.rows - middle) * int(ordered[-1]) <= self.units:
+                cuts[-1] = middle
+        if any(stop - start < self.world for start, stop in zip(cuts, [*cuts[1:], self.rows], strict=True)):
+            raise UsageError(f"batches of {self.units} units are too small for {self.world} processes")
+        return [*cuts, self.rows]
+
+
+def _cut(order: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, ...]]:
+    return [tuple(order[start:stop]) for start, stop in pairwise(cuts)]
+
+
+def padding(batches: Sequence[Sequence[int]], sizes: NDArray[np.int64]) -> float:
+    """The share of batches, each padded to its largest row, that is padding, 0 to 1."""
+    filled = sum(int(sizes[list(rows)].sum()) for rows in batches)
+    held = sum(int(sizes[list(rows)].max()) * len(rows) for rows in batches)
+    return 1 - filled / max(1, held)
+
+
+def in_order(
+    rows: int, batch_size: int, rank: int = 0, world: int = 1, sizes: Sequence[int] | None = None
+) -> Sequence[BatchSpec]:
+    """Batches for an evaluation: every row once; whole batches are dealt out to the processes.
+
+    With `sizes`, rows are sorted by size within pools of some batches.
+    """
+    order = np.arange(rows)
+    if sizes is not None:
+        all_sizes = np.asarray(sizes, dtype=np.int64)
+        for start in range(0, rows, POOL * batch_size):
+            pool = slice(start, start + POOL * batch_size)
+            order[pool] = order[pool][np.argsort(all_sizes[pool], kind="stable")]
     specs = []
     for index, start in enumerate(range(0, rows, batch_size)):
         if index % world == rank:
-            numbers = tuple(range(start, min(start + batch_size, rows)))
+            numbers = tuple(order[start : start + batch_size].tolist())
             specs.append(BatchSpec(0, index, numbers, numbers))
     return specs

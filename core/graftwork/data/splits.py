@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from graftwork.data.arrow import Numbers, Texts, column_of
 from graftwork.errors import DataError, UsageError
 from graftwork.interfaces.data import Finding
 
@@ -173,34 +175,38 @@ def choose(strata: Sequence[int], count: int, seed: int, keys: Sequence[str]) ->
     chosen: list[int] = []
     rank = 0
     while len(chosen) < count:  # one row of every class in turn, so that a smaller limit is part of a larger one
-        layer = [rows[rank] for _, rows in sorted(by_class.items()) if rank < len(rows)]
+        layer = [int(rows[rank]) for _, rows in sorted(by_class.items()) if rank < len(rows)]
         chosen += layer[: count - len(chosen)]
         rank += 1
     return sorted(chosen)
 
 
-def row_keys(rows: Dataset) -> list[str]:
-    """A name for every row: its origin where there is one, else its number."""
-    if "origin" in rows.column_names:
-        return [str(origin) for origin in rows["origin"][:]]
-    return [str(number) for number in range(len(rows))]
+def row_keys(rows: Dataset) -> Sequence[str]:
+    """A name for every row: its origin where there is one, else its number. Read as they are asked for."""
+    return Texts(column_of(rows, "origin")) if "origin" in rows.column_names else Numbers(len(rows))
 
 
 def _draw(seed: int, *names: object) -> bytes:
     return hashlib.blake2b("\0".join([str(seed), *map(str, names)]).encode(), digest_size=12).digest()
 
 
-def _shuffled_classes(strata: Sequence[int], seed: int, keys: Sequence[str]) -> dict[int, list[int]]:
-    """Row numbers by class, in an order that depends on seed and keys alone."""
-    seen: Counter[str] = Counter()
-    draws = []
-    for key in keys:
-        draws.append(_draw(seed, key, seen[key]))
-        seen[key] += 1
-    by_class: dict[int, list[int]] = defaultdict(list)
-    for row in sorted(range(len(strata)), key=draws.__getitem__):
-        by_class[int(strata[row])].append(row)
-    return by_class
+def _shuffled_classes(strata: Sequence[int], seed: int, keys: Sequence[str]) -> dict[int, NDArray[np.int64]]:
+    """Row numbers by class, in an order that depends on seed and keys alone; 12 bytes a row, and their order."""
+    draws = np.fromiter((_draw(seed, key, 0) for key in keys), dtype="S12", count=len(keys))
+    order = np.argsort(draws, kind="stable")
+    same = np.flatnonzero(draws[order][1:] == draws[order][:-1]) + 1
+    if len(same):  # equal keys are told apart by how many came before
+        before, last = 0, -1
+        for place in same.tolist():
+            before = before + 1 if place == last + 1 else 1
+            last = place
+            row = int(order[place])
+            draws[row] = _draw(seed, keys[row], before)
+        order = np.argsort(draws, kind="stable")
+    classes = np.asarray(strata, dtype=np.int64)[order]
+    by_class = np.argsort(classes, kind="stable")
+    names, starts = np.unique(classes[by_class], return_index=True)
+    return dict(zip(names.tolist(), np.split(order[by_class], starts[1:]), strict=True))
 
 
 def _by_row(
@@ -210,7 +216,7 @@ def _by_row(
     for _, rows in sorted(_shuffled_classes(strata, seed, keys).items()):
         start = 0
         for name, count in _shares(len(rows), fractions).items():
-            parts[name] += rows[start : start + count]
+            parts[name] += rows[start : start + count].tolist()
             start += count
     return parts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 from graftwork.data.columns import with_origin
 from graftwork.data.folders import is_junk
 from graftwork.data.splits import canonical_split, ordered
+from graftwork.data.streamed import read_json_lines, scan, stream_csv, stream_jsonl
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 """What counts as a table, in lower case."""
+
+STREAMED_FROM = 64 << 20
+"""Bytes; a larger CSV, TSV or JSON lines file is read block by block into the cache and mapped from there."""
 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SHOWN = 5
@@ -67,8 +70,8 @@ def find_tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
 def read_tables(path: Path, files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Dataset], list[Finding]]:
     """Every split's rows as they are, with `origin` as `FILE row N` (N counts data rows from 1).
 
-    CSV and TSV columns are text, so that nothing is guessed: `01` stays `01` and `NA` stays `NA`. Parquet is mapped
-    into memory from the Hugging Face cache.
+    CSV and TSV columns are text, so that nothing is guessed: `01` stays `01` and `NA` stays `NA`. Files of 64 MB
+    and more are mapped into memory from graftwork's cache, Parquet from the Hugging Face cache.
 
     Raises:
         DataError: a file is empty, damaged, not UTF-8, or has no rows; with the reader's own reason.
@@ -110,11 +113,9 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
             with _without_progress_bars():
                 return Dataset.from_parquet(str(file)), []
         if file.suffix.lower() in (".jsonl", ".ndjson"):
-            from pyarrow import json
-
-            return Dataset(json.read_json(file)), []
-        table, findings = _read_delimited(file)
-        return Dataset(table), findings
+            large = file.stat().st_size >= STREAMED_FROM
+            return stream_jsonl(file) if large else Dataset(read_json_lines(file.read_bytes())), []
+        return _read_delimited(file)
     except UnicodeDecodeError:
         raise DataError("is not UTF-8 text", where=str(file), hint="Save it as UTF-8") from None
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -128,42 +129,57 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
         ) from None
 
 
-def _read_delimited(file: Path) -> tuple[pa.Table, list[Finding]]:
+def _read_delimited(file: Path) -> tuple[Dataset, list[Finding]]:
     """CSV or TSV with every column as text."""
     import io
 
     import pyarrow as pa
+    from datasets import Dataset
     from pyarrow import csv
 
-    text = file.read_text(encoding="utf-8-sig")
-    header = text.split("\n", 1)[0].rstrip("\r")
+    found = scan(file)
+    with file.open(encoding="utf-8-sig") as text:
+        header = text.readline().rstrip("\n")
     usual = "\t" if file.suffix.lower() == ".tsv" else ","
     delimiter = usual if usual in header else next((other for other in "\t;," if other in header), usual)
-    quoted = '"' in text and (delimiter != "\t" or _tabs_are_quoted(text))
+    quoted = found.quotes and (delimiter != "\t" or _tabs_are_quoted(_lines(file)))
     parse = csv.ParseOptions(
         delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted, ignore_empty_lines=True
     )
     names = csv.read_csv(io.BytesIO(header.encode() + b"\n"), parse_options=parse).column_names
     if len(set(names)) < len(names):
         raise DataError(f"has two columns of one name in its header: {', '.join(names)}", where=str(file))
-    convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    # A row must fit into a block; a block's size is a 32-bit number.
-    data = text.encode()
-    read = csv.ReadOptions(block_size=min(max(len(data) + 1, 1 << 20), 1 << 28))
-    table = csv.read_csv(io.BytesIO(data), read_options=read, parse_options=parse, convert_options=convert)
+    if file.stat().st_size >= STREAMED_FROM:
+        rows = stream_csv(file, found, names, parse)
+    else:
+        convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+        data = file.read_text(encoding="utf-8-sig").encode()
+        # A row must fit into a block; only without threads does an error name its row.
+        read = csv.ReadOptions(block_size=max(len(data) + 1, 1 << 20), use_threads=False)
+        rows = Dataset(csv.read_csv(io.BytesIO(data), read_options=read, parse_options=parse, convert_options=convert))
     if delimiter == usual:
-        return table, []
+        return rows, []
     message = f"{file.name} separates its columns by {delimiter!r}, not by {usual!r}"
-    return table, [Finding("unusual-delimiter", "note", message, (file.name,), table.num_rows)]
+    return rows, [Finding("unusual-delimiter", "note", message, (file.name,), len(rows))]
 
 
-def _tabs_are_quoted(text: str) -> bool:
+def _lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8-sig") as text:
+        for line in text:
+            yield from line.splitlines()
+
+
+def _tabs_are_quoted(lines: Iterable[str]) -> bool:
     """Whether quotes in tab-separated text are a writer's (pandas) or part of the text (GLUE, SST)."""
-    lines = text.splitlines()
-    if len({line.count("\t") for line in lines if line}) > 1:
-        return True
-    cells = [cell for line in lines if '"' in line for cell in line.split("\t") if '"' in cell]
-    return all(_QUOTED.fullmatch(cell) for cell in cells)
+    tabs: int | None = None
+    whole = True
+    for line in lines:
+        if line:
+            tabs = line.count("\t") if tabs is None else tabs
+            if line.count("\t") != tabs:
+                return True
+            whole = whole and all(_QUOTED.fullmatch(cell) for cell in line.split("\t") if '"' in cell)
+    return whole
 
 
 def _names(files: Sequence[Path]) -> str:

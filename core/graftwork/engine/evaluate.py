@@ -18,8 +18,11 @@ from graftwork.interfaces import Batch, Examples, Metrics, Model, Predictions
 def predictions(
     model: Model, examples: Examples, device: Device, precision: str, batch_size: int, workers: int = 0
 ) -> Iterator[tuple[Predictions, Batch]]:
-    """Predictions batch by batch with the batch they belong to; this process's share where there are several."""
-    specs = in_order(len(examples), batch_size, device.rank, device.world)
+    """Predictions batch by batch with the batch they belong to; this process's share where there are several.
+
+    Rows that differ in size come in batches of like size, so not in order.
+    """
+    specs = in_order(len(examples), batch_size, device.rank, device.world, examples.sizes())
     pin = device.torch_device.type == "cuda"
     for batch in load_batches(examples, specs, 0, workers, pin):
         moved = batch.to(device.torch_device)

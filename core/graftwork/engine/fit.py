@@ -78,6 +78,20 @@ class Progress:
     stopped: str | None = None
 
 
+def sampler_of(data: FitData, settings: FitSettings, device: Device) -> Sampler:
+    """The batches of a fit."""
+    return Sampler(
+        len(data.train),
+        settings.batch_size,
+        settings.seed,
+        tuple(data.strata) if settings.balanced else None,
+        device.rank,
+        device.world,
+        data.train.sizes() if settings.bucketing or settings.batch_units else None,
+        settings.batch_units,
+    )
+
+
 class Fit:
     """One fit of a model by a plan.
 
@@ -115,14 +129,7 @@ class Fit:
         self.observers = observers
         self.record = record
         self.say = say
-        self.sampler = Sampler(
-            len(data.train),
-            settings.batch_size,
-            settings.seed,
-            tuple(data.strata) if settings.balanced else None,
-            device.rank,
-            device.world,
-        )
+        self.sampler = sampler_of(data, settings, device)
         for phase in plan.phases:
             if phase.regulariser is not None:
                 phase.regulariser.start(model)

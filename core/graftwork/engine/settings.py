@@ -12,6 +12,8 @@ class FitSettings:
     """Settings of one fit; names and meanings as in RunConfig."""
 
     batch_size: int
+    batch_units: int | None
+    bucketing: bool
     optimizer: str
     momentum: float
     grad_clip: float
@@ -31,6 +33,8 @@ class FitSettings:
         """From a resolved configuration, with what was decided by asking the machine."""
         return FitSettings(
             batch_size=config.batch_size,
+            batch_units=config.batch_units,
+            bucketing=config.bucketing,
             optimizer=config.optimizer,
             momentum=config.momentum,
             grad_clip=config.grad_clip,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from graftwork.interfaces.batch import Batch, Predictions
 from graftwork.interfaces.data import DataRequest, Examples, Facts, Finding, Tables
@@ -63,7 +63,7 @@ class Task(ABC):
     primary_metric: str
     """The validation metric that chooses the best epoch; higher is better."""
 
-    decides: ClassVar[bool] = False
+    decides: bool = False
     """Whether `decide` has something to decide."""
 
     @abstractmethod
@@ -122,8 +122,8 @@ class Task(ABC):
         """Predictions of a batch as plain values, one dict a row: what `graft predict --json` prints."""
 
     @abstractmethod
-    def read_inputs(self, inputs: Sequence[str]) -> Dataset:
-        """Rows without labels for `graft predict`, from files, folders or text on the command line.
+    def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
+        """Rows without labels for `graft predict`, from files, folders or text on the command line; with `origin`.
 
         Raises:
             DataError: an input is missing or unreadable.

@@ -9,9 +9,10 @@ from jinja2 import ChainableUndefined, Environment, PackageLoader
 from markupsafe import Markup
 
 from graftwork import __version__
-from graftwork.interfaces import Figure, Pictures, Section, Table, Text
+from graftwork.interfaces import Figure, Passages, Pictures, Section, Table, Text
 from graftwork.report import format
 from graftwork.report.figures import to_data_uri, to_svg
+from graftwork.report.passages import draw_passage
 
 TINY = 64
 """Pixels: pictures up to this size are enlarged with their pixels visible."""
@@ -64,6 +65,10 @@ def draw(block: Any, salt: str) -> dict[str, Any]:
                 for image, caption in images
             ]
             return {"kind": "pictures", "pictures": pictures}
+        case Passages(passages):
+            drawn = [draw_passage(pieces, caption) for pieces, caption in passages]
+            coloured = any("colour" in part for passage in drawn for part in passage["parts"])
+            return {"kind": "passages", "passages": drawn, "legend": coloured}
     raise TypeError(f"a report has no block of type {type(block).__name__}")
 
 

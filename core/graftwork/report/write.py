@@ -48,7 +48,7 @@ def _sections(run: Path, view: RunView, catalogue: Catalogue, data: RunData | No
     if rows is not None and len(rows) != len(view.predictions):
         rows = None
     metrics: dict[str, Any] = view.summary.get("test") or {}
-    evaluation = Evaluation("test", metrics, view.details, view.predictions, rows)
+    evaluation = Evaluation("test", metrics, view.details, view.predictions, rows, artifact.model)
     return artifact.task.sections(evaluation, artifact.facts)
 
 

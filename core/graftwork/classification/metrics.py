@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graftwork.classification.gather import row_store
 from graftwork.interfaces import Batch, Facts, Metrics, Predictions
 
 BINS = 15
@@ -30,12 +31,16 @@ class ClassificationMetrics(Metrics):
 
     def __init__(self, facts: Facts, device: torch.device) -> None:
         self._classes: list[str] = list(facts["classes"])
-        self._outcomes = _outcomes_metric(device)
+        self._outcomes = row_store(4, device)
 
     def update(self, predictions: Predictions, batch: Batch) -> None:
         """Take in `probabilities` [B, C] and the batch's `label` [B]."""
         assert isinstance(predictions, dict) and isinstance(batch.targets, dict)
-        self._outcomes.update(predictions["probabilities"], batch.targets["label"])
+        # A row: label, predicted class, its confidence, the last class's probability.
+        probabilities = predictions["probabilities"].float()
+        confidence, predicted = probabilities.max(dim=1)
+        label = batch.targets["label"].float()
+        self._outcomes.update(torch.stack([label, predicted.float(), confidence, probabilities[:, -1]], dim=1))
 
     def compute(self) -> dict[str, float]:
         """Metrics by name, over the rows of all processes."""
@@ -120,33 +125,3 @@ def expected_calibration_error(bins: list[dict[str, Any]]) -> float:
     """Mean distance of accuracy and confidence over the rows, 0 to 1."""
     rows = sum(line["count"] for line in bins)
     return float(sum(abs(line["accuracy"] - line["confidence"]) * line["count"] for line in bins) / rows)
-
-
-def _outcomes_metric(device: torch.device) -> Any:
-    import torchmetrics
-
-    class Outcomes(torchmetrics.Metric):
-        """Rows [N, 4]: label, predicted class, its confidence, the last class's probability. One tensor, one gather."""
-
-        full_state_update = False
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.rows: list[Tensor]
-            self.add_state("rows", default=[], dist_reduce_fx="cat")
-
-        def update(self, probabilities: Tensor, label: Tensor) -> None:
-            # Nothing here waits for the device: counting (bincount) would, so it is left to the end. float32 holds
-            # class numbers exactly up to 16 million.
-            confidence, predicted = probabilities.float().max(dim=1)
-            self.rows.append(
-                torch.stack([label.float(), predicted.float(), confidence, probabilities[:, -1].float()], 1)
-            )
-
-        def compute(self) -> Tensor:
-            return torch.cat(self.rows) if isinstance(self.rows, list) else self.rows
-
-    outcomes = Outcomes().to(device)
-    # A process without rows has to take part in the gather all the same.
-    outcomes.update(torch.zeros(0, 1, device=device), torch.zeros(0, device=device))
-    return outcomes

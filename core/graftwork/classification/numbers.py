@@ -1,0 +1,62 @@
+"""Metrics where a label is a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graftwork.classification.gather import row_store
+from graftwork.interfaces import Batch, Facts, Metrics, Predictions
+
+
+class NumberMetrics(Metrics):
+    """Agreement of predicted and true numbers.
+
+    - `spearman`, `pearson`: correlation of ranks and of values, -1 to 1; 0 where one side is constant.
+    - `rmse`, `mae`: root mean squared and mean absolute error, in the labels' unit.
+    """
+
+    def __init__(self, facts: Facts, device: torch.device) -> None:
+        self._rows = row_store(2, device)
+
+    def update(self, predictions: Predictions, batch: Batch) -> None:
+        """Take in `value` [B] and the batch's `value` [B]."""
+        assert isinstance(predictions, dict) and isinstance(batch.targets, dict)
+        self._rows.update(torch.stack([predictions["value"].float(), batch.targets["value"].float()], dim=1))
+
+    def compute(self) -> dict[str, float]:
+        """Metrics by name, over the rows of all processes."""
+        said, true = self._gathered()
+        if not len(true):
+            return {}
+        return {
+            "spearman": _correlation(_ranks(said), _ranks(true)),
+            "pearson": _correlation(said, true),
+            "rmse": float((said - true).square().mean().sqrt()),
+            "mae": float((said - true).abs().mean()),
+        }
+
+    def details(self) -> dict[str, Any]:
+        """`points`, up to 2,000 pairs (true, predicted), evenly spread over the rows."""
+        said, true = self._gathered()
+        step = max(1, len(true) // 2000)
+        return {"points": torch.stack([true, said], dim=1)[::step].tolist()}
+
+    def _gathered(self) -> tuple[Tensor, Tensor]:
+        rows = self._rows.compute().cpu().double()
+        return rows[:, 0], rows[:, 1]
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks, ties at their mean."""
+    _, where, counts = values.unique(return_inverse=True, return_counts=True)
+    ends = counts.cumsum(0).double()
+    return (ends - (counts.double() - 1) / 2)[where]
+
+
+def _correlation(first: Tensor, second: Tensor) -> float:
+    a, b = first - first.mean(), second - second.mean()
+    size = a.norm() * b.norm()
+    return float((a * b).sum() / size) if size > 1e-12 else 0.0

@@ -1,0 +1,218 @@
+"""What a row's label is: one class, several classes, or a number; encoded, and aligned with a trained model's classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from graftwork.data.columns import add_column, encode_labels
+from graftwork.errors import DataError
+from graftwork.interfaces import DataRequest, Facts, Finding, Tables
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SEPARATOR = "|"
+"""Between the labels of a row that has several in one text."""
+
+_BATCH = 10_000
+_SHOWN = 5
+_OF_NUMBERS = 20
+"""Classes; more, all of them fractions, are a measure and no classes."""
+
+
+def encode(splits: Mapping[str, Dataset], labels: str, request: DataRequest, findings: Sequence[Finding]) -> Tables:
+    """The splits with `label` encoded as `labels` says; what was seen on the way is added to the findings.
+
+    Raises:
+        DataError: no row has a usable label, or the column is of another kind.
+    """
+    where = request.source
+    names: tuple[str, ...] = ()
+    if labels == "single":
+        encoded, names, found = _single(splits, where)
+    elif labels == "multi":
+        encoded, names, found = _multi(splits, str(request.options.get("label_separator") or SEPARATOR), where)
+    else:
+        encoded, found = _numbers(splits, where)
+    return Tables(encoded, (*findings, *found), names)
+
+
+def align_labels(tables: Tables, facts: Facts, labels: str) -> Tables:
+    """Labelled texts for a model that is trained already: labels as its facts number them, unusable rows taken out.
+
+    Raises:
+        DataError: the data has classes that the model does not know, or a split keeps no row.
+    """
+    from graftwork_text.audit import audit_texts
+
+    splits = dict(tables.splits)
+    names: tuple[str, ...] = ()
+    if labels != "number":
+        names = tuple(facts["classes"])
+        index = {name: number for number, name in enumerate(names)}
+        used: set[int] = set()
+        for rows in splits.values():
+            for values in _batches(rows):
+                used.update(*values) if labels == "multi" else used.update(values)
+        strangers = sorted(tables.names[old] for old in used if tables.names[old] not in index)
+        if strangers:
+            hint = f"It knows {', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
+            raise DataError(f"has classes that the model does not know: {', '.join(strangers[:12])}", hint=hint)
+        new = [index.get(name, -1) for name in tables.names]
+        if new != list(range(len(new))):
+            renumbered = _renumber_many(new) if labels == "multi" else _renumber_one(new)
+            splits = {split: _relabelled(rows, renumbered) for split, rows in splits.items()}
+    audited, found = audit_texts(Tables(splits, tables.findings, names), labels)
+    lost = [finding.message for finding in found if finding.code == "split-without-usable-rows"]
+    if lost:
+        raise DataError("; ".join(lost))
+    # That a class is rare or absent here says nothing against measuring a model on it.
+    told = tuple(finding for finding in found if finding.level != "error")
+    return Tables(audited.splits, (*tables.findings, *told), audited.names)
+
+
+def _single(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Dataset], tuple[str, ...], list[Finding]]:
+    for rows in splits.values():
+        if _inner(rows) is not None:
+            raise DataError("its label column holds lists", where=where, hint="The task option labels=multi reads them")
+    encoded, names, found = encode_labels(splits, where)
+    if (
+        len(names) > _OF_NUMBERS
+        and all(re.fullmatch(r"-?\d*\.?\d+", name) for name in names)
+        and any("." in n for n in names)
+    ):
+        message = f"{len(names):,} classes that are all numbers; the task option labels=number learns numbers"
+        found = [*found, Finding("labels-look-like-numbers", "warning", message, names[:_SHOWN], len(names))]
+    return encoded, names, found
+
+
+def _multi(
+    splits: Mapping[str, Dataset], separator: str, where: str
+) -> tuple[dict[str, Dataset], tuple[str, ...], list[Finding]]:
+    declared = {tuple(inner.names) for rows in splits.values() if hasattr(inner := _inner(rows), "names")}
+    if len(declared) > 1:
+        raise DataError("its splits declare different class names", where=where)
+    known: tuple[str, ...] = next(iter(declared), ())
+
+    def names_of(value: Any) -> list[str]:
+        """A row's labels by name, each once."""
+        if value is None:
+            return []
+        if isinstance(value, str):
+            value = value.split(separator)
+        elif not isinstance(value, list):
+            value = [value]
+        texts = []
+        for part in value:
+            if known and isinstance(part, int):
+                texts += [known[part]] if 0 <= part < len(known) else []
+            elif part is not None and str(part).strip():
+                texts.append(str(part).strip())
+        return list(dict.fromkeys(texts))
+
+    if not known:
+        seen: set[str] = set()
+        for rows in splits.values():
+            for values in _batches(rows):
+                seen.update(name for value in values for name in names_of(value))
+        whole = all(re.fullmatch(r"-?\d+", name) for name in seen)
+        known_names = tuple(sorted(seen, key=lambda name: (int(name), name)) if whole else sorted(seen))
+    else:
+        known_names = known
+    if not known_names:
+        raise DataError("no row has a label", where=where)
+    index = {name: number for number, name in enumerate(known_names)}
+    strangers = _Strangers(index)
+
+    def numbers(values: list[Any]) -> pa.Array:
+        encoded = [sorted(strangers.known(names_of(value))) for value in values]
+        return pa.array(encoded, pa.list_(pa.int64()))
+
+    encoded = {split: _relabelled(rows, numbers) for split, rows in splits.items()}
+    return encoded, known_names, strangers.findings()
+
+
+class _Strangers:
+    """Labels by name that no ClassLabel declares: left out and counted."""
+
+    def __init__(self, index: Mapping[str, int]) -> None:
+        self.index = index
+        self.unknown: dict[str, int] = {}
+
+    def known(self, names: Sequence[str]) -> list[int]:
+        for name in names:
+            if name not in self.index:
+                self.unknown[name] = self.unknown.get(name, 0) + 1
+        return [self.index[name] for name in names if name in self.index]
+
+    def findings(self) -> list[Finding]:
+        if not self.unknown:
+            return []
+        message = f"labels that the data does not declare, left out: {sum(self.unknown.values()):,}"
+        named = tuple(self.unknown)[:_SHOWN]
+        return [Finding("undeclared-label", "warning", message, named, sum(self.unknown.values()))]
+
+
+def _numbers(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Dataset], list[Finding]]:
+    encoded: dict[str, Dataset] = {}
+    told: list[str] = []
+    count = 0
+    for split, rows in splits.items():
+        if _inner(rows) is not None:
+            raise DataError("its label column holds lists, not numbers", where=where)
+        numbered = _relabelled(rows, lambda values: pa.array([_number(value) for value in values], pa.float64()))
+        values = numbered.data.column("label").to_numpy()
+        good = np.flatnonzero(np.isfinite(values))
+        bad = np.flatnonzero(~np.isfinite(values))
+        count += len(bad)
+        for row in bad[: max(0, _SHOWN - len(told))].tolist():
+            told.append(f"{split}: {numbered[row]['origin']}")
+        if len(good):
+            encoded[split] = numbered if len(good) == len(numbered) else numbered.select(good)
+    if not encoded:
+        raise DataError(
+            "no row's label is a finite number", where=where, hint="The task option labels says what a label is"
+        )
+    if not count:
+        return encoded, []
+    message = f"rows whose label is no finite number, left out: {count:,}"
+    return encoded, [Finding("label-not-a-number", "warning", message, tuple(told), count)]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _inner(rows: Dataset) -> Any:
+    """The feature within a label column of lists; None where it holds no lists."""
+    feature = rows.features["label"]
+    if isinstance(feature, list):
+        return feature[0]
+    return getattr(feature, "feature", None)
+
+
+def _batches(rows: Dataset) -> Iterator[list[Any]]:
+    for batch in rows.select_columns("label").with_format("arrow").iter(batch_size=_BATCH):
+        yield batch["label"].to_pylist()
+
+
+def _renumber_one(new: Sequence[int]) -> Callable[[list[Any]], pa.Array]:
+    return lambda values: pa.array([new[value] for value in values], pa.int64())
+
+
+def _renumber_many(new: Sequence[int]) -> Callable[[list[Any]], pa.Array]:
+    return lambda values: pa.array([sorted(new[v] for v in value) for value in values], pa.list_(pa.int64()))
+
+
+def _relabelled(rows: Dataset, encode_batch: Callable[[list[Any]], pa.Array]) -> Dataset:
+    """The rows with another `label`, made batch by batch; everything else stays where it lies."""
+    column = pa.chunked_array([encode_batch(values) for values in _batches(rows)] or [encode_batch([])])
+    return add_column(rows, "label", column.combine_chunks())

@@ -1,0 +1,303 @@
+"""Texts and their labels from wherever they lie, under the columns `text`, `text_pair`, `label`, `origin` and `group`.
+
+Text is never held as a list: columns stay in Arrow, mapped from disk where the source allows it. What the texts are worth
+is told by `audit`; what a label is, by `labels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from graftwork.data.columns import LABEL_NAMES, map_columns, with_origin
+from graftwork.data.folders import is_junk, read_class_folders
+from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
+from graftwork.data.splits import rename_splits
+from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
+from graftwork.data.tables import find_tables, read_tables
+from graftwork.errors import DataError
+from graftwork.interfaces import DataRequest, Finding, Tables
+from graftwork_text.clean import decoded, text_columns
+from graftwork_text.labels import align_labels, encode
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["align_labels", "read_inputs", "read_texts"]
+
+TEXT_NAMES = (
+    "text",
+    "sentence",
+    "review",
+    "content",
+    "message",
+    "document",
+    "question",
+    "premise",
+    "sentence1",
+    "question1",
+    "tweet",
+    "utterance",
+    "comment",
+    "query",
+    "body",
+    "description",
+    "title",
+)
+"""Usual names of a text column, most likely first."""
+
+LABELS = (
+    *LABEL_NAMES,
+    "sentiment",
+    "intent",
+    "topic",
+    "topics",
+    "tags",
+    "emotion",
+    "emotions",
+    "rating",
+    "stars",
+    "score",
+    "similarity",
+    "relatedness_score",
+    "label_text",
+    "coarse_label",
+)
+"""Usual names of a label column, most likely first."""
+
+PAIRS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"))
+"""Columns that are a pair of texts where both are there."""
+
+ORIGIN_LENGTH = 200
+"""Characters of a text given on the command line by which it is called."""
+
+_BATCH = 1000
+
+
+def read_texts(request: DataRequest, labels: str) -> Tables:
+    """Labelled texts from a table (CSV, TSV, JSON lines, Parquet), folders of .txt by class, `hf:` or `sample:`.
+
+    Args:
+        request: the source; `columns` may name the `text`, `text_pair` and `label` columns of a table; the option
+            `label_separator` (default `|`) parts several labels that stand in one text.
+        labels: `single`, `multi` or `number`.
+
+    Returns:
+        Splits with `text`, `text_pair` where rows are pairs, `label` (int64 class index; list of class indices; float64),
+        `origin`, and `group` as text where `group_by` is given; class names by index (none for numbers).
+
+    Raises:
+        DataError: the source is missing, empty or in no form that is read here; says what was found there.
+    """
+    source = parse_source(request.source)
+    if source.scheme == "path":
+        return _read_path(existing_path(source.name), request, labels)
+    if source.scheme == "sample":
+        return _from_splits(request.samples(source.name), request, labels, [])
+    if source.scheme == "hf":
+        splits, findings = rename_splits(open_hf(source.name, source.argument), request.source)
+        return _from_splits(splits, request, labels, findings)
+    raise unknown_scheme(source, ["sample", "hf"])
+
+
+def read_inputs(inputs: Sequence[str], pair: bool = False) -> Dataset:
+    """Texts without labels for `graft predict`; columns `text`, `text_pair` where `pair`, and `origin`.
+
+    An existing .txt file is one text, an existing table its rows, a folder every .txt below it; anything else is the text
+    itself. Where rows are pairs, a tab parts a text from its partner.
+
+    Raises:
+        DataError: a file is neither .txt nor a table, a folder holds no .txt, or a pair is wanted and there is no tab.
+    """
+    from datasets import concatenate_datasets
+
+    parts: list[Dataset] = []
+    for given in inputs:
+        path = _existing(given)
+        if path is None:
+            text = given.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # bytes that are no text in argv
+            short = text if len(text) <= ORIGIN_LENGTH else text[: ORIGIN_LENGTH - 1] + "…"
+            parts.append(_plain([text], [short], pair))
+        elif path.is_dir():
+            parts.append(_texts_of(sorted(_text_files(path)), given, pair))
+        elif path.suffix.lower() == ".txt":
+            parts.append(_texts_of([path], given, pair))
+        elif path.suffix.lower() in TABLE_SUFFIXES:
+            parts.append(_rows_of(path, pair))
+        else:
+            hint = f"Wanted .txt, {', '.join(sorted(TABLE_SUFFIXES))}, or the text itself"
+            raise DataError("is a file, but neither text nor a table by its name", where=given, hint=hint)
+    if not parts:
+        raise DataError("no text was given", hint="Give texts, .txt files, tables or folders")
+    return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+
+
+def guesses_for(
+    names: Sequence[Sequence[str]], columns: Mapping[str, str], group_by: str | None
+) -> dict[str, Sequence[str]]:
+    """Usual names by canonical column.
+
+    `text_pair` is wanted only where the user names it, or where every split has a well-known pair and no column `text`.
+
+    Args:
+        names: column names of every split.
+        columns: canonical column to the source's column, as the user gave it.
+        group_by: the source's column of groups.
+    """
+    guesses: dict[str, Sequence[str]] = {"text": TEXT_NAMES}
+    if "text_pair" in columns:
+        return {**guesses, "text_pair": ()}
+    lower = [{name.strip().lower(): name for name in split} for split in names]
+    if "text" in columns or any("text" in split for split in lower):
+        return guesses
+    if all("text_pair" in split for split in lower):
+        return {**guesses, "text_pair": ()}
+    for first, second in PAIRS:
+        there = all(first in split and second in split for split in lower)
+        if there and (group_by or "").lower() not in (first, second):
+            return {"text": (first,), "text_pair": (second,)}
+    return guesses
+
+
+def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
+    if path.is_file() and path.suffix.lower() not in TABLE_SUFFIXES:
+        hint = f"Give a table ({', '.join(sorted(TABLE_SUFFIXES))}), or a folder of CLASS/*.txt"
+        raise DataError("is one file, and no table", where=str(path), hint=hint)
+    files, findings = _tables(path)
+    if files:
+        splits, more = read_tables(path, files)
+        return _from_splits(splits, request, labels, [*findings, *more])
+    folders = read_class_folders(path, {".txt"}, noun="text")
+    for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
+        if value:
+            raise DataError(f"class folders have no columns, so {option} cannot be used", where=str(path))
+    read: dict[str, Dataset] = {}
+    damaged: list[str] = []
+    for split, rows in folders.splits.items():
+        origins = [file.relative_to(folders.root).as_posix() for file, _ in rows]
+        read[split], bad = _files(((file, label) for file, label in rows), origins)
+        damaged += bad
+    return encode(read, labels, request, [*folders.findings, *_damage(damaged)])
+
+
+def _tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
+    """The path's tables, unless it is folders of texts beside which tables lie about."""
+    try:
+        return find_tables(path)
+    except DataError:
+        if any(entry.is_dir() and not is_junk(entry.name) for entry in path.iterdir()):
+            return {}, []
+        raise
+
+
+def _from_splits(
+    splits: Mapping[str, Dataset], request: DataRequest, labels: str, findings: Sequence[Finding]
+) -> Tables:
+    named = {split: with_origin(rows, split) for split, rows in splits.items()}
+    guesses = guesses_for([rows.column_names for rows in named.values()], request.columns, request.group_by)
+    wanted = {**guesses, "label": LABELS}
+    mapped, more = map_columns(named, wanted, request.columns, request.group_by, request.source)
+    clean = {}
+    damaged: list[str] = []
+    for split, rows in mapped.items():
+        clean[split], bad = text_columns(rows, f"{request.source} ({split})")
+        damaged += bad
+    return encode(clean, labels, request, [*findings, *more, *_damage(damaged)])
+
+
+def _damage(damaged: Sequence[str]) -> list[Finding]:
+    if not damaged:
+        return []
+    message = f"texts with bytes that are not UTF-8, which were replaced by U+FFFD: {len(damaged):,}"
+    return [Finding("undecodable-bytes", "warning", message, tuple(damaged[:5]), len(damaged))]
+
+
+def _files(rows: Iterable[tuple[Path, str]], origins: Sequence[str]) -> tuple[Dataset, list[str]]:
+    """Files as rows with `text`, `label` (class name) and `origin`; names those with damaged bytes."""
+    from datasets import Dataset
+
+    chunks: list[pa.Array] = []
+    texts: list[str] = []
+    labels: list[str] = []
+    damaged: list[str] = []
+    for (file, label), origin in zip(rows, origins, strict=True):
+        text, broken = decoded(_bytes(file))
+        damaged += [origin] if broken else []
+        texts.append(text)
+        labels.append(label)
+        if len(texts) == _BATCH:  # Arrow keeps a text in its bytes alone
+            chunks.append(pa.array(texts, pa.string()))
+            texts = []
+    chunks.append(pa.array(texts, pa.string()))
+    table = pa.table({"text": pa.chunked_array(chunks), "label": labels, "origin": list(origins)})
+    return Dataset(table), damaged
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", where=str(file)) from None
+
+
+def _existing(text: str) -> Path | None:
+    """The path that the text is, if there is such a file or folder."""
+    try:
+        path = Path(text).expanduser()
+        return path if text.strip() and path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL in it, or `~nobody`
+        return None
+
+
+def _text_files(folder: Path) -> list[Path]:
+    found = [
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() == ".txt"
+        and not any(is_junk(part) for part in file.relative_to(folder).parts)
+        and file.is_file()
+    ]
+    if not found:
+        raise DataError("holds no text", where=str(folder), hint="Wanted .txt")
+    return found
+
+
+def _texts_of(files: Sequence[Path], given: str, pair: bool) -> Dataset:
+    one = len(files) == 1 and str(files[0]) == str(Path(given).expanduser())
+    home = Path(given).expanduser()
+    origins = [given if one else str(Path(given) / file.relative_to(home)) for file in files]
+    rows, _ = _files(((file, "") for file in files), origins)
+    if pair:
+        return _plain([text.rstrip("\r\n") for text in rows["text"][:]], origins, pair)
+    return rows.remove_columns("label")
+
+
+def _plain(texts: Sequence[str], origins: Sequence[str], pair: bool) -> Dataset:
+    from datasets import Dataset
+
+    strings = pa.string()
+    if not pair:
+        return Dataset(pa.table({"text": pa.array(texts, strings), "origin": pa.array(origins, strings)}))
+    for text, origin in zip(texts, origins, strict=True):
+        if text.count("\t") != 1:
+            found = f"{text.count(chr(9))} tabs" if "\t" in text else "no tab"
+            hint = "The model reads pairs: write TEXT<tab>PARTNER"
+            raise DataError(f"has {found} that would part a text from its partner", where=origin, hint=hint)
+    parted = [text.split("\t") for text in texts]
+    columns = {"text": [one for one, _ in parted], "text_pair": [two for _, two in parted], "origin": list(origins)}
+    return Dataset(pa.table({name: pa.array(values, strings) for name, values in columns.items()}))
+
+
+def _rows_of(path: Path, pair: bool) -> Dataset:
+    from datasets import Value
+
+    rows = next(iter(read_tables(path, {"train": [path]})[0].values()))
+    guesses: Mapping[str, Sequence[str]] = {"text": TEXT_NAMES}
+    if pair:
+        guesses = {"text": TEXT_NAMES, "text_pair": ()} | guesses_for([rows.column_names], {}, None)
+    mapped = map_columns({"rows": rows}, guesses, {}, None, str(path))[0]["rows"]
+    mapped = text_columns(mapped, str(path))[0]
+    return mapped.select_columns([*guesses, "origin"]).cast_column("origin", Value("string"))

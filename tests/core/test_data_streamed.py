@@ -1,0 +1,105 @@
+"""Large tables, read block by block: the same rows and the same errors as when they are read at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graftwork.data import streamed, tables
+from graftwork.errors import DataError
+
+
+def read(file: Path) -> tuple[Dataset, list[str]]:
+    splits, findings = tables.read_tables(file, {"train": [file]})
+    return splits["train"], [finding.code for finding in findings]
+
+
+def both(file: Path, cache: Path, blocks: tuple[int, ...] = (64, 1 << 12, 1 << 20)) -> list[object]:
+    """What the file gives at once, and what it gives block by block: columns, types and findings, or the error."""
+    results: list[object] = []
+    for size in (1 << 30, 0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GRAFTWORK_CACHE", str(cache))
+            patch.setattr(tables, "STREAMED_FROM", size)
+            patch.setattr(streamed, "BLOCKS", blocks)
+            try:
+                rows, codes = read(file)
+                results.append((rows[:], rows.features, codes))
+            except DataError as error:
+                results.append(str(error))
+    return results
+
+
+TEXTS = st.text(st.sampled_from('ab,;\t\n\r" é\u2028😀\x00\ufeff'), max_size=12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from([".csv", ".tsv"]), st.lists(st.tuples(TEXTS, TEXTS), max_size=20), st.booleans())
+def test_any_delimited_text_gives_the_same_both_ways(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, rows: list[tuple[str, str]], quoted: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("both")
+    mark = "\t" if suffix == ".tsv" else ","
+    cells = [['"' + cell.replace('"', '""') + '"' if quoted else cell for cell in row] for row in rows]
+    text = "\n".join(mark.join(row) for row in [["text", "label"], *cells])
+    (folder / f"a{suffix}").write_bytes(text.encode())
+    at_once, block_by_block = both(folder / f"a{suffix}", folder / "cache", (64, 1 << 20))
+    assert at_once == block_by_block
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"text,label\na,b,c\n"),
+        ("a.csv", b"text,label\n" + b"a,b\n" * 100 + b"a,b,c\n" + b"a,b\n" * 100),
+        ("a.csv", b"text,label\n"),
+        ("a.csv", "text,label\nä,b\n".encode("latin-1")),
+        ("a.csv", "text,label\nä".encode()[:-1]),
+        ("a.csv", b"text,text\na,b\n"),
+        ("a.csv", b'text,label\n"a,b\n' + b"a,b\n" * 100),
+        ("a.csv", b"\xef\xbb\xbftext;label\r\n" + "ä\0;b\r\n".encode() * 50),
+        ("a.csv", b'text,label\n"a\r\nb\rc",1\n'),
+        ("a.csv", b"text,label\n" + b"x" * 100_000 + b",b\n" + b"a,b\n" * 50),
+        ("a.jsonl", b'{"text": "a"}\n' * 30 + b"{broken\n"),
+        ("a.jsonl", b'{"text": "2020-01-01", "n": 1}\n' * 30 + b'\n\n{"text": "no time", "n": 1.5, "x": ["a"]}\n'),
+        ("a.jsonl", json.dumps({"text": "x" * 2_000_000 + "\0", "label": None}).encode() + b'\n{"label": "a"}'),
+    ],
+)
+def test_damaged_and_odd_tables_give_the_same_both_ways(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    at_once, block_by_block = both(tmp_path / name, tmp_path / "cache")
+    assert at_once == block_by_block
+
+
+def test_an_error_names_the_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text,label\n" + b"a,b\n" * 100 + b"a,b,c\n")
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n' * 30 + b'{"text": x}\n')
+    for name, row in (("a.csv", "Row #102"), ("a.jsonl", "in row 31")):
+        for error in both(tmp_path / name, tmp_path / "cache"):
+            assert isinstance(error, str)
+            assert row in error
+
+
+def test_a_row_larger_than_every_block_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b'text,label\n"a,b\n' + b"a,b\n" * 100)
+    error = both(tmp_path / "a.csv", tmp_path / "cache", (64, 128))[1]
+    assert "a quote that is never closed, or a row of more than 128 bytes" in str(error)
+    assert "\n" not in str(error)
+    assert not any((tmp_path / "cache" / "tables").iterdir())
+
+
+def test_a_table_is_unpacked_once_and_again_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tables, "STREAMED_FROM", 0)
+    file = tmp_path / "a.csv"
+    for text, count in (("a", 1), ("a", 1), ("b", 2)):
+        file.write_text(f"text,label\n{text},1\n")
+        rows, _ = read(file)
+        assert rows["text"][:] == [text]
+        assert rows.cache_files
+        assert len(list((tmp_path / "cache" / "tables").iterdir())) == count
