@@ -111,12 +111,6 @@ def _execute(
     if starting.report is not None:
         say(f"weights {starting.source}: {starting.report}")
     data = _hold_against_input(task, data, model, say)
-    strategy = parts.strategy(config)
-    _prepare(strategy, model, config.seed)
-    model.to(device.torch_device)
-    if model.backbone.channels_last:
-        model.to(memory_format=torch.channels_last)
-
     train_rows = data.tables.splits["train"]
     fit_data = FitData(
         train=task.examples(train_rows, model.backbone.input, data.facts, True),
@@ -125,6 +119,12 @@ def _execute(
         metrics=lambda: task.metrics(data.facts, device.torch_device),
         primary_metric=task.primary_metric,
     )
+    strategy = parts.strategy(config)
+    _prepare(strategy, model, fit_data, config.seed)
+    model.to(device.torch_device)
+    if model.backbone.channels_last:
+        model.to(memory_format=torch.channels_last)
+
     resolved = _ask_machine(resolved, device, fit_data)
     config = resolved.config
     settings = FitSettings.of(config, config.precision, int(config.workers))
@@ -196,11 +196,14 @@ def _hold_against_input(task: Task, data: RunData, model: Model, say: Say) -> Ru
     return data.with_findings(found)
 
 
-def _prepare(strategy: Strategy, model: Model, seed: int) -> None:
+def _prepare(strategy: Strategy, model: Model, data: FitData, seed: int) -> None:
     """Let the strategy change the model; what it draws (adapters) is a function of the seed."""
+    if type(strategy).prepare is Strategy.prepare:
+        return
+    (batch,) = load_batches(data.train, in_order(min(len(data.train), 2), 2), seed, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(INIT, seed, 2))
-        strategy.prepare(model)
+        strategy.prepare(model, batch)
 
 
 def _finish(strategy: Strategy, model: Model, data: FitData, device: Device, directory: RunDirectory) -> dict[str, Any]:

@@ -127,3 +127,63 @@ def _labels(datasets: Any, out: Path, kind: str, split: str) -> list[str]:
     rows = datasets.Dataset.from_parquet(str(out / "runs" / "data" / kind / f"{split}.parquet"))
     labels: list[str] = rows["label"][:]
     return labels
+
+
+WORDS = ("film", "plot", "cast", "score", "scene", "story", "actor", "light", "sound", "joke", "marvel", "dreck")
+
+
+@pytest.fixture(scope="module")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as transformers saves it: a BERT of two small layers and a tokenizer of whole words."""
+    transformers = pytest.importorskip("transformers", reason="the text benchmarks need transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("encoder")
+    numbers = {word: number for number, word in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS))}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    fast.save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=len(numbers), max_position_embeddings=64, **sizes)
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of texts, no two alike: 24 rows for training, 12 for validation."""
+    folder = tmp_path_factory.mktemp("reviews")
+    generator = np.random.default_rng(0)
+    for split, rows in (("train", 24), ("validation", 12)):
+        lines = ["text\tlabel\n"]
+        for row in range(rows):
+            words = generator.choice(WORDS[:10], size=int(generator.integers(6, 20)))
+            lines.append(f"{' '.join(words)} {('marvel', 'dreck')[row % 2]}\t{('good', 'bad')[row % 2]}\n")
+        (folder / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def test_the_trainer_and_graft_train_are_compared_on_the_same_rows(
+    reviews: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
+    words = ("--data", reviews, "--model", tiny_encoder, "--out", tmp_path, "--length", 32, "--limit-train", 20)
+    assert "A transformers' Trainer" in run("text_vs_trainer.py", *words)
+    found = results(tmp_path, "text_vs_trainer")
+    assert [row["arm"] for row in found["rows"]] == ["A", "B", "C"]
+    assert all(row["train_rows"] == 20 and row["seconds"] > row["train_seconds"] > 0 for row in found["rows"])
+    assert all(0 <= row["val_accuracy"] <= 1 and row["samples_per_second"] > 0 for row in found["rows"])
+    assert [row["rows a batch"] for row in found["padding"]] == [8, 32]
+    first = found["padding"][0]
+    assert 0 <= first["rows of like size"] < first["random"] < 1
+    # The same command finds its runs again, and a question with other settings does not get their answer.
+    run("text_vs_trainer.py", *words)
+    assert results(tmp_path, "text_vs_trainer")["rows"] == found["rows"]
+    with pytest.raises(AssertionError, match="other settings"):
+        run("text_vs_trainer.py", *words, "--set", "batch_size=4")

@@ -168,6 +168,13 @@ def toy_model(stages: int = 4, norm: bool = False, limit: int | None = None, see
         return Model(ToyBackbone(stages, norm, limit), ToyHead(**head))
 
 
+def toy_batch(rows: int = 2) -> Batch:
+    """The first rows of ToyExamples."""
+    with torch.random.fork_rng(devices=[]):
+        examples = ToyExamples(max(rows, 2))
+        return examples.collate(range(rows), [examples.load(row) for row in range(rows)])
+
+
 @dataclass
 class Fitted:
     """What a fit left: its progress, and what it said."""
@@ -200,6 +207,7 @@ def prepare(
     store = CheckpointStore(folder, lines.append)
     watchers = Observers(observers, lines.append)
     settings = replace(SETTINGS, **changes)
+    strategy.prepare(model, toy_batch())
     plan = strategy.plan(model, context)
     return Fit(model, plan, data, settings, Device("cpu"), store, watchers, lambda history: None, lines.append)
 

@@ -76,7 +76,7 @@ def test_a_plugin_that_moves_a_frozen_stage_is_found_out(tmp_path: Path) -> None
 
     base = toy_model(norm=True)
     model = Model(Leaky(norm=True), base.head)
-    with pytest.raises(RunFailed, match="a frozen stage changed in phase 'probe'"):
+    with pytest.raises(RunFailed, match="a frozen stage or weight changed in phase 'probe'"):
         run_fit(model, linear_probe.build(Spec("linear-probe")), tmp_path)
 
 

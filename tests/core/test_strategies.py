@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_toys import CONTEXT, copies, run_fit, toy_model
+from engine_toys import CONTEXT, copies, run_fit, toy_batch, toy_model
 
 from graftwork import PluginError, UsageError
 from graftwork.catalogue import load_catalogue
@@ -197,4 +197,6 @@ def test_recipes_and_options_of_the_catalogue_build_every_strategy() -> None:
     for name, entry in catalogue.entries["strategies"].items():
         argument = str(entry.argument.default) if entry.argument else None
         strategy = plugins.build("strategies", name, Spec(name, entry.complete({}), argument))
-        assert strategy.plan(toy_model(), CONTEXT).epochs == CONTEXT.epochs
+        model = toy_model()
+        strategy.prepare(model, toy_batch())
+        assert strategy.plan(model, CONTEXT).epochs == CONTEXT.epochs

@@ -55,7 +55,10 @@ def test_the_loss_is_torchs_cross_entropy(name: str, imbalance: str, smoothing: 
     mean = head.loss(features, targets)["loss"] / head.counts(targets)["loss"]
     weight = inverse_frequency(FACTS["train_counts"]) if imbalance == "weights" else None
     expected = functional.cross_entropy(
-        head.scores({"pooled": features["pooled"]}), probabilities if soft else label, weight=weight, label_smoothing=smoothing
+        head.scores({"pooled": features["pooled"]}),
+        probabilities if soft else label,
+        weight=weight,
+        label_smoothing=smoothing,
     )
     torch.testing.assert_close(mean, expected)
 

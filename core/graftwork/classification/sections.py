@@ -53,7 +53,9 @@ def _several(details: Mapping[str, Any], facts: Facts) -> list[Section]:
         ("class", "average precision", "F1", "rows", "training rows"),
         [(short(x["class"]), x["average_precision"], x["f1"], x["rows"], trained.get(x["class"])) for x in lines],
     )
-    chosen = Text(f"A class is named from a probability of {details.get('threshold', 0.5):.3f} on, chosen on validation.")
+    chosen = Text(
+        f"A class is named from a probability of {details.get('threshold', 0.5):.3f} on, chosen on validation."
+    )
     return [Section("Classes", [chosen, table])]
 
 

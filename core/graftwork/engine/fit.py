@@ -31,7 +31,7 @@ from graftwork.engine.optimizer import (
     restore_optimizer,
     set_rates,
 )
-from graftwork.engine.proofs import check_frozen, frozen_digest
+from graftwork.engine.proofs import check_kept, kept_digest
 from graftwork.engine.settings import FitSettings
 from graftwork.engine.step import Stepper, own_random_state
 from graftwork.errors import RunFailed
@@ -234,8 +234,8 @@ class Fit:
             samples_per_second=progress.loss_rows / max(train_seconds, 1e-9),
         )
         progress.history.append(asdict(record))
-        if (last_of_phase or progress.stopped) and phase.frozen_stages:
-            progress.proofs.append(check_frozen(self.model, phase.frozen_stages, progress.frozen, phase.name))
+        if (last_of_phase or progress.stopped) and progress.frozen:
+            progress.proofs.append(check_kept(self.model, phase, progress.frozen))
         progress.epoch += 1
         progress.batch = progress.loss_rows = 0
         progress.epoch_seconds = 0.0
@@ -267,10 +267,10 @@ class Fit:
         return float(total) / max(1, self.progress.loss_rows)
 
     def _enter(self, phase: Phase, at_start: bool) -> Callable[..., Any]:
-        """Freeze and thaw for the epoch; note what the frozen stages look like when the phase begins."""
+        """Freeze and thaw for the epoch; note what stays as it is when the phase begins."""
         enter_phase(self.model, phase)
-        if at_start and phase.frozen_stages:
-            self.progress.frozen = frozen_digest(self.model, phase.frozen_stages)
+        if at_start:
+            self.progress.frozen = kept_digest(self.model, phase)
         return self.device.wrap(self.model)
 
     def _phase_at(self, epoch: int) -> tuple[int, Phase, int]:

@@ -83,6 +83,7 @@ def enter_phase(model: Model, phase: Phase) -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
         parameter.grad = None
+    model.frozen_statistics = phase.frozen_statistics
     model.freeze(phase.frozen_stages)
 
 

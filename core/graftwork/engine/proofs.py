@@ -6,34 +6,54 @@ import hashlib
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from graftwork.errors import RunFailed
-from graftwork.interfaces import Model, Predictions
+from graftwork.interfaces import Model, Phase, Predictions
 
 
-def frozen_digest(model: Model, stages: int) -> str:
-    """A sha256 over the parameters and buffers of the first stages, bit for bit."""
+def kept_tensors(model: Model, phase: Phase) -> dict[str, Tensor]:
+    """Everything that a phase must not change, by name: the frozen stages, parameters in no group, and, with
+    `frozen_statistics`, the backbone's buffers."""
+    trained = {name for group in phase.groups for name in group.parameters}
+    kept = dict(model.frozen_tensors(phase.frozen_stages))
+    seen = {id(tensor) for tensor in kept.values()}
+    for name, parameter in model.named_parameters():
+        if name not in trained and id(parameter) not in seen:
+            kept[name] = parameter
+    if phase.frozen_statistics:
+        kept |= {f"backbone.{name}": value for name, value in model.backbone.named_buffers() if id(value) not in seen}
+    return kept
+
+
+def kept_digest(model: Model, phase: Phase) -> str:
+    """A sha256 over what a phase must not change, bit for bit; empty where it may change everything."""
+    kept = kept_tensors(model, phase)
+    if not kept:
+        return ""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.frozen_tensors(stages).items()):
+    for name, tensor in sorted(kept.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         # flatten first: a scalar (BatchNorm's num_batches_tracked) has no bytes view
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
-def check_frozen(model: Model, stages: int, before: str, phase: str) -> str:
+def check_kept(model: Model, phase: Phase, before: str) -> str:
     """Compare with the digest at the phase's start; a sentence for the record.
 
     Raises:
-        RunFailed: a frozen stage moved.
+        RunFailed: something moved that the phase does not train.
     """
-    if frozen_digest(model, stages) != before:
+    if kept_digest(model, phase) != before:
         raise RunFailed(
-            f"a frozen stage changed in phase {phase!r}",
+            f"a frozen stage or weight changed in phase {phase.name!r}",
             hint="A plugin trains what the plan froze, or a module keeps statistics in eval mode; report it",
         )
-    tensors = len(model.frozen_tensors(stages))
-    return f"phase {phase}: {tensors} parameters and buffers of {stages} frozen stages bit-identical ({before[:12]})"
+    tensors = len(kept_tensors(model, phase))
+    stages = f" of {phase.frozen_stages} frozen stages" if phase.frozen_stages else ""
+    beside = " and beside what trains" if tensors > len(model.frozen_tensors(phase.frozen_stages)) else ""
+    return f"phase {phase.name}: {tensors} parameters and buffers{stages}{beside} bit-identical ({before[:12]})"
 
 
 def check_same_predictions(before: Predictions, after: Predictions, tolerance: float = 1e-3) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from graftwork.interfaces.backbone import Backbone
 from graftwork.interfaces.batch import Batch, Features, Predictions
@@ -23,6 +24,7 @@ class Model(nn.Module):
         self.backbone = backbone
         self.head = head
         self.frozen_stages = 0
+        self.frozen_statistics = False
 
     def forward(self, batch: Batch, mode: Literal["loss", "predict"] = "loss") -> Any:
         """`loss`: the head's loss parts as sums (train mode). `predict`: its predictions (eval mode)."""
@@ -67,10 +69,17 @@ class Model(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Model:
-        """Train mode for everything but the frozen stages, whose BatchNorm statistics must stay put."""
+        """Train mode for everything but the frozen stages, whose BatchNorm statistics must stay put.
+
+        With `frozen_statistics`, BatchNorm keeps its statistics in all stages.
+        """
         super().train(mode)
         for stage in self.backbone.stages()[: self.frozen_stages]:
             stage.eval()
+        if self.frozen_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         return self
 
     def frozen_tensors(self, stages: int) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from graftwork.interfaces.batch import Batch
 from graftwork.interfaces.model import Model
 
 
@@ -147,8 +148,13 @@ class PlanContext:
 class Strategy(ABC):
     """A degree of fine-tuning."""
 
-    def prepare(self, model: Model) -> None:  # noqa: B027 (most strategies change nothing)
-        """Change the model before it is planned: inject adapters, for example."""
+    def prepare(self, model: Model, batch: Batch) -> None:  # noqa: B027 (most strategies change nothing)
+        """Change the model before it is planned: inject adapters, for example. What is drawn here is seeded.
+
+        Args:
+            model: with its starting weights, on the CPU.
+            batch: a few training rows, for a strategy that has to see what the model does.
+        """
 
     def finish(self, model: Model) -> Mapping[str, bytes]:
         """Undo what `prepare` did, so that the model is its own backbone and head again: merge adapters, for example.

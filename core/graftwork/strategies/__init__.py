@@ -13,7 +13,18 @@ if TYPE_CHECKING:
 
 @hookimpl
 def graftwork_strategies() -> Mapping[str, StrategyBuilder]:
-    from graftwork.strategies import full, gradual, l2_sp, layerwise, linear_probe, lp_ft, partial, scratch
+    from graftwork.strategies import (
+        bitfit,
+        full,
+        gradual,
+        l2_sp,
+        layerwise,
+        linear_probe,
+        lora,
+        lp_ft,
+        partial,
+        scratch,
+    )
 
     return {
         "linear-probe": linear_probe.build,
@@ -23,5 +34,7 @@ def graftwork_strategies() -> Mapping[str, StrategyBuilder]:
         "gradual": gradual.build,
         "lp-ft": lp_ft.build,
         "l2-sp": l2_sp.build,
+        "lora": lora.build,
+        "bitfit": bitfit.build,
         "scratch": scratch.build,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,12 +12,13 @@ from torch import Tensor, nn
 from graftwork import UsageError
 from graftwork.interfaces import Backbone, Features, State, TextInput
 from graftwork_text.backbones.staging import KNOWN, cut
+from graftwork_text.backbones.upstream import build_upstream, padding_token, positions
 
-_LIMITS = {"hidden_size": 16_384, "num_hidden_layers": 512, "vocab_size": 5_000_000, "max_position_embeddings": 1 << 17}
-"""Larger than any model's; a configuration beyond them is damaged or hostile."""
-
-_LEFT_OUT = re.compile(r"^(pooler|cls|classifier|qa_outputs|lm_head|predictions|discriminator_predictions|generator|"
-                       r"vocab_(transform|layer_norm|projector)|pre_classifier|mask_predictions|head|decoder|sop_classifier)\b")  # fmt: skip
+_LEFT_OUT = re.compile(
+    r"^(pooler|cls|classifier|qa_outputs|lm_head|predictions|discriminator_predictions|generator_predictions|"
+    r"generator_lm_head|lm_predictions|mask_predictions|vocab_transform|vocab_layer_norm|vocab_projector|pre_classifier|"
+    r"head|decoder|sop_classifier)\."
+)
 """Upstream's heads by the beginning of their names, after the model's own prefix is gone."""
 
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
@@ -52,7 +52,7 @@ class TextBackbone(Backbone):
     def __init__(self, config: str, pooling: str, facts: TextInput, length: int) -> None:
         super().__init__()
         model = build_upstream(config)
-        self._positions = positions(model.config)
+        self._positions = positions(model)
         if length > self._positions:
             raise UsageError(f"the model has positions for {self._positions} tokens, not for {length}")
         self.input = TextInput(facts.tokenizer, length or min(facts.length, self._positions))
@@ -75,7 +75,7 @@ class TextBackbone(Backbone):
         # Not registered: its parameters belong to the stages, and upstream's code finds what layers share through it.
         self.__dict__["_upstream"] = model
         self._prefix = str(getattr(model, "base_model_prefix", "") or "model")
-        self._pad = int(model.config.pad_token_id or 0)
+        self._pad = padding_token(model)
         self._pooling = pooling if pooling != "auto" else str(getattr(model.config, "classifier_pooling", "cls"))
         width = int(model.config.hidden_size)
         self.provides = {"pooled": width, "tokens": width}
@@ -128,10 +128,13 @@ class TextBackbone(Backbone):
                 continue
             plain = name.removeprefix(f"{self._prefix}.").removeprefix("model.")
             plain = re.sub(r"(LayerNorm)\.gamma$", r"\1.weight", re.sub(r"(LayerNorm)\.beta$", r"\1.bias", plain))
-            if _LEFT_OUT.match(plain) or plain.endswith(_BUFFERS):
+            if plain.endswith(_BUFFERS):
                 continue
             start = next((old for old in self._moves if plain.startswith(old)), None)
-            ours[plain if start is None else self._moves[start] + plain.removeprefix(start)] = tensor
+            if start is not None:
+                ours[self._moves[start] + plain.removeprefix(start)] = tensor
+            elif not _LEFT_OUT.match(f"{plain}."):
+                ours[plain] = tensor
         return ours
 
     def _check_against_upstream(self) -> None:
@@ -163,63 +166,5 @@ class TextBackbone(Backbone):
 
 def mean_over(x: Tensor, mask: Tensor) -> Tensor:
     """The mean of x [B, T, C] over a mask [B, T], in float32 and never of nothing."""
-    weights = mask.unsqueeze(-1).float()
-    return (x.float() * weights).sum(1) / weights.sum(1).clamp(min=1)
-
-
-def positions(config: Any) -> int:
-    """Tokens that a model has positions for."""
-    found = int(getattr(config, "max_position_embeddings", 0) or 512)
-    # RoBERTa's kind counts positions from the padding token's number on.
-    offset = int(config.pad_token_id or 0) + 1 if config.model_type in OFFSET else 0
-    return max(1, found - offset)
-
-
-OFFSET = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "roberta-prelayernorm"})
-
-
-def build_upstream(config: str) -> Any:
-    """A model with random weights from a configuration's JSON text, without a pooler; no code but transformers' own.
-
-    Raises:
-        UsageError: no JSON object, an unknown kind of model, or sizes that cannot be meant.
-    """
-    from transformers import CONFIG_MAPPING, MODEL_MAPPING
-
-    try:
-        plain = json.loads(config)
-        if not isinstance(plain, dict):
-            raise ValueError("no JSON object")
-        kind = str(plain.pop("model_type"))
-    except (ValueError, KeyError, RecursionError) as error:
-        raise UsageError(f"the backbone's config is no model's configuration ({error})") from None
-    if kind not in CONFIG_MAPPING:
-        raise UsageError(f"transformers knows no model of type {kind[:60]!r}", hint="Code from a hub is never run")
-    plain.pop("auto_map", None)
-    try:
-        built = CONFIG_MAPPING[kind](**plain)
-        for name, limit in _LIMITS.items():
-            value = getattr(built, name, 1)
-            if isinstance(value, int) and not 0 < value <= limit:
-                raise UsageError(f"the backbone's config has {name} = {value}")
-        maker = MODEL_MAPPING[type(built)]
-    except UsageError:
-        raise
-    except Exception as error:  # a library boundary: a hostile configuration fails in any way it likes
-        raise UsageError(f"the backbone's config is not one of {kind} ({str(error)[:160]})") from None
-    return _instantiate(maker, built)
-
-
-def _instantiate(maker: Any, config: Any) -> Any:
-    import inspect
-
-    extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(maker.__init__).parameters else {}
-    for attention in ("sdpa", "eager"):
-        config._attn_implementation = attention
-        try:
-            model = maker(config, **extra)
-            break
-        except Exception as error:  # a library boundary: sizes that do not fit one another fail in any way
-            if attention == "eager":
-                raise UsageError(f"{maker.__name__} cannot be built ({str(error)[:160]})") from None
-    return model.float()
+    real = mask.unsqueeze(-1)
+    return torch.where(real, x.float(), 0.0).sum(1) / real.sum(1).clamp(min=1)

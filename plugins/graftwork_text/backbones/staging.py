@@ -48,13 +48,8 @@ def cut(model: Any) -> Cut:
     Raises:
         UsageError: it cannot be cut into stages; says why.
     """
-    config = model.config
     name = type(model).__name__
-    if getattr(config, "is_encoder_decoder", False):
-        raise UsageError(f"{name} has an encoder and a decoder; only encoders can be cut into stages")
-    if getattr(config, "is_decoder", False):
-        raise UsageError(f"{name} is set up as a decoder, which sees only what stands before; take an encoder")
-    special = _FAMILIES.get(config.model_type)
+    special = _FAMILIES.get(model.config.model_type)
     if special is not None:
         return special(model)
     found = next((path for path in _LAYERS if isinstance(_at(model, path), nn.ModuleList)), None)
