@@ -54,13 +54,15 @@ def read(file: Path) -> list[list[str]]:
 def prepare(data: Path, limit: int | None, folder: Path) -> Path:
     """A folder with what both sides read: training rows (a random `limit` of them), validation, and a test split.
 
-    Without a test.tsv every other row of validation becomes it: otherwise graft would take one out of the training rows.
+    Without a test.tsv half of validation becomes it: otherwise graft would take one out of the training rows.
     """
     splits = {split: read(data / f"{split}.tsv") for split in ("train", "validation")}
-    test = data / "test.tsv"
-    splits["test"] = read(test) if test.is_file() else [splits["validation"][0], *splits["validation"][1::2]]
-    if not test.is_file():
-        splits["validation"] = [splits["validation"][0], *splits["validation"][2::2]]
+    if (data / "test.tsv").is_file():
+        splits["test"] = read(data / "test.tsv")
+    else:
+        head, *rows = splits["validation"]
+        random.Random(0).shuffle(rows)
+        splits["test"], splits["validation"] = [head, *rows[1::2]], [head, *rows[::2]]
     head, *rows = splits["train"]
     if limit is not None and limit < len(rows):
         splits["train"] = [head, *random.Random(0).sample(rows, limit)]

@@ -182,8 +182,15 @@ def codes_in_code() -> set[str]:
                 rows = [row.elts for row in node.iter.elts if isinstance(row, ast.Tuple)]
                 found |= {code for row in rows if len(row) == 4 for code in _text(row[:1])}
     from graftwork_images import audit
+    from graftwork_text import audit as texts
 
-    return found | set(audit._PROBLEMS) | {code for code, _ in audit._TRAITS.values()}
+    found |= {"input-not-checked"}  # by the core itself, in rundata.py
+    return (
+        found
+        | set(audit._PROBLEMS)
+        | {code for code, _ in audit._TRAITS.values()}
+        | {code for code, _, _ in texts._TRAITS.values()}
+    )
 
 
 def _text(nodes: Sequence[ast.expr]) -> set[str]:

@@ -28,7 +28,8 @@ class AttentionHead(ClassificationHead):
         self.linear = small_linear(width, self.classes)
 
     def scores(self, features: Features) -> Tensor:
-        result: Tensor = self.linear(self.dropout(self.pool(features["tokens"], features["mask"])))
+        pooled = self.pool(features["tokens"], features["mask"]).to(self.linear.weight.dtype)
+        result: Tensor = self.linear(self.dropout(pooled))
         return result
 
     def pool(self, tokens: Tensor, mask: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ class ClassificationHead(Head):
 
     Args:
         options: of the head; its objective reads `label_smoothing`, `imbalance` and `focal_gamma`.
-        facts: `labels` (what a label is), `classes`, `train_counts`.
+        facts: `labels` (what a label is), `classes`, `train_counts`; for several classes `train_rows`, for numbers `mean`
+            and `std`; all as `labels.facts_of` gives them.
     """
 
     needs = frozenset({"pooled"})

@@ -26,6 +26,8 @@ def strata(labels: Sequence[Any], kind: str) -> list[int]:
     """
     if kind == "single":
         return list(labels)
+    if not len(labels):
+        return []
     if kind == "number":
         values = np.asarray(labels, dtype=np.float64)
         edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))

@@ -81,14 +81,13 @@ def average_precision(probabilities: Tensor, labels: Tensor) -> Tensor:
     Args:
         probabilities: [N, C]. labels: bool [N, C].
     """
-    from torchmetrics.functional.classification import multilabel_average_precision
+    from torchmetrics.functional.classification import binary_average_precision
 
-    if not len(labels):
-        return torch.zeros(labels.shape[1])
-    found: Tensor = multilabel_average_precision(
-        probabilities, labels.long(), num_labels=labels.shape[1], average="none", thresholds=None
-    )
-    return found.nan_to_num(0.0)
+    found = torch.zeros(labels.shape[1], dtype=torch.float64)
+    # Class by class: torchmetrics' multilabel form refuses a single class, and warns about each that does not occur.
+    for index in labels.any(dim=0).nonzero().flatten().tolist():
+        found[index] = binary_average_precision(probabilities[:, index], labels[:, index].long())
+    return found
 
 
 def best_threshold(probabilities: Tensor, labels: Tensor) -> float:

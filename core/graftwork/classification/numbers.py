@@ -10,6 +10,9 @@ from torch import Tensor
 from graftwork.classification.gather import row_store
 from graftwork.interfaces import Batch, Facts, Metrics, Predictions
 
+POINTS = 2000
+"""Pairs that a report draws at most."""
+
 
 class NumberMetrics(Metrics):
     """Agreement of predicted and true numbers.
@@ -39,9 +42,9 @@ class NumberMetrics(Metrics):
         }
 
     def details(self) -> dict[str, Any]:
-        """`points`, up to 2,000 pairs (true, predicted), evenly spread over the rows."""
+        """`points`, up to POINTS pairs (true, predicted), evenly spread over the rows."""
         said, true = self._gathered()
-        step = max(1, len(true) // 2000)
+        step = max(1, -(-len(true) // POINTS))
         return {"points": torch.stack([true, said], dim=1)[::step].tolist()}
 
     def _gathered(self) -> tuple[Tensor, Tensor]:
@@ -57,6 +60,8 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def _correlation(first: Tensor, second: Tensor) -> float:
+    if bool((first == first[0]).all()) or bool((second == second[0]).all()):
+        return 0.0
     a, b = first - first.mean(), second - second.mean()
-    size = a.norm() * b.norm()
-    return float((a * b).sum() / size) if size > 1e-12 else 0.0
+    # Scaled one by one: a product of small units would vanish.
+    return float((a / a.norm() * (b / b.norm())).sum())

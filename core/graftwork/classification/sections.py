@@ -48,7 +48,7 @@ def wrong_rows(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[int
 
 def _several(details: Mapping[str, Any], facts: Facts) -> list[Section]:
     trained = dict(zip(facts["classes"], facts["train_counts"], strict=True))
-    lines = sorted(details.get("per_class", ()), key=lambda line: line["f1"])[:NAMES_UP_TO]
+    few, lines = _lowest(sorted(details.get("per_class", ()), key=lambda line: line["f1"]))
     table = Table(
         ("class", "average precision", "F1", "rows", "training rows"),
         [(short(x["class"]), x["average_precision"], x["f1"], x["rows"], trained.get(x["class"])) for x in lines],
@@ -56,7 +56,7 @@ def _several(details: Mapping[str, Any], facts: Facts) -> list[Section]:
     chosen = Text(
         f"A class is named from a probability of {details.get('threshold', 0.5):.3f} on, chosen on validation."
     )
-    return [Section("Classes", [chosen, table])]
+    return [Section("Classes", [chosen, *few, table])]
 
 
 def _numbers(details: Mapping[str, Any]) -> list[Section]:
@@ -132,10 +132,7 @@ def _confusions(counts: np.ndarray, classes: Sequence[str]) -> list[Any]:
 
 
 def _classes(lines: Sequence[Mapping[str, Any]], facts: Facts) -> list[Any]:
-    blocks: list[Any] = []
-    if len(lines) > NAMES_UP_TO:
-        blocks.append(Text(f"The {NAMES_UP_TO} of {len(lines)} classes with the lowest F1 among those that have rows."))
-        lines = sorted((line for line in lines if line["rows"]), key=lambda line: line["f1"])[:NAMES_UP_TO]
+    blocks, lines = _lowest(lines)
     trained = dict(zip(facts.get("classes", ()), facts.get("train_counts", ()), strict=False))
     table = Table(
         ("class", "precision", "recall", "F1", "rows", "training rows"),
@@ -152,6 +149,15 @@ def _classes(lines: Sequence[Mapping[str, Any]], facts: Facts) -> list[Any]:
         ],
     )
     return [*blocks, table]
+
+
+def _lowest(lines: Sequence[Mapping[str, Any]]) -> tuple[list[Any], Sequence[Mapping[str, Any]]]:
+    """The lines of classes that a table has room for, after a paragraph that says so where some are left out."""
+    if len(lines) <= NAMES_UP_TO:
+        return [], lines
+    shown = sorted((line for line in lines if line["rows"]), key=lambda line: line["f1"])[:NAMES_UP_TO]
+    told = f"The {len(shown)} of {len(lines)} classes with the lowest F1 among those that have rows."
+    return [Text(told)], shown
 
 
 def _calibration(bins: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> list[Any]:

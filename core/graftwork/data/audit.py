@@ -86,10 +86,14 @@ def check_duplicates(
         origins: what every row is called, by split.
         names: class names by index.
     """
+    # Of most rows eight bytes are kept: only what shares them with another row is worth an entry.
+    short = {split: np.fromiter(map(hash, column), np.int64, len(column)) for split, column in contents.items()}
+    values, counts = np.unique(np.concatenate([np.empty(0, np.int64), *short.values()]), return_counts=True)
+    repeated = values[counts > 1]
     places: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for split, hashes in contents.items():
-        for row, content in enumerate(hashes):
-            places[content].append((split, row))
+    for split, column in short.items():
+        for row in np.flatnonzero(np.isin(column, repeated)).tolist():
+            places[contents[split][row]].append((split, row))
     across: list[str] = []
     within: list[str] = []
     torn: list[str] = []

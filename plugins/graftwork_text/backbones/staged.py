@@ -98,7 +98,7 @@ class TextBackbone(Backbone):
         if index == 0:
             return {"x": self._parts.embed(model, state), "mask": mask}
         x = state["x"]
-        path, layer = self._parts.layers[index - 1]
+        layer = self._parts.layers[index - 1][1]
         for _ in range(self._parts.repeats[index - 1] if self._parts.repeats else 1):
             x = self._parts.call(model, layer, x, mask)
         if index == len(self.body) - 1 and self._parts.last is not None:
@@ -142,9 +142,10 @@ class TextBackbone(Backbone):
         model = self.__dict__["_upstream"]
         training = self.training
         generator = torch.Generator().manual_seed(0)
-        tokens = torch.randint(1, min(50, model.config.vocab_size), (2, 7), generator=generator)
+        size = min(7, self._positions)
+        tokens = torch.randint(1, max(2, min(50, model.config.vocab_size)), (2, size), generator=generator)
         mask = torch.ones_like(tokens, dtype=torch.bool)
-        mask[1, 4:] = False
+        mask[1, -(-size // 2) :] = False
         model.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):

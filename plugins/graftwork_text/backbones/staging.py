@@ -54,7 +54,11 @@ def cut(model: Any) -> Cut:
         return special(model)
     found = next((path for path in _LAYERS if isinstance(_at(model, path), nn.ModuleList)), None)
     if not isinstance(getattr(model, "embeddings", None), nn.Module) or found is None:
-        raise UsageError(f"{name} cannot be cut into stages: it has no module `embeddings` with a list of layers beside it")
+        raise UsageError(
+            f"{name} cannot be cut into stages: it has no module `embeddings` with a list of layers beside it"
+        )
+    if not all(isinstance(getattr(model.config, size, None), int) for size in ("hidden_size", "vocab_size")):
+        raise UsageError(f"{name} is no text encoder: its configuration says no hidden_size or no vocab_size")
     return _plain(model, found)
 
 
