@@ -13,8 +13,9 @@ from graftwork.interfaces import Evaluation, Facts, Passages, Section, Text
 MISTAKES = 24
 
 HOW = (
-    "by gradient × input of its token (Simonyan et al. 2013; Shrikumar et al. 2016), scaled in every text by the largest. "
-    "It tells what a small change would do, not all that the model saw, and weights of two texts cannot be compared."
+    "by gradient × input of its tokens (Shrikumar et al. 2016), averaged on the way from the text's mean token (integrated "
+    "gradients, Sundararajan et al. 2017) and scaled in every text by the largest. It is an estimate, not all that the "
+    "model saw, and weights of two texts cannot be compared."
 )
 
 

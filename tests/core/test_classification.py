@@ -1,11 +1,9 @@
-"""Classification beyond one class: several classes and numbers, attention pooling, metrics, decoding, strata, sections."""
+"""Heads of several classes and of numbers, attention pooling, and what follows from what a label is."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,16 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graftwork.classification import attention, graftwork_heads, sections
+from graftwork.classification import graftwork_heads
 from graftwork.classification.attention import AttentionHead
 from graftwork.classification.heads import ClassificationHead
-from graftwork.classification.labels import decode, facts_of, metrics_of, strata
+from graftwork.classification.labels import decode, facts_of, strata
 from graftwork.classification.losses import focal_loss_sum, sigmoid_focal_loss_sum
-from graftwork.classification.multilabel import best_threshold, f1_at
 from graftwork.errors import UsageError
-from graftwork.interfaces import Batch, Evaluation, Facts, Metrics, Spec, Text
+from graftwork.interfaces import Facts, Spec
 
-CPU = torch.device("cpu")
 WIDTH, LENGTH, ROWS = 6, 5, 11
 NAMES = ["a", "b", "c", "d"]
 SINGLE: Facts = {"labels": "single", "classes": NAMES, "train_counts": [60, 30, 9, 1]}
@@ -131,9 +127,8 @@ def test_numbers_that_are_all_the_same_can_be_trained_on() -> None:
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 @pytest.mark.parametrize("imbalance", ["none", "weights", "focal"])
 def test_micro_batches_add_up_to_the_batch(name: str, kind: str, imbalance: str) -> None:
-    if kind == "number" and imbalance != "none":
-        pytest.skip("numbers have no classes that could be out of balance")
-    head, features, targets = make_head(name, FACTS[kind], imbalance=imbalance), make_features(), make_targets(kind)
+    kept = "none" if kind == "number" else imbalance  # numbers have no classes that could be out of balance
+    head, features, targets = make_head(name, FACTS[kind], imbalance=kept), make_features(), make_targets(kind)
     parts = [slice(0, 4), slice(4, 5), slice(5, ROWS)]
     cut = [[{key: value[part] for key, value in whole.items()} for whole in (features, targets)] for part in parts]
     torch.testing.assert_close(sum(head.loss(*part)["loss"] for part in cut), head.loss(features, targets)["loss"])
@@ -194,7 +189,7 @@ def test_attention_is_a_softmax_mean_and_starts_as_the_plain_mean() -> None:
     torch.testing.assert_close(head.pool(features["tokens"], features["mask"])[0], weight @ tokens)
     fresh = AttentionHead(WIDTH, OPTIONS, SINGLE)
     torch.testing.assert_close(fresh.pool(features["tokens"], features["mask"])[0], tokens.mean(dim=0))
-    assert attention.AttentionHead.needs == {"tokens"}
+    assert AttentionHead.needs == {"tokens"}
 
 
 def test_attention_learns_which_token_tells_the_class() -> None:
@@ -214,136 +209,7 @@ def test_attention_learns_which_token_tells_the_class() -> None:
     assert float(head.query.detach()[4]) > 0
 
 
-# Metrics
-
-
-def make_outcomes(rows: int = 300) -> tuple[Tensor, Tensor]:
-    """Probabilities with ties, and multi-hot labels whose last class never occurs."""
-    generator = torch.Generator().manual_seed(3)
-    labels = torch.rand(rows, 4, generator=generator) < torch.tensor([0.5, 0.2, 0.05, 0.0])
-    scores = torch.randn(rows, 4, generator=generator) + 1.5 * labels
-    return (scores.sigmoid() * 50).round() / 50, labels
-
-
-def fill(metrics: Metrics, name: str, said: Tensor, true: Tensor, size: int = 64) -> Metrics:
-    predicted, target = {"labels": ("probabilities", "labels"), "value": ("value", "value")}[name]
-    for start in range(0, len(true), size):
-        part = slice(start, start + size)
-        metrics.update({predicted: said[part]}, Batch(torch.arange(len(true))[part], {}, {target: true[part]}))
-    return metrics
-
-
-def test_multi_label_metrics_are_scikit_learns() -> None:
-    from sklearn.metrics import average_precision_score, f1_score
-
-    said, true = make_outcomes()
-    metrics = fill(metrics_of({**MULTI, "threshold": 0.6}, CPU), "labels", said, true.float())
-    found, details = metrics.compute(), json.loads(json.dumps(metrics.details()))
-    decided = said >= 0.6
-    assert found["map"] == pytest.approx(average_precision_score(true[:, :3], said[:, :3], average="macro"), abs=1e-6)
-    assert found["micro_f1"] == pytest.approx(f1_score(true, decided, average="micro"))
-    assert found["macro_f1"] == pytest.approx(f1_score(true[:, :3], decided[:, :3], average="macro"))
-    assert found["threshold"] == details["threshold"] == 0.6
-    lines = details["per_class"]
-    each = average_precision_score(true[:, :3], said[:, :3], average=None)
-    assert [line["average_precision"] for line in lines[:3]] == pytest.approx(each.tolist(), abs=1e-6)
-    assert lines[3]["average_precision"] is None
-    assert [line["f1"] for line in lines] == pytest.approx(
-        f1_score(true, decided, average=None, zero_division=0).tolist()
-    )
-    assert [line["rows"] for line in lines] == true.sum(dim=0).tolist()
-
-
-def test_the_threshold_is_the_best_of_all_and_what_it_decides_is_what_decoding_names() -> None:
-    said, true = make_outcomes()
-    found = fill(metrics_of(MULTI, CPU), "labels", said, true).compute()
-    every = torch.cat([said.flatten().unique(), torch.tensor([0.0, 1.1])]).double()
-    assert found["micro_f1"] == pytest.approx(max(f1_at(said.double(), true, float(least))[1] for least in every))
-    named = decode({"probabilities": said}, {**MULTI, "threshold": found["threshold"]})
-    decided = torch.tensor([[name in row["labels"] for name in NAMES] for row in named])
-    assert f1_at(decided.float(), true, 0.5)[1] == pytest.approx(found["micro_f1"])
-
-
-def test_a_threshold_exists_where_nothing_can_be_chosen() -> None:
-    none = torch.zeros(5, 4, dtype=torch.bool)
-    assert 0 <= best_threshold(torch.rand(5, 4).double(), none) <= 1
-    assert 0 <= best_threshold(torch.full((5, 4), 0.3).double(), ~none) <= 0.3
-    assert best_threshold(torch.zeros(0, 4).double(), none[:0]) == 0.5
-    assert np.isnan(fill(metrics_of(MULTI, CPU), "labels", torch.rand(5, 4), none).compute()["map"])
-
-
-@pytest.mark.parametrize("unit", [1.0, 1e-8, 1e6])
-def test_number_metrics_are_scipys_and_scikit_learns_in_any_unit(unit: float) -> None:
-    from scipy.stats import pearsonr, spearmanr
-    from sklearn.metrics import mean_absolute_error, root_mean_squared_error
-
-    generator = torch.Generator().manual_seed(4)
-    true = (torch.randn(200, generator=generator) * 3).round() * unit  # ties
-    said = true + 2 * unit * torch.randn(200, generator=generator)
-    found = fill(metrics_of(NUMBER, CPU), "value", said, true).compute()
-    assert found["spearman"] == pytest.approx(spearmanr(said, true).statistic)
-    assert found["pearson"] == pytest.approx(pearsonr(said.double(), true.double()).statistic)
-    assert found["rmse"] == pytest.approx(root_mean_squared_error(true.double(), said.double()))
-    assert found["mae"] == pytest.approx(mean_absolute_error(true.double(), said.double()))
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 123456.7])
-def test_constant_predictions_correlate_with_nothing(value: float) -> None:
-    found = fill(metrics_of(NUMBER, CPU), "value", torch.full((101,), value), torch.randn(101)).compute()
-    assert (found["spearman"], found["pearson"]) == (0.0, 0.0)
-
-
-def test_a_report_draws_a_limited_number_of_points() -> None:
-    values = torch.randn(3999)
-    assert len(fill(metrics_of(NUMBER, CPU), "value", values, values, 4000).details()["points"]) == 2000
-
-
-@pytest.mark.parametrize("kind", FACTS)
-def test_metrics_over_no_rows_are_empty(kind: str) -> None:
-    assert metrics_of(FACTS[kind], CPU).compute() == {}
-
-
-PROCESS = """
-import sys, json, torch, torch.distributed as distributed
-from graftwork.interfaces import Batch
-from graftwork.classification.labels import metrics_of
-rank, meeting, data, facts = int(sys.argv[1]), sys.argv[2], sys.argv[3], json.loads(sys.argv[4])
-torch.set_num_threads(1)
-distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=2)
-found = []
-for kind, (said, true) in torch.load(data).items():
-    for cut in (110, 300):  # uneven, and a process without rows
-        part = slice(*[(0, cut), (cut, 300)][rank])
-        metrics = metrics_of(facts[kind], torch.device("cpu"))
-        if len(true[part]):
-            names = ("probabilities", "labels") if kind == "multi" else ("value", "value")
-            batch = Batch(torch.arange(300)[part], {}, {names[1]: true[part]})
-            metrics.update({names[0]: said[part]}, batch)
-        found.append([metrics.compute(), metrics.details()])
-print(json.dumps(found))
-distributed.barrier()
-distributed.destroy_process_group()
-"""
-
-
-def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    said, true = make_outcomes()
-    outcomes = {"multi": (said, true.float()), "number": (said[:, 0], true[:, 0] + said[:, 1])}
-    torch.save(outcomes, tmp_path / "data.pt")
-    places = [str(tmp_path / "meeting"), str(tmp_path / "data.pt"), json.dumps(FACTS)]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", PROCESS, str(rank), *places], stdout=subprocess.PIPE) for rank in (0, 1)
-    ]
-    alone = [fill(metrics_of(FACTS[kind], CPU), {"multi": "labels", "number": "value"}[kind], *outcomes[kind])
-             for kind in outcomes for _ in range(2)]  # fmt: skip
-    expected = json.loads(json.dumps([[one.compute(), one.details()] for one in alone]))
-    for process in processes:
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0
-        assert json.loads(output) == expected
-
-
-# Labels, sections, plugin
+# Labels and the plugin
 
 
 def test_decoding_says_what_a_label_is() -> None:
@@ -376,39 +242,6 @@ def test_facts_count_rows_of_classes_or_measure_numbers() -> None:
     assert (several["train_counts"], several["train_rows"]) == ([1, 0, 2], 3)
     number = facts_of([1.0, 3.0], (), "number")
     assert (number["mean"], number["std"]) == (2.0, 1.0)
-
-
-def evaluation_of(metrics: Metrics) -> Evaluation:
-    details = json.loads(json.dumps(metrics.details()))
-    return Evaluation("test", metrics.compute(), details, [], None)
-
-
-def test_sections_show_several_classes_and_numbers() -> None:
-    said, true = make_outcomes()
-    facts = {**MULTI, "threshold": 0.6}
-    [several] = sections.classification_sections(
-        evaluation_of(fill(metrics_of(facts, CPU), "labels", said, true)), facts
-    )
-    text, table = several.blocks
-    assert isinstance(text, Text)
-    assert "0.600" in text.text
-    assert sorted(row[0] for row in table.rows) == NAMES  # type: ignore[union-attr]
-    numbers = evaluation_of(fill(metrics_of(NUMBER, CPU), "value", said[:, 0], said[:, 1]))
-    assert [section.title for section in sections.classification_sections(numbers, NUMBER)] == ["Predicted and true"]
-
-
-def test_a_table_of_many_classes_shows_those_that_occur_and_says_what_it_leaves_out() -> None:
-    names = [f"class {number}" for number in range(80)]
-    lines = [
-        {"class": name, "average_precision": 0.5, "f1": at / 80, "rows": int(at >= 65)} for at, name in enumerate(names)
-    ]
-    facts = {"labels": "multi", "classes": names, "train_counts": [1] * 80}
-    evaluation = Evaluation("test", {}, {"threshold": 0.5, "per_class": lines}, [], None)
-    [section] = sections.classification_sections(evaluation, facts)
-    _, left_out, table = section.blocks
-    assert isinstance(left_out, Text)
-    assert "15 of 80" in left_out.text
-    assert [row[0] for row in table.rows] == names[65:]  # type: ignore[union-attr]
 
 
 def test_importing_the_plugin_imports_nothing_heavy() -> None:

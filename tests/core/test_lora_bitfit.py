@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from adapter_toys import BITFIT, LORA, steps
 from engine_toys import CONTEXT, copies, run_fit, toy_batch, toy_model
 from safetensors.torch import load
+from torch import Tensor
 
 from graftwork import UsageError
-from graftwork.engine.optimizer import enter_phase
-from graftwork.engine.proofs import check_same_predictions, kept_tensors
-from graftwork.interfaces import Batch, Model, Spec, Strategy
-from graftwork.strategies import bitfit, lora
-from graftwork.testing.backbones import Probe
-
-LORA = lora.build(Spec("lora", {"rank": 2, "alpha": 4.0, "dropout": 0.0}))
-BITFIT = bitfit.build(Spec("bitfit"))
+from graftwork.engine.proofs import check_same_predictions
+from graftwork.interfaces import Backbone, Batch, Model, Spec
+from graftwork.testing.backbones import BackboneConformance, Probe
 
 
 def image_model(name: str) -> tuple[Model, Batch]:
@@ -77,27 +75,6 @@ NETS: list[tuple[Callable[[str], tuple[Model, Batch]], str]] = [
     *((text_model, kind) for kind in TEXTS),
 ]
 nets = pytest.mark.parametrize(("make", "name"), NETS, ids=[name for _, name in NETS])
-
-
-def steps(model: Model, strategy: Strategy, batch: Batch) -> None:
-    """Three steps of the strategy's phase, checking gradients on the way."""
-    (phase,) = strategy.plan(model, CONTEXT).phases
-    enter_phase(model, phase)
-    model.train()
-    kept = {name: value.clone() for name, value in kept_tensors(model, phase).items()}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    named = {name for group in phase.groups for name in group.parameters}
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == named
-    optimizer = torch.optim.SGD(trained, lr=0.05)
-    for step in range(3):
-        model.zero_grad()
-        torch.stack(list(model.head.loss(model.features(batch), batch.targets).values())).sum().backward()
-        without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-        assert not without, f"step {step}: no gradient reaches {without[:5]}"
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-    for name, value in kept_tensors(model, phase).items():
-        assert torch.equal(value, kept[name]), f"{name} moved"
 
 
 @nets
@@ -177,3 +154,36 @@ def test_the_frozen_proof_covers_weights_that_no_group_trains(tmp_path: Path) ->
     fitted = run_fit(toy_model(norm=True), BITFIT, tmp_path)
     (proof,) = fitted.fit.progress.proofs
     assert "beside what trains" in proof and "bit-identical" in proof
+
+
+def test_peft_loads_the_saved_folder_onto_the_plain_net(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    model, batch = toys("")
+    plain = copy.deepcopy(model)
+    LORA.prepare(model, batch)
+    steps(model, LORA, batch)
+    before = model.predict(batch)
+    for name, content in LORA.finish(model).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    plain.head.load_state_dict(model.head.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a key that is missing is only warned of
+        PeftModel.from_pretrained(plain.backbone, str(tmp_path / "adapter"))
+        LORA.prepare(model, batch)  # the merged net is a plain net: it can be adapted again
+    check_same_predictions(before, plain.predict(batch), 1e-5)
+
+
+class TestFinishedNet(BackboneConformance):
+    """A net that was adapted and merged is a backbone like any other."""
+
+    def build(self) -> Backbone:
+        model, batch = image_model("graftnet-s")
+        LORA.prepare(model, batch)
+        LORA.finish(model)
+        return model.backbone
+
+    def inputs(self) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return {"pixels": torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=generator)}

@@ -22,10 +22,26 @@ from graftwork_text.backbones.staged import TextBackbone
 from graftwork_text.examples import TextExamples
 from graftwork_text.sections import MISTAKES, text_sections
 
-WORDS = ["the", "a", "film", "plot", "cast", "was", "long", "short", "loud", "seen", "marvel", "dreck", "cafe", ",", "."]
+WORDS = [
+    "the",
+    "a",
+    "film",
+    "plot",
+    "cast",
+    "was",
+    "long",
+    "short",
+    "loud",
+    "seen",
+    "marvel",
+    "dreck",
+    "cafe",
+    ",",
+    ".",
+]
 CONFIG = {"model_type": "bert", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
           "intermediate_size": 64, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0,
-          "attention_probs_dropout_prob": 0.0}  # fmt: skip
+          "attention_probs_dropout_prob": 0.0, "initializer_range": 0.05}  # fmt: skip
 OPTIONS = {"dropout": 0.0, "label_smoothing": 0.0, "imbalance": "none", "focal_gamma": 2.0}
 SINGLE: Facts = {"labels": "single", "classes": ["bad", "good"], "train_counts": [30, 30]}
 MULTI: Facts = {"labels": "multi", "classes": ["bad", "good", "loud"], "train_counts": [9, 9, 9], "threshold": 0.5}
@@ -71,19 +87,20 @@ def sentences(keys: Sequence[str], seed: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def fitted() -> Model:
-    """A model that has learned: `marvel` makes a text good, `dreck` makes it bad."""
+    """A model that has learned: `marvel` makes a text good, `dreck` makes it bad, and without them it is either."""
     model = tiny(SINGLE)
-    texts = sentences(["dreck", "marvel"] * 30, 0)
-    examples = TextExamples(Dataset.from_dict({"text": texts, "label": [0, 1] * 30}), model.backbone.input, SINGLE)
-    batch = examples.collate(range(60), [examples.load(row) for row in range(60)])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    # Without the third kind one word and its absence would be enough.
+    texts = sentences([*["dreck", "marvel"] * 70, *["cafe"] * 60], 0)
+    examples = TextExamples(Dataset.from_dict({"text": texts, "label": [0, 1] * 100}), model.backbone.input, SINGLE)
+    batch = examples.collate(range(200), [examples.load(row) for row in range(200)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     model.train()
-    for _ in range(40):
+    for _ in range(60):
         optimizer.zero_grad()
-        loss = model(batch)["loss"] / 60
+        loss = model(batch)["loss"] / 200
         loss.backward()
         optimizer.step()
-    assert float(loss) < 0.05
+    assert loss.item() < 0.27, "at best log 2 in 30 % of the rows"
     return model.eval()
 
 
@@ -175,7 +192,7 @@ def test_rows_of_a_batch_do_not_change_one_another_and_no_gradient_is_left(fitte
 def test_a_budget_bounds_what_marks_cost(fitted: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = Dataset.from_dict({"text": sentences(["marvel"] * 6, 3)})
     numbers = sum(parameter.numel() for stage in fitted.backbone.stages()[1:] for parameter in stage.parameters())
-    monkeypatch.setattr(attribution, "BUDGET", 4 * numbers * 17)  # two texts of eight tokens
+    monkeypatch.setattr(attribution, "BUDGET", attribution.STEPS * 4 * numbers * 17)  # two texts of eight tokens
     pieces = mark(fitted, rows, SINGLE, [1] * 6, [0] * 6)
     assert [any(weight for _, weight in line) for line in pieces] == [True, True, False, False, False, False]
     assert [joined(line) for line in pieces] == rows["text"][:]
@@ -184,7 +201,9 @@ def test_a_budget_bounds_what_marks_cost(fitted: Model, monkeypatch: pytest.Monk
 # --- sections -------------------------------------------------------------------------------------------------------------
 
 
-def evaluation(facts: Facts, model: Model | None, texts: Sequence[str], labels: Sequence[Any], kept: bool = True) -> Evaluation:
+def evaluation(
+    facts: Facts, model: Model | None, texts: Sequence[str], labels: Sequence[Any], kept: bool = True
+) -> Evaluation:
     """As `graft` makes it: predictions as they were written, nested values as JSON text."""
     from graftwork.classification.labels import decode, metrics_of
 
@@ -212,16 +231,25 @@ def test_the_worst_mistakes_are_shown_with_their_words_marked(fitted: Model) -> 
     labels = [1, 0] * 40
     labels[:60] = [1 - label for label in labels[:60]]  # wrongly labelled
     sections = text_sections(evaluation(SINGLE, fitted, texts, labels), SINGLE)
-    assert [section.title for section in sections] == ["Confusion matrix", "Classes", "Calibration", "Most confident mistakes"]
+    assert [section.title for section in sections] == [
+        "Confusion matrix",
+        "Classes",
+        "Calibration",
+        "Most confident mistakes",
+    ]
     passages = shown(sections[-1])
     assert len(passages) == MISTAKES
     sure = [float(caption.split(" at ")[1].split(",")[0]) for _, caption in passages]
     assert sure == sorted(sure, reverse=True)
+    right = 0
     for pieces, caption in passages:
-        word, weight = strongest(pieces)
+        (word,) = {"marvel", "dreck"} & {text for text, _ in pieces}
         true, wrong, row = caption.split(", ")
         assert (word, true, wrong[:9]) in {("marvel", "true bad", "said good"), ("dreck", "true good", "said bad ")}
-        assert weight == 1 and row.startswith("films.csv:")
+        right += dict(pieces)[word] > 0
+        assert word == "dreck" or strongest(pieces) == ("marvel", 1.0)
+        assert row.startswith("films.csv:")
+    assert right >= 20, "an estimate: it need not see in every text that the word spoke for what was said"
     assert "60 of 80 rows are wrong" in said(sections[-1]) and "gradient × input" in said(sections[-1])
     page = render(RunView(name="run"), sections)
     assert page.count(">marvel</mark>") + page.count(">dreck</mark>") == MISTAKES
@@ -230,7 +258,9 @@ def test_the_worst_mistakes_are_shown_with_their_words_marked(fitted: Model) -> 
 def test_a_report_without_model_or_data_says_what_is_missing(fitted: Model) -> None:
     texts, labels = sentences(["marvel", "dreck"] * 4, 5), [0, 1] * 4
     whole = evaluation(SINGLE, fitted, texts, labels)
-    section = text_sections(Evaluation(whole.split, whole.metrics, whole.details, whole.predictions, whole.rows), SINGLE)[-1]
+    section = text_sections(
+        Evaluation(whole.split, whole.metrics, whole.details, whole.predictions, whole.rows), SINGLE
+    )[-1]
     assert "could not be loaded" in said(section)
     assert {joined(pieces) for pieces, _ in shown(section)} == set(texts)
     assert not any(weight for pieces, _ in shown(section) for _, weight in pieces)
@@ -250,7 +280,7 @@ def test_the_largest_errors_of_several_classes_name_the_class_first() -> None:
     (_, first), (_, second), (_, third) = shown(section)
     assert first.startswith("bad at 0.0") and "true bad + loud, said good" in first
     assert second.startswith("good at 0.9") and "true none" in second
-    assert third.startswith("loud at") or third.startswith("bad at") or third.startswith("good at")
+    assert third.startswith(("loud at", "bad at", "good at"))
     assert all(abs(strongest(pieces)[1]) == 1 for pieces, _ in shown(section))
 
 

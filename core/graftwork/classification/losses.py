@@ -182,7 +182,7 @@ class Number(Objective):
 def objective(options: Mapping[str, Any], facts: Facts) -> Objective:
     """The objective for what the facts say a label is; one class where they say nothing."""
     kinds: dict[str, type[Objective]] = {"single": OneClass, "multi": ManyClasses, "number": Number}
-    made: Objective = kinds[facts.get("labels", "single")](options, facts)  # type: ignore[call-arg]
+    made: Objective = kinds[facts.get("labels", "single")](options, facts)
     return made
 
 

@@ -54,9 +54,11 @@ class NumberMetrics(Metrics):
 
 def _ranks(values: Tensor) -> Tensor:
     """Ranks, ties at their mean."""
-    _, where, counts = values.unique(return_inverse=True, return_counts=True)
+    found: tuple[Tensor, Tensor, Tensor] = torch.unique(values, return_inverse=True, return_counts=True)
+    _, where, counts = found
     ends = counts.cumsum(0).double()
-    return (ends - (counts.double() - 1) / 2)[where]
+    ranks: Tensor = (ends - (counts.double() - 1) / 2)[where]
+    return ranks
 
 
 def _correlation(first: Tensor, second: Tensor) -> float:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from graftwork.interfaces.backbone import Backbone
 from graftwork.interfaces.batch import Batch, Features, Predictions
@@ -71,14 +70,14 @@ class Model(nn.Module):
     def train(self, mode: bool = True) -> Model:
         """Train mode for everything but the frozen stages, whose BatchNorm statistics must stay put.
 
-        With `frozen_statistics`, BatchNorm keeps its statistics in all stages.
+        With `frozen_statistics`, BatchNorm and whatever else keeps running statistics keeps them in all stages.
         """
         super().train(mode)
         for stage in self.backbone.stages()[: self.frozen_stages]:
             stage.eval()
         if self.frozen_statistics:
             for module in self.backbone.modules():
-                if isinstance(module, _BatchNorm):
+                if any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False)):
                     module.eval()
         return self
 

@@ -16,6 +16,7 @@ SCHEME = "hf:"
 _WAY_OUT = "Give a folder with config.json, model.safetensors and tokenizer.json, or minilm-l6"
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 _UNWANTED = ["onnx/*", "openvino/*", "coreml/*", "checkpoint-*/*", "runs/*", "*.onnx_data"]
+_VOCABULARIES = ("vocab.*", "merges.txt", "*.model", "bpe.codes")
 _LEAST, _SANE = 8, 1 << 17
 """Tokens; a limit outside is a placeholder (tokenizers write 10^30 for none)."""
 
@@ -133,6 +134,9 @@ def _tokenizer(folder: Path, where: str, words: int) -> str:
     try:
         if path.is_file():
             text = path.read_text(encoding="utf-8")
+        elif not any(next(folder.glob(kind), None) for kind in _VOCABULARIES):
+            # transformers would make a tokenizer that knows only its special tokens.
+            raise ValueError("no tokenizer.json, and no vocabulary to make it from")
         else:
             from transformers import AutoTokenizer
 

@@ -66,8 +66,11 @@ _LAYERS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers", "la
 
 
 def _plain(model: Any, path: str) -> Cut:
-    """BERT and its like: layers that take hidden states and a mask."""
+    """BERT and its like: layers that take hidden states and a mask, or these and rotary positions of the whole model."""
     first = {"embeddings": model.embeddings}
+    rotary = isinstance(getattr(model, "rotary_emb", None), nn.Module)
+    if rotary:
+        first["rotary_emb"] = model.rotary_emb
     if isinstance(getattr(model, "embeddings_project", None), nn.Module):  # ELECTRA's small embeddings
         first["embeddings_project"] = model.embeddings_project
     layers = [(f"{path}.{index}", layer) for index, layer in enumerate(_at(model, path))]
@@ -77,13 +80,13 @@ def _plain(model: Any, path: str) -> Cut:
         last = (rest[0], _at(model, rest[0]))
     elif rest:
         raise UsageError(f"{type(model).__name__} cannot be cut into stages: nothing says where {rest[0]} is used")
-    return Cut(first, _embed, layers, _call_plain, last)
+    return Cut(first, _embed, layers, _call_rotary if rotary else _call_plain, last)
 
 
 def _rest(model: Any, paths: Sequence[str]) -> list[str]:
-    """Modules with parameters of their own that lie outside the given paths, the pooler left aside."""
+    """Modules with parameters or buffers of their own that lie outside the given paths, the pooler left aside."""
     inside = tuple(f"{path}." for path in (*paths, "pooler"))
-    names = {name.rpartition(".")[0] for name, _ in model.named_parameters()}
+    names = {name.rpartition(".")[0] for name, _ in [*model.named_parameters(), *model.named_buffers()]}
     return sorted(name for name in names if not f"{name}.".startswith(inside))
 
 
@@ -136,14 +139,17 @@ def _deberta(model: Any) -> Cut:
     def call(model: Any, layer: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:
         encoder = model.encoder
         numbers = mask.to(hidden.dtype)
-        output: Tensor = layer(
-            hidden,
-            encoder.get_attention_mask(numbers),
-            query_states=None,
-            relative_pos=encoder.get_rel_pos(hidden),
-            rel_embeddings=encoder.get_rel_embedding(),
-            output_attentions=False,
-        )[0]
+        # The first DeBERTa fills its scores with a number that a 16-bit autocast cannot hold: it runs in float32.
+        autocast = torch.is_autocast_enabled(hidden.device.type) and model.config.model_type != "deberta"
+        with torch.autocast(hidden.device.type, enabled=autocast):
+            output: Tensor = layer(
+                hidden,
+                encoder.get_attention_mask(numbers),
+                query_states=None,
+                relative_pos=encoder.get_rel_pos(hidden),
+                rel_embeddings=encoder.get_rel_embedding(),
+                output_attentions=False,
+            )[0]
         if layer is encoder.layer[0] and getattr(encoder, "conv", None) is not None:
             output = encoder.conv(hidden, output, numbers)
         return output
@@ -207,12 +213,19 @@ def _call_plain(model: Any, layer: nn.Module, hidden: Tensor, mask: Tensor) -> T
     return result if isinstance(result, Tensor) else result[0]
 
 
+def _call_rotary(model: Any, layer: nn.Module, hidden: Tensor, mask: Tensor) -> Tensor:
+    numbers = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
+    rotary = model.rotary_emb(hidden, position_ids=numbers)
+    result = layer(hidden, attention_mask=_extended(model.config, hidden, mask), position_embeddings=rotary)
+    return result if isinstance(result, Tensor) else result[0]
+
+
 def _extended(config: Any, hidden: Tensor, mask: Tensor) -> Tensor | None:
     """The mask in the form that the model's attention takes."""
     from transformers.masking_utils import create_bidirectional_mask
 
-    found: Tensor | None = create_bidirectional_mask(config=config, inputs_embeds=hidden, attention_mask=mask)
-    return found
+    found: Any = create_bidirectional_mask(config=config, inputs_embeds=hidden, attention_mask=mask)
+    return found  # type: ignore[no-any-return]
 
 
 def _at(model: Any, path: str) -> Any:
