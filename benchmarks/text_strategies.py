@@ -49,7 +49,9 @@ def run_all(given: argparse.Namespace) -> list[Row]:
                     "precision": summary["precision"],
                 }
                 rows.append(row)
-                say(f"{strategy}, {per_class or 'all'} labels a class, seed {seed}: {row['val accuracy']:.4f} on validation")
+                say(
+                    f"{strategy}, {per_class or 'all'} labels a class, seed {seed}: {row['val accuracy']:.4f} on validation"
+                )
     return rows
 
 
@@ -74,7 +76,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="folder of the run directories, by default OUT/runs")
     parser.add_argument("--backbone", default="minilm-l6")
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
-    parser.add_argument("--per-class", nargs="+", type=int, default=[0], help="labelled rows a class; 0 is all there are")
+    parser.add_argument(
+        "--per-class", nargs="+", type=int, default=[0], help="labelled rows a class; 0 is all there are"
+    )
     parser.add_argument("--classes", type=int, default=2, help="how many classes there are, for --per-class")
     parser.add_argument("--seeds", type=int, default=1, help="how many: 0, 1, …")
     parser.add_argument("--epochs", type=int, help="of every run; by default the recipe's")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from graftwork.catalogue import BackboneEntry, Catalogue, DatasetEntry, HeadEntry, TaskEntry, load_catalogue
-from graftwork.check import check, read_model_card, resolve_and_check
+from graftwork.check import check, opened_by, read_model_card, resolve_and_check
 from graftwork.config import override_layer, validate
 from graftwork.errors import UsageError
 
@@ -186,3 +186,20 @@ def test_a_card_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_bytes(b"\x80\x04\x95pickle")
     with pytest.raises(UsageError, match="not readable JSON"):
         read_model_card(tmp_path)
+
+
+def test_a_reference_is_opened_by_the_backbone_of_the_tasks_modality(catalogue: Catalogue, tmp_path: Path) -> None:
+    entry = catalogue.backbone("toynet")
+    for name, modality in (("opener", "image"), ("reader", "text")):
+        changed = {"modality": modality, "opens": ("hf", "path"), "weights": {}, "default_weights": None}
+        catalogue.entries["backbones"][name] = entry.model_copy(update=changed)
+    assert opened_by("toynet", catalogue, "image") is None
+    assert opened_by("hf:somebody/net", catalogue, "image") == "opener"
+    assert opened_by(str(tmp_path), catalogue, "text") == "reader"
+    assert opened_by("no-such-folder", catalogue, "text") is None
+    with pytest.raises(UsageError, match="no backbone for audio opens"):
+        opened_by("hf:somebody/net", catalogue, "audio")
+    resolved = resolve_and_check([override_layer({**BASE, "backbone": "hf:somebody/net"})], catalogue)
+    assert resolved.config.weights == "hf:somebody/net" and "opened" in resolved.settings["weights"].reason
+    chosen = resolve_and_check([override_layer({**BASE, "backbone": str(tmp_path), "weights": "none"})], catalogue)
+    assert chosen.config.weights == "none", "what the user set is never replaced"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graftwork.catalogue import BackboneEntry, Catalogue, DatasetEntry, HeadEntry, TaskEntry, load_catalogue
+from graftwork.catalogue import BackboneEntry, Catalogue, DatasetEntry, HeadEntry, Recipe, TaskEntry, load_catalogue
 from graftwork.config import (
     Layer,
     RunConfig,
@@ -252,3 +252,19 @@ def test_whatever_is_given_is_what_runs(values: dict[str, float]) -> None:
 
 
 _CATALOGUE: list[Catalogue] = []  # read once for all examples of the property test
+
+
+def test_recipes_for_a_strategy_are_stronger_than_the_strategys_own_the_backbones_strongest(
+    catalogue: Catalogue,
+) -> None:
+    def lr_with(**recipes: dict[str, Any]) -> float:
+        for kind, entries in recipes.items():
+            for name, entry in catalogue.entries[kind].items():  # type: ignore[index]
+                changed = {key: Recipe(source="s", settings=settings) for key, settings in entries.items()}
+                catalogue.entries[kind][name] = entry.model_copy(update={"recipes": changed})  # type: ignore[index]
+        return resolve([override_layer({**BASE, "strategy": "full"})], catalogue).config.lr
+
+    own = lr_with()
+    assert lr_with(tasks={"lora": {"lr": 0.25}}) == own, "another strategy's recipe"
+    assert lr_with(tasks={"full": {"lr": 0.25}}) == 0.25
+    assert lr_with(tasks={"full": {"lr": 0.25}}, backbones={"full": {"lr": 0.125}}) == 0.125

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from graftwork import GraftworkError, RunFailed, UsageError
 from graftwork.interfaces import Backbone, Features, ImageInput, State
-from graftwork.weights import fetch, load_backbone, read_state, state_sha256
+from graftwork.weights import fetch, fetch_any, load_backbone, read_state, state_sha256
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -321,3 +321,20 @@ def test_the_fingerprint_sees_values_names_types_and_shapes_but_not_order_or_lay
         {**base, "a": torch.where(image == 0, -0.0, image)},
     ):
         assert state_sha256(base) != state_sha256(changed)
+
+
+def test_the_first_place_that_has_a_file_gives_it_and_missing_packages_are_named(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    here = tmp_path / "weights.bin"
+    here.write_bytes(b"some weights")
+    digest = hashlib.sha256(b"some weights").hexdigest()
+    gone = "package:no_such_package/weights.bin"
+    assert fetch_any((gone, str(here)), digest, None) == here
+    assert fetch_any((str(here), "https://localhost:1/never"), digest, None) == here
+    monkeypatch.setenv("GRAFTWORK_OFFLINE", "1")
+    with pytest.raises(RunFailed, match="pip install no-such-package"):
+        fetch_any((gone, "https://localhost:1/weights.bin"), digest, None)
+    with pytest.raises(UsageError, match="no package 'no_such_package'"):
+        fetch_any((gone,), digest, None)

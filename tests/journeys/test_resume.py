@@ -40,7 +40,20 @@ def test_killed_runs_end_like_the_uninterrupted_one(strategy: str) -> None:
 )
 def test_killed_runs_with_batches_of_like_length_or_adapters_end_the_same(task: str, strategy: str) -> None:
     found = run_trials(
-        *("--task", task, "--strategies", strategy, "--steps", "1,18,19,40", "--moments", "2", "--bugs", "", "--workers", "0")
+        *(
+            "--task",
+            task,
+            "--strategies",
+            strategy,
+            "--steps",
+            "1,18,19,40",
+            "--moments",
+            "2",
+            "--bugs",
+            "",
+            "--workers",
+            "0",
+        )
     )
     assert found["strategies"][strategy] == {"trials": 6, "identical": 6, "different": []}
 

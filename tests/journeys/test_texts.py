@@ -13,7 +13,20 @@ import pytest
 
 Graft = Callable[..., Any]
 Trained = tuple[Path, dict[str, Any], str]
-USUAL = "--backbone graftext-s --epochs 6 --batch-size 20 --limit-train 140 --device cpu --precision fp32 --workers 0".split()
+USUAL = (
+    "--backbone",
+    "graftext-s",
+    "--epochs",
+    6,
+    "--batch-size",
+    20,
+    "--limit-train",
+    140,
+    "--device",
+    "cpu",
+    "--precision",
+    "fp32",
+)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +55,7 @@ def test_the_report_marks_the_tokens_of_the_worst_mistakes(trained_texts: Traine
 
 
 def test_predict_takes_text_lines_of_stdin_and_files(graft: Graft, trained_texts: Trained, tmp_path: Path) -> None:
-    out, summary, _ = trained_texts
+    out, _, _ = trained_texts
     file = tmp_path / "note.txt"
     file.write_text("I want my money back for the lamp", encoding="utf-8")
     done = graft("predict", out, "where is my order?", "-", file, "--json", input="cancel it please\n\nمرحبا 👋\n")

@@ -85,7 +85,8 @@ def command(
 
     flags = {
         "task": task, "data": data, "backbone": backbone, "weights": weights, "head": head, "strategy": strategy,
-        "epochs": epochs, "batch_size": batch_size, "batch_units": batch_units, "lr": lr, "optimizer": optimizer, "weight_decay": weight_decay,
+        "epochs": epochs, "batch_size": batch_size, "batch_units": batch_units, "lr": lr,
+        "optimizer": optimizer, "weight_decay": weight_decay,
         "schedule": schedule, "warmup": warmup, "grad_clip": grad_clip, "ema": ema, "patience": patience,
         "budget": budget, "imbalance": imbalance, "columns": columns_of(column) or None, "group_by": group_by,
         "limit_train": limit_train, "seed": seed, "device": device, "precision": precision,

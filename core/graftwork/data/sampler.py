@@ -126,7 +126,8 @@ class Sampler:
     @cached_property
     def _rough(self) -> NDArray[np.int64]:
         """Sizes in grains, the largest left as it is: what is in a grain is in random order."""
-        return np.minimum(-(-self._sizes // GRAIN) * GRAIN, self._sizes.max())
+        rough: NDArray[np.int64] = np.minimum(-(-self._sizes // GRAIN) * GRAIN, self._sizes.max())
+        return rough
 
     @cached_property
     def _cuts(self) -> list[int]:
