@@ -30,6 +30,7 @@ def run_all(given: argparse.Namespace) -> list[Row]:
                     "task": "text-classification",
                     "data": given.data,
                     "backbone": given.backbone,
+                    "weights": given.weights,
                     "strategy": strategy,
                     "epochs": epochs.get(strategy, given.epochs),
                     "batch-size": given.batch_size,
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--runs", type=Path, help="folder of the run directories, by default OUT/runs")
     parser.add_argument("--backbone", default="minilm-l6")
+    parser.add_argument("--weights", help="as for graft train; by default the backbone's own")
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     parser.add_argument(
         "--per-class", nargs="+", type=int, default=[0], help="labelled rows a class; 0 is all there are"

@@ -12,6 +12,7 @@ from graftwork.check import resolve_and_check
 from graftwork.config import override_layer
 from graftwork.report import write_report
 from graftwork.run import execute
+from graftwork.weights import at_hand
 
 PREFIX = "quickstart-"
 """Suites of the tour are named so; each has the arms `transfer` and `scratch`."""
@@ -27,15 +28,27 @@ def run_quickstart(out: Path, seeds: int, catalogue: Catalogue, say: Callable[[s
         say: takes lines for the user.
 
     Returns:
-        `tours`, by task: `metric`, `rows` (one a run: name, seed, the metric on test, seconds), mean `transfer` and
+        `tours`, by task (those whose weights are at hand): `metric`, `rows` (one a run: name, seed, the metric on test, seconds), mean `transfer` and
         `scratch`, `difference`, `report`.
     """
     suites = {name: suite for name, suite in catalogue.entries["suites"].items() if name.startswith(PREFIX)}
     tours = {}
     for name, suite in suites.items():
-        place = out / name.removeprefix(PREFIX)
-        tours[str(suite.shared["task"])] = _tour(place, suite, seeds, catalogue, say)
+        task = str(suite.shared["task"])
+        missing = _missing(suite, catalogue)
+        if missing:
+            say(f"{task} is left out: the weights of {missing} are not on this machine, see graft list backbones")
+            continue
+        tours[task] = _tour(out / name.removeprefix(PREFIX), suite, seeds, catalogue, say)
     return {"tours": tours}
+
+
+def _missing(suite: SuiteEntry, catalogue: Catalogue) -> str | None:
+    """The suite's backbone where it would have to be downloaded: the tour needs no network."""
+    name = str(suite.shared.get("backbone") or catalogue.task(str(suite.shared["task"])).default_backbone)
+    entry = catalogue.backbone(name)
+    files = [*entry.input_files.values(), *([entry.weights[entry.default_weights]] if entry.default_weights else [])]
+    return None if all(at_hand(file.places) for file in files) else name
 
 
 def _tour(out: Path, suite: SuiteEntry, seeds: int, catalogue: Catalogue, say: Callable[[str], None]) -> dict[str, Any]:

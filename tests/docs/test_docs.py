@@ -136,7 +136,7 @@ def test_continuous_integration_runs_the_readmes_second_command() -> None:
 
 def test_continuous_integration_runs_the_readmes_first_command() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert readme_block("One")[1:] == ["pip install .", "graft quickstart"]
+    assert readme_block("One")[1:] == ["pip install '.[minilm]'", "graft quickstart"]
     assert "-m graftwork quickstart" in script
 
 

