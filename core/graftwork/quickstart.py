@@ -28,8 +28,8 @@ def run_quickstart(out: Path, seeds: int, catalogue: Catalogue, say: Callable[[s
         say: takes lines for the user.
 
     Returns:
-        `tours`, by task (those whose weights are at hand): `metric`, `rows` (one a run: name, seed, the metric on test, seconds), mean `transfer` and
-        `scratch`, `difference`, `report`.
+        `tours`, by task, those whose weights are at hand: `metric`, `rows` (one a run: name, seed, the metric on test,
+        seconds), mean `transfer` and `scratch`, `difference`, `report`.
     """
     suites = {name: suite for name, suite in catalogue.entries["suites"].items() if name.startswith(PREFIX)}
     tours = {}
