@@ -95,7 +95,7 @@ def opened_by(name: str, catalogue: Catalogue, modality: str | None = None) -> s
         modality: of the task, where several backbones open such references.
 
     Raises:
-        UsageError: a reference that nobody opens.
+        UsageError: a reference that only backbones of other modalities open.
     """
     backbones = catalogue.entries["backbones"]
     if name in backbones or name.startswith(RUN_SCHEME):
@@ -104,9 +104,10 @@ def opened_by(name: str, catalogue: Catalogue, modality: str | None = None) -> s
     kind = scheme if colon else "path"
     if not colon and not Path(name).expanduser().is_dir():
         return None
-    found = [
-        backbone for backbone, entry in backbones.items() if kind in entry.opens and modality in (None, entry.modality)
-    ]
+    openers = [(backbone, entry.modality) for backbone, entry in backbones.items() if kind in entry.opens]
+    if not openers:
+        return None
+    found = [backbone for backbone, takes in openers if modality in (None, takes)]
     if not found:
         what = f"for {modality} " if modality else ""
         raise UsageError(f"no backbone {what}opens {name!r}", hint="Give a catalogue name, see graft list backbones")
