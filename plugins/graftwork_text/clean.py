@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from graftwork.data.tables import without_progress_bars
 from graftwork.errors import DataError
 
 if TYPE_CHECKING:
@@ -96,17 +95,3 @@ def _rewritten(rows: Dataset, name: str) -> Dataset:
             rewrite, batched=True, batch_size=_BATCH, features=features, keep_in_memory=not rows.cache_files
         )
     return done.with_format(None)
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Hugging Face's bars would tear our own output."""
-    from datasets import disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
-
-    shown = is_progress_bar_enabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bars()

@@ -110,7 +110,7 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
         if file.stat().st_size == 0:
             raise DataError("is empty (zero bytes)", where=str(file))
         if file.suffix.lower() == ".parquet":
-            with _without_progress_bars():
+            with without_progress_bars():
                 return Dataset.from_parquet(str(file)), []
         if file.suffix.lower() in (".jsonl", ".ndjson"):
             large = file.stat().st_size >= STREAMED_FROM
@@ -191,7 +191,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """Hugging Face's bars would tear our own output."""
     from datasets import disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
 
