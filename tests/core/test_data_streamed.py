@@ -103,3 +103,14 @@ def test_a_table_is_unpacked_once_and_again_when_it_changes(tmp_path: Path, monk
         assert rows["text"][:] == [text]
         assert rows.cache_files
         assert len(list((tmp_path / "cache" / "tables").iterdir())) == count
+
+
+def test_the_fingerprint_of_data_is_what_earlier_versions_wrote_down() -> None:
+    from datasets import Dataset
+
+    from graftwork.data.fingerprint import fingerprint
+    from graftwork.interfaces import Tables
+
+    rows = Dataset.from_dict({"text": ["a", "é", ""], "label": [0, 1, 1], "origin": ["1", "2", "3"]})
+    found = fingerprint(Tables({"train": rows, "test": rows.select([1])}, (), ("x", "y")))
+    assert found == "c8fdae2cb88e787cdd901d37ca60e744aac68774c3973680e66719de1b155a5e"
