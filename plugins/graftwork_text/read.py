@@ -7,6 +7,7 @@ is told by `audit`; what a label is, by `labels`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,29 +111,48 @@ def read_inputs(inputs: Sequence[str], pair: bool = False) -> Dataset:
     itself. Where rows are pairs, a tab parts a text from its partner.
 
     Raises:
-        DataError: a file is neither .txt nor a table, a folder holds no .txt, or a pair is wanted and there is no tab.
+        DataError: a file is neither .txt nor a table, or is missing by its name, a folder holds no .txt, or a pair is
+            wanted and there is no tab.
     """
     from datasets import concatenate_datasets
 
     parts: list[Dataset] = []
-    for given in inputs:
-        path = _existing(given)
-        if path is None:
-            text = given.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # bytes that are no text in argv
-            short = text if len(text) <= ORIGIN_LENGTH else text[: ORIGIN_LENGTH - 1] + "…"
-            parts.append(_plain([text], [short], pair))
-        elif path.is_dir():
-            parts.append(_texts_of(sorted(_text_files(path)), given, pair))
-        elif path.suffix.lower() == ".txt":
-            parts.append(_texts_of([path], given, pair))
-        elif path.suffix.lower() in TABLE_SUFFIXES:
-            parts.append(_rows_of(path, pair))
-        else:
-            hint = f"Wanted .txt, {', '.join(sorted(TABLE_SUFFIXES))}, or the text itself"
-            raise DataError("is a file, but neither text nor a table by its name", where=given, hint=hint)
+    # Texts that follow one another become one table: ten thousand lines of stdin would be ten thousand.
+    for plain, group in groupby(((given, _existing(given)) for given in inputs), key=lambda pair: pair[1] is None):
+        if plain:
+            texts = [_as_text(given) for given, _ in group]
+            parts.append(_plain(texts, [_shortened(text) for text in texts], pair))
+            continue
+        for given, path in group:
+            assert path is not None
+            parts.append(_from_path(path, given, pair))
     if not parts:
         raise DataError("no text was given", hint="Give texts, .txt files, tables or folders")
     return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+
+
+def _as_text(given: str) -> str:
+    """An argument as text, unless it looks like a file that is not there."""
+    if not any(sign.isspace() for sign in given) and Path(given).suffix.lower() in {".txt", *TABLE_SUFFIXES}:
+        raise DataError(
+            "does not exist", where=given, hint="Check the path; a text is taken as it is when it has a space"
+        )
+    return given.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # bytes that are no text in argv
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= ORIGIN_LENGTH else text[: ORIGIN_LENGTH - 1] + "…"
+
+
+def _from_path(path: Path, given: str, pair: bool) -> Dataset:
+    if path.is_dir():
+        return _texts_of(sorted(_text_files(path)), given, pair)
+    if path.suffix.lower() == ".txt":
+        return _texts_of([path], given, pair)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return _rows_of(path, pair)
+    hint = f"Wanted .txt, {', '.join(sorted(TABLE_SUFFIXES))}, or the text itself"
+    raise DataError("is a file, but neither text nor a table by its name", where=given, hint=hint)
 
 
 def guesses_for(

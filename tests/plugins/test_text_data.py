@@ -445,3 +445,17 @@ def test_a_real_pack_reads_right_and_its_audit_takes_seconds(
     assert len(tables.names) == classes
     near_found = found.get("near-duplicate-across-splits")
     assert near_rows <= (near_found.count if near_found else 0) <= 1.5 * near_rows
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "no/such/table.csv", "rows.JSONL"])
+def test_a_file_that_is_not_there_is_not_taken_for_a_text(name: str) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        read_inputs([name])
+    assert read_inputs([f"see {name}"])["text"][:] == [f"see {name}"]
+
+
+def test_many_lines_are_one_table_and_keep_their_order_among_files(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("from a file", encoding="utf-8")
+    lines = [f"line {number}" for number in range(5000)]
+    rows = read_inputs([*lines, str(tmp_path / "one.txt"), "last"])
+    assert rows["text"][:] == [*lines, "from a file", "last"]
