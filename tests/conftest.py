@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 # Before anything imports torch or datasets: two OpenMP threads on a busy machine are ten times slower than one, one thread
@@ -23,6 +24,11 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 os.environ.update(_ENVIRONMENT)
+
+# A red run must be red again: properties try the same cases each time. HYPOTHESIS_PROFILE=explore tries new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("explore", max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 REPOSITORY = Path(__file__).parents[1]
 

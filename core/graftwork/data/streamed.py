@@ -35,11 +35,13 @@ class Scan:
         sha256: hex digest of the whole file.
         quotes: whether there is a double quote.
         returns: whether there is a carriage return.
+        nulls: whether there is a NUL.
     """
 
     sha256: str
     quotes: bool
     returns: bool
+    nulls: bool
 
 
 def scan(file: Path) -> Scan:
@@ -50,7 +52,7 @@ def scan(file: Path) -> Scan:
     """
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder("utf-8")()
-    quotes = returns = False
+    quotes = returns = nulls = False
     with file.open("rb") as bytes_:
         while chunk := bytes_.read(1 << 20):
             digest.update(chunk)
@@ -58,8 +60,9 @@ def scan(file: Path) -> Scan:
                 decoder.decode(chunk)
             quotes = quotes or b'"' in chunk
             returns = returns or b"\r" in chunk
+            nulls = nulls or b"\0" in chunk
     decoder.decode(b"", final=True)
-    return Scan(digest.hexdigest(), quotes, returns)
+    return Scan(digest.hexdigest(), quotes, returns, nulls)
 
 
 def stream_csv(file: Path, found: Scan, names: list[str], parse: Any) -> Dataset:

@@ -149,7 +149,8 @@ def _read_delimited(file: Path) -> tuple[Dataset, list[Finding]]:
     names = csv.read_csv(io.BytesIO(header.encode() + b"\n"), parse_options=parse).column_names
     if len(set(names)) < len(names):
         raise DataError(f"has two columns of one name in its header: {', '.join(names)}", where=str(file))
-    if file.stat().st_size >= STREAMED_FROM:
+    # Looking for the end of a block, pyarrow (26) takes what follows a NUL for escaped, and cuts within quotes.
+    if file.stat().st_size >= STREAMED_FROM and not (quoted and found.nulls):
         rows = stream_csv(file, found, names, parse)
     else:
         convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
