@@ -41,8 +41,14 @@ TEXTS = st.text(st.sampled_from('ab,;\t\n\r" é\u2028😀\x00\ufeff'), max_size=
 @settings(deadline=None, max_examples=60)
 @example(  # pyarrow takes what follows a NUL for escaped
     ".csv",
-    [("", ';"'), ("", '"\u2028'), (';"', ";\u2028"), (";\u2028", ";;;;😀"), (';""\u2028😀', ";;;;;;;;;é\u2028\u2028")]
-    + [(";;;;;;\x00", ';;;""\u2028\u2028\u2028😀\r')],
+    [
+        ("", ';"'),
+        ("", '"\u2028'),
+        (';"', ";\u2028"),
+        (";\u2028", ";;;;😀"),
+        (';""\u2028😀', ";;;;;;;;;é\u2028\u2028"),
+        (";;;;;;\x00", ';;;""\u2028\u2028\u2028😀\r'),
+    ],
     True,
 )
 @given(st.sampled_from([".csv", ".tsv"]), st.lists(st.tuples(TEXTS, TEXTS), max_size=20), st.booleans())
