@@ -52,7 +52,7 @@ def entry(name: str) -> str:
 
 # Torchvision's own recipe for the second weights of these networks trains at 176 pixels, too.
 _SMALLER = (
-    '    recipe: {source: "Touvron et al. 2019 (FixRes): trained at 176 pixels and used at 224, '
+    '    recipe: {tasks: [image-classification], source: "Touvron et al. 2019 (FixRes): trained at 176 pixels and used at 224, '
     'faster and as good", settings: {task_options.train_size: 176}}'
 )
 

@@ -5,8 +5,9 @@ One registry.yaml in our tree, one at the root of each installed plugin package.
 
 from __future__ import annotations
 
+import fnmatch
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -59,6 +60,7 @@ class Recipe(_Facts):
     """Default settings with their source; each key is a setting of RunConfig."""
 
     source: str
+    tasks: tuple[str, ...] = Field((), description="the tasks that it is for; every one where none is named")
     settings: dict[str, int | float | str | bool]
 
 
@@ -124,9 +126,23 @@ class BackboneEntry(Entry):
     recipes: dict[str, Recipe] = Field({}, description="by strategy, stronger than the task's")
 
 
+class ModelWeights(Weights):
+    """Weights of a whole upstream model: a backbone's, and what of the head does not depend on the labels."""
+
+    backbone: str
+    moves: dict[str, str] = Field(description="beginnings of the backbone's key names in the file, and what they become")
+    options: dict[str, int | float | str | bool] = Field({}, description="of the head, as the file has it")
+
+
 class HeadEntry(Entry):
     tasks: tuple[str, ...]
-    needs: tuple[str, ...]
+    needs: tuple[str, ...] = Field(description="feature names; `map*` is any one feature that begins so, or several")
+    weights: dict[str, ModelWeights] = {}
+
+    def lacking(self, features: Iterable[str]) -> list[str]:
+        """What it needs and these features do not have."""
+        there = list(features)
+        return sorted(need for need in self.needs if not fnmatch.filter(there, need))
 
 
 class StrategyEntry(Entry):

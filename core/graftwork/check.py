@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graftwork.catalogue import BackboneEntry, Catalogue, Entry, split_strategy, strategy_argument
+from graftwork.catalogue import BackboneEntry, Catalogue, Entry, HeadEntry, split_strategy, strategy_argument
 from graftwork.config import Layer, Resolved, RunConfig, resolve
 from graftwork.errors import GraftworkError, UsageError, did_you_mean
 
@@ -52,11 +52,12 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
     if task and head and config.task not in head.tasks:
         fitting = [name for name, entry in catalogue.entries["heads"].items() if config.task in entry.tasks]
         problems.append(f"head {config.head!r} is not for {config.task!r}. Known: {', '.join(fitting)}")
-    if backbone and head and set(head.needs) - set(backbone.features):
-        lacking = ", ".join(sorted(set(head.needs) - set(backbone.features)))
-        problems.append(f"head {config.head!r} needs {lacking}, which backbone {config.backbone!r} does not provide")
+    if backbone and head and (lacking := head.lacking(backbone.features)):
+        problems.append(
+            f"head {config.head!r} needs {', '.join(lacking)}, which backbone {config.backbone!r} does not provide"
+        )
     if backbone:
-        problems.extend(_check_weights(config, backbone))
+        problems.extend(_check_weights(config, backbone, head))
     problems.extend(_check_data(config, catalogue))
     return problems
 
@@ -161,9 +162,10 @@ def check_model_card(card: Any, path: Path) -> None:
         raise UsageError("lacks facts or sha256", where=str(path))
 
 
-def _check_weights(config: RunConfig, backbone: BackboneEntry) -> list[str]:
+def _check_weights(config: RunConfig, backbone: BackboneEntry, head: HeadEntry | None) -> list[str]:
     weights = config.weights
-    if weights in ("none", "auto", config.backbone) or weights in backbone.weights:
+    whole = {name: known for name, known in head.weights.items() if known.backbone == config.backbone} if head else {}
+    if weights in ("none", "auto", config.backbone) or weights in backbone.weights or weights in whole:
         return []
     if weights.startswith(RUN_SCHEME):
         try:
@@ -175,7 +177,7 @@ def _check_weights(config: RunConfig, backbone: BackboneEntry) -> list[str]:
         return []
     if Path(weights).suffix or "/" in weights:
         return [f"weights file {weights} does not exist"]
-    return [f"unknown weights {weights!r} for {config.backbone}. {did_you_mean(weights, [*backbone.weights, 'none'])}"]
+    return [f"unknown weights {weights!r} for {config.backbone}. {did_you_mean(weights, [*backbone.weights, *whole, 'none'])}"]
 
 
 def _check_data(config: RunConfig, catalogue: Catalogue) -> list[str]:

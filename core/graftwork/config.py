@@ -188,7 +188,7 @@ def resolve(layers: Sequence[Layer], catalogue: Catalogue) -> Resolved:
     """Put the layers (strongest first) over the recipes over the defaults.
 
     Mappings are merged key by key. Recipes come from the registry, weakest first: the task's, the backbone's, the
-    sample's, the strategy's, the task's and the backbone's for this strategy.
+    head's, the sample's, the strategy's, the task's and the backbone's for this strategy.
 
     Raises:
         UsageError: a required setting is missing, a value is out of range, or a name is not in the catalogue.
@@ -242,6 +242,11 @@ def _recipe_settings(values: Mapping[str, Any], catalogue: Catalogue) -> dict[st
     owners: list[tuple[str, Any]] = [(f"task {values['task']}", task)]
     if backbone_name in catalogue.entries["backbones"]:
         owners.append((f"backbone {backbone_name}", catalogue.backbone(backbone_name)))
+    head_name = values.get("head", "auto")
+    if head_name == "auto":
+        head_name = task.default_head
+    if head_name in catalogue.entries["heads"]:
+        owners.append((f"head {head_name}", catalogue.head(head_name)))
     if str(values["data"]).startswith("sample:"):
         name = str(values["data"]).partition(":")[2]
         owners.append((f"sample {name}", catalogue.dataset(name)))
@@ -254,7 +259,7 @@ def _recipe_settings(values: Mapping[str, Any], catalogue: Catalogue) -> dict[st
     ]
     found: dict[str, Setting] = {}
     for owner, recipe in recipes:
-        if recipe is None:
+        if recipe is None or (recipe.tasks and values["task"] not in recipe.tasks):
             continue
         for key, value in recipe.settings.items():
             name, dot, inner = key.partition(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,14 @@ from graftwork.engine.device import Device, keep_freed_memory
 from graftwork.engine.evaluate import evaluate as evaluate_model
 from graftwork.engine.evaluate import predictions
 from graftwork.engine.precision import choose
-from graftwork.errors import DataError, UsageError
+from graftwork.errors import DataError, RunFailed, UsageError
 from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Model, Predictions, Spec, Task
 from graftwork.parts import Parts
 from graftwork.run_files import PREDICTIONS, RunDirectory
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-BATCH_SIZE = 64
-
+    from PIL.Image import Image as PictureImage
 
 def keep_predictions(
     task: Task,
@@ -44,8 +43,7 @@ def keep_predictions(
             kept.append({"row": row, "origin": origins[row], **decoded})
 
     metrics = task.metrics(facts, device.torch_device)
-    size = max(config.batch_size, BATCH_SIZE)
-    values = evaluate_model(model, examples, metrics, device, config.precision, size, seen=keep)
+    values = evaluate_model(model, examples, metrics, device, config.precision, config.batch_size, seen=keep)
     details = metrics.details()
     kept = device.gather(kept)
     if device.is_main:
@@ -108,7 +106,7 @@ def evaluate(
     model = artifact.model.to(place.torch_device)
     examples = task.examples(one.splits[split], model.backbone.input, artifact.facts, False)
     metrics = task.metrics(artifact.facts, place.torch_device)
-    values = evaluate_model(model, examples, metrics, place, precision, BATCH_SIZE)
+    values = evaluate_model(model, examples, metrics, place, precision, 1)
     return {
         "run": str(run),
         "data": data,
@@ -119,8 +117,13 @@ def evaluate(
     }
 
 
-def predict(run: Path, inputs: Sequence[str], catalogue: Catalogue, device: str = "auto") -> Iterator[dict[str, Any]]:
-    """Predictions for new inputs, one dict each, in order.
+def predict(
+    run: Path, inputs: Sequence[str], catalogue: Catalogue, device: str = "auto", draw: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Predictions for new inputs, one dict each, in order; values of type bytes are the content of files (PNG).
+
+    Args:
+        draw: whether to give each input with its prediction drawn on it, as `drawn`, where the task can.
 
     Raises:
         UsageError: nothing was given.
@@ -138,8 +141,45 @@ def predict(run: Path, inputs: Sequence[str], catalogue: Catalogue, device: str 
     origins = rows["origin"]
     waiting: dict[int, dict[str, Any]] = {}
     following = 0
-    for found, batch in predictions(model, examples, place, precision, BATCH_SIZE):
+    for found, batch in predictions(model, examples, place, precision, 1):
         waiting |= zip(batch.rows.tolist(), artifact.task.decode(found, artifact.facts), strict=True)
         while following in waiting:  # rows that differ in size come out of order
-            yield {"input": origins[following], **waiting.pop(following)}
+            prediction = waiting.pop(following)
+            if draw:
+                picture = artifact.task.draw(rows[following], prediction, artifact.facts)
+                if picture is None:
+                    raise UsageError(f"task {artifact.card['task']['name']!r} draws no predictions", hint="Leave --draw out")
+                prediction = prediction | {"drawn": _png(picture)}
+            yield {"input": origins[following], **prediction}
             following += 1
+
+
+def _png(picture: PictureImage) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_files(prediction: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The prediction with a path in place of every file's content, which is written there.
+
+    Files are called after the input and what they are: `street.mask.png`; an input of the same name gets a number.
+
+    Raises:
+        RunFailed: they cannot be written.
+    """
+    stem = Path(str(prediction["input"])).stem[:100] or "input"
+    told = dict(prediction)
+    for name, content in prediction.items():
+        if isinstance(content, bytes):
+            path, number = folder / f"{stem}.{name}.png", 1
+            while path.exists() and path.read_bytes() != content:
+                number += 1
+                path = folder / f"{stem}-{number}.{name}.png"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            except OSError as error:
+                raise RunFailed(f"cannot be written ({error.strerror or error})", where=str(path)) from None
+            told[name] = str(path)
+    return told

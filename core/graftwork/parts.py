@@ -16,7 +16,7 @@ from graftwork.data.seeds import INIT, derive
 from graftwork.errors import PluginError, UsageError
 from graftwork.interfaces import Backbone, Facts, Model, Observer, Pretrained, Spec, Strategy, Task
 from graftwork.plugins import Plugins
-from graftwork.weights import LoadReport, fetch, fetch_any, load_backbone, read_state, state_sha256
+from graftwork.weights import LoadReport, fetch, fetch_any, load_backbone, load_head, read_state, state_sha256
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Starting:
             "missing": report.missing,
             "unexpected": report.unexpected,
             "reshaped": [list(item) for item in report.reshaped],
+            "fresh": report.fresh,
         }
 
 
@@ -88,7 +89,8 @@ class Parts:
     def head_spec(self, config: RunConfig) -> Spec:
         """Name and completed options of the head; `imbalance` is passed on to a head that knows it."""
         entry = self.catalogue.head(config.head)
-        given = dict(config.head_options)
+        whole = entry.weights.get(config.weights)
+        given: dict[str, Any] = {**(whole.options if whole else {}), **config.head_options}
         if "imbalance" in entry.options:
             given.setdefault("imbalance", config.imbalance)
         elif config.imbalance in ("weights", "focal"):
@@ -148,7 +150,7 @@ class Parts:
         return [self.plugins.build("observers", name, Spec(name)) for name in config.observers]
 
     def load_weights(self, model: Model, config: RunConfig, name: str) -> Starting:
-        """Load the configured starting weights into the model's backbone.
+        """Load the configured starting weights into the model's backbone, and into a head that takes some of them.
 
         Args:
             name: the backbone's catalogue name.
@@ -161,19 +163,28 @@ class Parts:
         if weights == "none":
             return Starting("none", state_sha256(model.backbone.state_dict()), None)
         entry = self.catalogue.backbone(name)
+        whole = self.catalogue.head(config.head).weights.get(weights)
+        others: dict[str, torch.Tensor] = {}
         if weights.startswith(RUN_SCHEME):
             folder = Path(weights[len(RUN_SCHEME) :])
             card = read_model_card(folder)
             path = fetch(
                 str((folder if folder.is_dir() else folder.parent) / "model.safetensors"), card["sha256"], None
             )
-            state = {k[len("backbone.") :]: v for k, v in read_state(path).items() if k.startswith("backbone.")}
+            both = read_state(path)
+            state = _under("backbone.", both)
+            if card["head"]["name"] == config.head:
+                others = _under("head.", both)
             use_input(model.backbone, card.get("input"))
         elif weights in entry.weights:
             known = entry.weights[weights]
             # Its hash was verified, so a pickled upstream file may be read (weights only).
             state = read_state(fetch_any(known.places, known.sha256, known.size), trusted_hash=True)
             use_input(model.backbone, known.input)
+        elif whole is not None:
+            both = read_state(fetch_any(whole.places, whole.sha256, whole.size), trusted_hash=True)
+            state, others = _apart(both, whole.moves)
+            use_input(model.backbone, whole.input)
         elif weights == config.backbone:
             state = {}
             for path in self._open(weights, name).weights:
@@ -181,6 +192,7 @@ class Parts:
         else:
             state = read_state(fetch(weights, None, None))
         report = load_backbone(model.backbone, state, weights)
+        load_head(model.head, others, report)
         return Starting(weights, state_sha256(model.backbone.state_dict()), report)
 
 
@@ -194,6 +206,25 @@ def use_input(backbone: Backbone, facts: Mapping[str, Any] | None) -> None:
         backbone.use_input(facts or {})
     except TypeError as error:
         raise UsageError(f"the weights' input facts do not fit the backbone ({error})") from None
+
+
+def _under(prefix: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _apart(
+    state: Mapping[str, torch.Tensor], moves: Mapping[str, str]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """A whole model's tensors as its backbone's, under the names that they have without a head, and the rest."""
+    backbone: dict[str, torch.Tensor] = {}
+    rest: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        old = max((old for old in moves if name.startswith(old)), key=len, default=None)
+        if old is None:
+            rest[name] = tensor
+        else:
+            backbone[moves[old] + name[len(old) :]] = tensor
+    return backbone, rest
 
 
 def _refuse(problems: list[str]) -> None:

@@ -27,7 +27,7 @@ from graftwork.engine.evaluate import evaluate
 from graftwork.engine.fit import Fit, FitData, Progress, sampler_of
 from graftwork.engine.observers import Observers
 from graftwork.engine.precision import choose, set_up_math
-from graftwork.engine.proofs import check_same_predictions
+from graftwork.engine.proofs import check_same_predictions, comparable
 from graftwork.engine.settings import FitSettings
 from graftwork.errors import DataError, UsageError
 from graftwork.inference import keep_predictions
@@ -213,9 +213,9 @@ def _finish(strategy: Strategy, model: Model, data: FitData, device: Device, dir
     size = min(len(data.validation), 16)
     (batch,) = load_batches(data.validation, in_order(size, size), 0, 0)
     batch = batch.to(device.torch_device)
-    before = model.predict(batch)
+    before = comparable(model, batch)
     files = strategy.finish(model)
-    proof = check_same_predictions(before, model.predict(batch))
+    proof = check_same_predictions(before, comparable(model, batch))
     if device.is_main:
         for name, content in files.items():
             path = directory.path / name
@@ -238,8 +238,7 @@ def _decide(
     if not task.decides:
         return data, val
     metrics = fit_data.metrics()
-    size = max(settings.batch_size, 64)
-    val = evaluate(model, fit_data.validation, metrics, device, settings.precision, size)
+    val = evaluate(model, fit_data.validation, metrics, device, settings.precision, settings.batch_size)
     return replace(data, facts=task.decide(metrics, data.facts)), val
 
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from graftwork.cache import cache_folder
 from graftwork.errors import RunFailed, UsageError
 from graftwork.interfaces.backbone import Backbone
+from graftwork.interfaces.head import Head
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte
@@ -262,12 +263,14 @@ class LoadReport:
         missing: ours that the file lacks; they keep the values they had.
         unexpected: the file's that we have no place for.
         reshaped: (name, our shape, their shape) of those that do not fit; ours keep the values they had.
+        fresh: the head's tensors that start anew where others of the head were loaded.
     """
 
     fitted: int = 0
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     reshaped: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -285,6 +288,8 @@ class LoadReport:
             parts.append(f"{len(self.reshaped)} of another shape: {_some(shown)}")
         if self.unexpected:
             parts.append(f"{len(self.unexpected)} without a place: {_some(self.unexpected)}")
+        if self.fresh:
+            parts.append(f"{len(self.fresh)} of the head start anew: {_some(self.fresh)}")
         return "; ".join(parts)
 
 
@@ -321,6 +326,31 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], source_name: 
         for name, tensor in fitting.items():
             ours[name].copy_(tensor)
     return report
+
+
+def load_head(head: Head, foreign: Mapping[str, Tensor], report: LoadReport) -> None:
+    """Load what the head takes from another model, in place, and write down what became of it.
+
+    Args:
+        head: whose `translate` says what it takes; a head that takes nothing is left alone and not mentioned.
+        foreign: tensors of an upstream model without its backbone, or of a head that graftwork trained.
+        report: of the backbone that came from the same place; names of the head's tensors begin with `head.` there.
+    """
+    theirs = head.translate(foreign)
+    if not theirs:
+        return
+    ours = head.state_dict()
+    report.unexpected += [f"head.{name}" for name in theirs if name not in ours]
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            if name in theirs and tensor.shape == theirs[name].shape:
+                tensor.copy_(theirs[name])
+                report.fitted += 1
+                continue
+            if name in theirs:
+                report.reshaped.append((f"head.{name}", tuple(tensor.shape), tuple(theirs[name].shape)))
+            elif not name.endswith("num_batches_tracked"):
+                report.fresh.append(f"head.{name}")
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:

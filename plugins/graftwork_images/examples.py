@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from graftwork.interfaces import Batch, Examples, ImageInput
-from graftwork_images.decode import decode_rgb
+from graftwork.vision.decode import decode_rgb
 from graftwork_images.mixing import build_mixing
 
 if TYPE_CHECKING:

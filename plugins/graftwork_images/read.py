@@ -18,7 +18,8 @@ from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
-from graftwork_images.decode import SUFFIXES
+from graftwork.vision.decode import SUFFIXES
+from graftwork.vision.inputs import picture_column, picture_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -67,30 +68,6 @@ def read_images(request: DataRequest) -> Tables:
 
         return _from_splits(open_torchvision(source.name, source.argument), request, [])
     raise unknown_scheme(source, ["sample", "hf", "torchvision"])
-
-
-def read_inputs(inputs: Sequence[str]) -> Dataset:
-    """Images without labels: files, and folders with everything below them; columns `image` and `origin`.
-
-    Raises:
-        DataError: an input is missing, a file is no image, or a folder holds none.
-    """
-    files: list[tuple[Path, str]] = []
-    for text in inputs:
-        path = existing_path(text)
-        if path.is_dir():
-            found = sorted(
-                file for file in path.rglob("*") if _is_image_name(file.relative_to(path)) and file.is_file()
-            )
-            if not found:
-                raise DataError("holds no image", where=text, hint=f"Wanted {', '.join(sorted(SUFFIXES))}")
-            files += [(file, str(Path(text) / file.relative_to(path))) for file in found]
-        else:
-            _check_is_image(path, text)
-            files.append((path, text))
-    if not files:
-        raise DataError("no image was given", hint="Give image files or folders")
-    return _dataset([str(file) for file, _ in files], [origin for _, origin in files])
 
 
 def _read_path(path: Path, request: DataRequest) -> Tables:
@@ -150,7 +127,7 @@ def _from_folders(folders: ClassFolders) -> Tables:
     for split, rows in folders.splits.items():
         files = [str(path) for path, _ in rows]
         origins = [path.relative_to(folders.root).as_posix() for path, _ in rows]
-        splits[split] = _dataset(files, origins, [index[label] for _, label in rows])
+        splits[split] = _labelled(files, origins, [index[label] for _, label in rows])
     return Tables(splits, folders.findings, folders.classes)
 
 
@@ -160,52 +137,12 @@ def _from_splits(
     """Any splits with an image and a label column; relative paths are taken from `home`."""
     named = {split: with_origin(rows, split) for split, rows in splits.items()}
     mapped, more = map_columns(named, GUESSES, request.columns, request.group_by, request.source)
-    imaged = {split: _image_column(rows, home, request.source) for split, rows in mapped.items()}
+    imaged = {split: picture_column(rows, home, request.source) for split, rows in mapped.items()}
     encoded, names, missing = encode_labels(imaged, request.source)
     return Tables(encoded, (*findings, *more, *missing), names)
 
 
-def _image_column(rows: Dataset, home: Path | None, where: str) -> Dataset:
-    """The column `image` as {bytes, path}, from an Image feature, encoded bytes, or paths."""
-    from datasets import Image, Value
+def _labelled(files: Sequence[str], origins: Sequence[str], labels: Sequence[int]) -> Dataset:
+    import pyarrow as pa
 
-    feature = rows.features["image"]
-    target = Image(decode=False)
-    if isinstance(feature, Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"}):
-        return rows.cast_column("image", target)
-    if isinstance(feature, Value) and feature.dtype in ("binary", "large_binary"):
-        return rows.cast_column("image", target)
-    if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
-        base = home or Path.cwd()
-        paths = ["" if path is None else str(base / path) for path in rows["image"]]
-        return add_column(rows, "image", paths).cast_column("image", target)
-    raise DataError(f"its image column holds {feature}, neither images, bytes nor paths", where=where)
-
-
-def _dataset(files: Sequence[str], origins: Sequence[str], labels: Sequence[int] | None = None) -> Dataset:
-    from datasets import Dataset, Features, Image, Value
-
-    columns: dict[str, Sequence[str | int]] = {"image": files, "origin": origins}
-    features = Features({"image": Image(decode=False), "origin": Value("string")})
-    if labels is not None:
-        columns["label"] = labels
-        features["label"] = Value("int64")
-    return Dataset.from_dict(columns, features=features)
-
-
-def _is_image_name(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not any(is_junk(part) for part in path.parts)
-
-
-def _check_is_image(path: Path, where: str) -> None:
-    """Looks at the header only; what is wrong further in is met when it is decoded."""
-    from PIL import Image, UnidentifiedImageError
-
-    if path.stat().st_size == 0:
-        raise DataError("is empty (zero bytes)", where=where)
-    try:
-        with Image.open(path):
-            pass
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
-        raise DataError(f"is no image that can be read{reason}", where=where) from None
+    return add_column(picture_rows(files, origins), "label", pa.array(labels, pa.int64()))

@@ -43,7 +43,7 @@ def _mistakes(evaluation: Evaluation, classes: Sequence[str]) -> list[Any]:
 def _picture(row: Mapping[str, Any]) -> Any:
     from PIL import Image
 
-    from graftwork_images.decode import decode_rgb
+    from graftwork.vision.decode import decode_rgb
 
     try:
         return Image.fromarray(decode_rgb(row["image"]).permute(1, 2, 0).contiguous().numpy())

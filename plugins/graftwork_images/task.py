@@ -95,7 +95,7 @@ class ImageClassification(Task):
         return decode(predictions, facts)
 
     def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
-        from graftwork_images.read import read_inputs
+        from graftwork.vision.inputs import read_inputs
 
         return read_inputs(inputs)
 

@@ -179,3 +179,36 @@ def test_units_are_refused_where_they_cannot_hold() -> None:
 def test_an_evaluation_of_like_sizes_sees_every_row_once(sizes: list[int], batch_size: int, world: int) -> None:
     specs = [spec for rank in range(world) for spec in in_order(len(sizes), batch_size, rank, world, sizes)]
     assert sorted(row for spec in specs for row in spec.rows) == list(range(len(sizes)))
+
+
+shapes_lists = st.lists(
+    st.tuples(st.sampled_from([32, 64, 96]), st.sampled_from([32, 64, 96])), min_size=1, max_size=80
+)
+
+
+@given(shapes=shapes_lists, extra=st.integers(0, 30_000), seed=st.integers(0, 99))
+def test_batches_of_shapes_keep_within_their_units_with_every_dimension_padded(
+    shapes: list[tuple[int, int]], extra: int, seed: int
+) -> None:
+    units = max(height * width for height, width in shapes) + extra
+    for sampler in (
+        Sampler(len(shapes), 8, seed, sizes=shapes),
+        Sampler(len(shapes), 8, seed, None, 0, 1, shapes, units),
+    ):
+        batches = [spec.all_rows for spec in sampler.epoch(1)]
+        assert sorted(row for rows in batches for row in rows) == list(range(len(shapes)))
+        assert 0 <= sampler.padding() < 1
+        if sampler.units:
+            for rows in batches:
+                height, width = (max(shapes[row][side] for row in rows) for side in (0, 1))
+                # One row of several dimensions may be smaller than a batch's largest in each.
+                assert len(rows) == 1 or len(rows) * height * width <= units
+
+
+def test_upright_and_lying_pictures_do_not_share_batches() -> None:
+    shapes = [(64, 96), (96, 64)] * 64
+    mixed = Sampler(128, 8, 0)
+    alike = Sampler(128, 8, 0, sizes=shapes)
+    assert padding([spec.all_rows for spec in mixed.epoch(0)], shapes) > 0.3
+    assert alike.padding() < 0.01
+    assert padding([spec.rows for spec in in_order(128, 8, sizes=shapes)], shapes) == 0.0

@@ -23,9 +23,10 @@ from graftwork.data.fingerprint import CONTENT, fingerprint
 from graftwork.data.splits import complete
 from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import DataRequest, Finding, Spec, Tables
+from graftwork.vision.decode import decode_rgb
+from graftwork.vision.inputs import read_inputs
 from graftwork_images.audit import audit_images
-from graftwork_images.decode import decode_rgb
-from graftwork_images.read import read_images, read_inputs
+from graftwork_images.read import read_images
 from graftwork_images.samples import digits
 
 CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "clothing"
@@ -171,8 +172,8 @@ import io, random
 import numpy as np
 from PIL import Image
 from graftwork.errors import DataError
-from graftwork_images.decode import decode_rgb
-from graftwork_images.look import look_at
+from graftwork.vision.decode import decode_rgb
+from graftwork.vision.look import look_at
 
 noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8))
 exif = Image.Exif()

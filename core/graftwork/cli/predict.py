@@ -18,9 +18,13 @@ def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders or text; - reads lines.")],
     device: Device = None,
+    draw: Annotated[bool, typer.Option("--draw", help="Write each input with its prediction drawn on it.")] = False,
+    folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where files (masks, drawings) are written.")
+    ] = Path("predictions"),
     json: Json = False,
 ) -> None:
-    """Predict: one line an input (input, label, confidence), or one JSON list."""
+    """Predict: one line an input (input, label, confidence), or one JSON list; masks and drawings as files."""
     from graftwork.catalogue import load_catalogue
     from graftwork.check import read_model_card
 
@@ -32,7 +36,8 @@ def command(
 
     from graftwork import inference
 
-    predictions: Iterator[dict[str, Any]] = inference.predict(run, words, catalogue, device=device or "auto")
+    found = inference.predict(run, words, catalogue, device=device or "auto", draw=draw)
+    predictions: Iterator[dict[str, Any]] = (inference.write_files(prediction, folder) for prediction in found)
     if json:
         out_json(list(predictions))
         return
@@ -50,14 +55,15 @@ def expand(inputs: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
 
 
 def line(prediction: Mapping[str, Any]) -> str:
-    """One prediction as tab-separated text: input, label, confidence; other fields follow as name=value."""
+    """One prediction as tab-separated text: input, label, confidence; other fields follow as name=value, of lists of
+    objects the number of them."""
     shown = [str(prediction.get("input", ""))]
     if "label" in prediction:
         shown.append(str(prediction["label"]))
     if "confidence" in prediction:
         shown.append(f"{prediction['confidence']:.4f}")
     shown += [
-        f"{name}={number(value)}"
+        f"{name}={len(value) if isinstance(value, list) else number(value)}"
         for name, value in prediction.items()
         if name not in ("input", "label", "confidence", "probabilities")
     ]

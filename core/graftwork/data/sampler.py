@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,9 @@ other batches."""
 
 GRAIN = 8
 """Sizes are rounded up to multiples of this before batches are cut by units, so that rows of nearly one size mix."""
+
+
+Sizes = Sequence[int] | Sequence[tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,9 @@ class Sampler:
         seed: of the run.
         strata: a class index for each row; with it, classes are drawn equally often (with replacement).
         rank, world: this process's number and how many there are; process r takes rows r, r + world, … of a batch.
-        sizes: size of each row, where rows differ.
-        units: the most that a batch holds: its rows times its largest row; takes the place of `batch_size`.
+        sizes: size of each row, where rows differ: a number, or one for each dimension in which a batch is padded.
+        units: the most that a batch holds: its rows times its largest row (of several dimensions, their product);
+            takes the place of `batch_size`.
 
     Raises:
         UsageError: `units` with `strata`, or without sizes, or smaller than the largest row.
@@ -59,7 +64,7 @@ class Sampler:
     strata: tuple[int, ...] | None = None
     rank: int = 0
     world: int = 1
-    sizes: Sequence[int] | None = None
+    sizes: Sizes | None = None
     units: int | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +76,7 @@ class Sampler:
             raise UsageError(
                 "batches cut by units cannot balance classes", hint="Use --batch-size with this --imbalance"
             )
-        largest = int(self._sizes.max())
+        largest = int(self._sizes.prod(axis=1).max())
         if self.units < largest * self.world:
             raise UsageError(
                 f"batches of {self.units} units cannot hold the largest row, {largest}"
@@ -109,41 +114,45 @@ class Sampler:
         mixer = torch.Generator().manual_seed(derive(MIX, self.seed, epoch))
         turns = torch.randperm(self.batches, generator=mixer).tolist()
         if self.units is not None:
-            ordered = shuffled[np.argsort(self._rough[shuffled], kind="stable")]
+            ordered = shuffled[_by_size(self._rough[shuffled])]
             batches = _cut(ordered.tolist(), self._cuts)
         else:
             cuts = [index * self.rows // self.batches for index in range(self.batches + 1)]
             for start in range(0, self.batches, POOL):
                 pool = slice(cuts[start], cuts[min(start + POOL, self.batches)])
-                shuffled[pool] = shuffled[pool][np.argsort(self._sizes[shuffled[pool]], kind="stable")]
+                shuffled[pool] = shuffled[pool][_by_size(self._sizes[shuffled[pool]])]
             batches = _cut(shuffled.tolist(), cuts)
         return [batches[turn] for turn in turns]
 
     @cached_property
     def _sizes(self) -> NDArray[np.int64]:
-        return np.asarray(self.sizes, dtype=np.int64)
+        assert self.sizes is not None
+        return as_columns(self.sizes)
 
     @cached_property
     def _rough(self) -> NDArray[np.int64]:
         """Sizes in grains, the largest left as it is: what is in a grain is in random order."""
-        rough: NDArray[np.int64] = np.minimum(-(-self._sizes // GRAIN) * GRAIN, self._sizes.max())
+        rough: NDArray[np.int64] = np.minimum(-(-self._sizes // GRAIN) * GRAIN, self._sizes.max(axis=0))
         return rough
 
     @cached_property
     def _cuts(self) -> list[int]:
         """Where the rows, sorted by size, are cut: depends on the sizes alone, so every epoch has as many steps."""
-        ordered = np.sort(self._rough)
+        ordered = self._rough[_by_size(self._rough)].tolist()
         assert self.units is not None
         cuts = [0]
-        for row, size in enumerate(ordered.tolist()):
-            if (row + 1 - cuts[-1]) * size > self.units:
+        largest = ordered[0]
+        for row, size in enumerate(ordered):
+            largest = list(map(max, largest, size))
+            if (row + 1 - cuts[-1]) * math.prod(largest) > self.units:
                 cuts.append(row)
+                largest = size
         last = self.rows - cuts[-1]
         if (
             len(cuts) > 1 and 2 * last < cuts[-1] - cuts[-2]
         ):  # a last batch of one row would weigh as much as a whole one
             middle = (cuts[-2] + self.rows) // 2
-            if (self.rows - middle) * int(ordered[-1]) <= self.units:
+            if (self.rows - middle) * math.prod(map(max, *ordered[middle:])) <= self.units:
                 cuts[-1] = middle
         if any(stop - start < self.world for start, stop in zip(cuts, [*cuts[1:], self.rows], strict=True)):
             raise UsageError(f"batches of {self.units} units are too small for {self.world} processes")
@@ -154,15 +163,31 @@ def _cut(order: Sequence[int], cuts: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(order[start:stop]) for start, stop in pairwise(cuts)]
 
 
-def padding(batches: Sequence[Sequence[int]], sizes: NDArray[np.int64]) -> float:
-    """The share of batches, each padded to its largest row, that is padding, 0 to 1."""
-    filled = sum(int(sizes[list(rows)].sum()) for rows in batches)
-    held = sum(int(sizes[list(rows)].max()) * len(rows) for rows in batches)
+def padding(batches: Sequence[Sequence[int]], sizes: Sizes | NDArray[np.int64]) -> float:
+    """The share of batches, each padded to its largest row, that is padding, 0 to 1.
+
+    Args:
+        batches: row numbers.
+        sizes: of every row.
+    """
+    sizes = as_columns(sizes)
+    filled = sum(int(sizes[list(rows)].prod(axis=1).sum()) for rows in batches)
+    held = sum(int(sizes[list(rows)].max(axis=0).prod()) * len(rows) for rows in batches)
     return 1 - filled / max(1, held)
 
 
+def as_columns(sizes: Sizes | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sizes as [rows, dimensions]."""
+    return np.asarray(sizes, dtype=np.int64).reshape(len(sizes), -1 if len(sizes) else 1)
+
+
+def _by_size(sizes: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The order by size, the first dimension first; what is equal stays in order."""
+    return np.lexsort(sizes.T[::-1])
+
+
 def in_order(
-    rows: int, batch_size: int, rank: int = 0, world: int = 1, sizes: Sequence[int] | None = None
+    rows: int, batch_size: int, rank: int = 0, world: int = 1, sizes: Sizes | None = None
 ) -> Sequence[BatchSpec]:
     """Batches for an evaluation: every row once; whole batches are dealt out to the processes.
 
@@ -170,10 +195,10 @@ def in_order(
     """
     order = np.arange(rows)
     if sizes is not None:
-        all_sizes = np.asarray(sizes, dtype=np.int64)
+        all_sizes = as_columns(sizes)
         for start in range(0, rows, POOL * batch_size):
             pool = slice(start, start + POOL * batch_size)
-            order[pool] = order[pool][np.argsort(all_sizes[pool], kind="stable")]
+            order[pool] = order[pool][_by_size(all_sizes[pool])]
     specs = []
     for index, start in enumerate(range(0, rows, batch_size)):
         if index % world == rank:

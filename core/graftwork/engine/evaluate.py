@@ -20,9 +20,12 @@ def predictions(
 ) -> Iterator[tuple[Predictions, Batch]]:
     """Predictions batch by batch with the batch they belong to; this process's share where there are several.
 
+    Batches hold `batch_size` rows, or as many as these examples like to be evaluated together where that is more.
+
     Rows that differ in size come in batches of like size, so not in order.
     """
-    specs = in_order(len(examples), batch_size, device.rank, device.world, examples.sizes())
+    together = max(batch_size, examples.evaluated_together)
+    specs = in_order(len(examples), together, device.rank, device.world, examples.sizes())
     pin = device.torch_device.type == "cuda"
     for batch in load_batches(examples, specs, 0, workers, pin):
         moved = batch.to(device.torch_device)

@@ -221,7 +221,7 @@ class Fit:
                 self.data.metrics(),
                 self.device,
                 self.settings.precision,
-                max(self.settings.batch_size, 64),
+                self.settings.batch_size,
             )
             self._keep_if_best(values)
         progress.seconds += time.monotonic() - started

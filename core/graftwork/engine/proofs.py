@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graftwork.errors import RunFailed
-from graftwork.interfaces import Model, Phase, Predictions
+from graftwork.interfaces import Batch, Model, Phase, Predictions
 
 
 def kept_tensors(model: Model, phase: Phase) -> dict[str, Tensor]:
@@ -56,6 +56,23 @@ def check_kept(model: Model, phase: Phase, before: str) -> str:
     stages = f" of {phase.frozen_stages} frozen stage{plural}" if phase.frozen_stages else ""
     beside = " and beside what trains" if tensors > len(model.frozen_tensors(phase.frozen_stages)) else ""
     return f"phase {phase.name}: {tensors} parameters and buffers{stages}{beside} bit-identical ({before[:12]})"
+
+
+def comparable(model: Model, batch: Batch) -> dict[str, Tensor]:
+    """What a model gives of a batch in eval mode, as far as it changes little when weights change little.
+
+    That is what the head gets, and predictions that are tensors. Those that come row by row (objects, masks) are
+    decisions, which a rounding may tip.
+    """
+    predictions = model.predict(batch)
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            features = {f"feature {name}": value for name, value in model.features(batch).items()}
+    finally:
+        model.train(training)
+    return features | (predictions if isinstance(predictions, dict) else {})
 
 
 def check_same_predictions(before: Predictions, after: Predictions, tolerance: float = 1e-3) -> str:

@@ -80,15 +80,18 @@ class Examples(ABC):
     cheap: ClassVar[bool] = False
     """Whether loading a row costs next to nothing, so that a process that loads ahead would only cost."""
 
+    evaluated_together: ClassVar[int] = 64
+    """How many rows an evaluation takes at once, or the training's batch where that is larger."""
+
     @abstractmethod
     def __len__(self) -> int:
         """How many rows there are."""
 
-    def sizes(self) -> Sequence[int] | None:
+    def sizes(self) -> Sequence[int] | Sequence[tuple[int, ...]] | None:
         """The size of every row where rows differ in size and a batch is padded to its largest; None where they do not.
 
-        In the unit of the input: tokens for text, pixels for pictures of many shapes. Batches are then made of rows of
-        like size, and `batch_units` limits what a batch holds with its padding.
+        In the unit of the input: tokens for text; height and width for pictures, each padded for itself. Batches are then
+        made of rows of like size, and `batch_units` limits what a batch holds with its padding.
         """
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ class Head(nn.Module, ABC):
     needs: frozenset[str]
     """Names of the features that it reads; checked against the catalogue before anything is downloaded."""
 
+    reads: frozenset[str] = frozenset()
+    """Names of inputs that the head gets among its features, unchanged: the size of a picture within its padding."""
+
     @abstractmethod
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         """Each loss part as a scalar *sum* over its items (rows, pixels, boxes). Called in train mode only."""
@@ -31,6 +35,20 @@ class Head(nn.Module, ABC):
         """
         rows = len(targets) if isinstance(targets, list) else next(iter(targets.values())).shape[0]
         return {"loss": torch.tensor(float(rows))}
+
+    def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of another model's head under this head's own key names: what is worth starting from for other labels.
+
+        The default takes nothing: a classifier's weights are about its own classes.
+
+        Args:
+            foreign: upstream weights without its backbone, under upstream's key names; or those of a head that graftwork
+                trained, under its own.
+
+        Returns:
+            What does not depend on the labels; what does (class scores) is left out.
+        """
+        return {}
 
     @abstractmethod
     def predict(self, features: Features) -> Predictions:

@@ -33,12 +33,13 @@ class Model(nn.Module):
         return self.head.predict(features)
 
     def features(self, batch: Batch) -> Features:
-        """The features that the head needs; frozen stages run without recording gradients."""
+        """What the head gets: the features that it needs and the inputs that it reads. Frozen stages record no gradients."""
         cut = self.frozen_stages
         # no_grad, not inference_mode: a trainable suffix must be able to save these tensors for backward.
         with torch.no_grad():
             state = self.backbone.prefix(batch.inputs, cut, self.head.needs)
-        return self.backbone.suffix(state, cut, self.head.needs)
+        features = self.backbone.suffix(state, cut, self.head.needs)
+        return features | {name: batch.inputs[name] for name in self.head.reads}
 
     def predict(self, batch: Batch) -> Predictions:
         """Predictions for a batch, in eval mode and without gradients; the mode is put back afterwards."""

@@ -32,9 +32,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Pictures:
-    """PIL images with a caption each; embedded as JPEG thumbnails."""
+    """PIL images with a caption each; embedded as JPEGs.
+
+    Args:
+        images: image and caption.
+        side: pixels, the longer side on the page at most; above 400 each has a line of its own.
+    """
 
     images: Sequence[tuple[Any, str]]
+    side: int = 192
 
 
 @dataclass(frozen=True)

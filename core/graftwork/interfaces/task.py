@@ -15,6 +15,7 @@ from graftwork.interfaces.page import Section
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
+    from PIL.Image import Image as PictureImage
 
 
 class Metrics(ABC):
@@ -119,7 +120,10 @@ class Task(ABC):
 
     @abstractmethod
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
-        """Predictions of a batch as plain values, one dict a row: what `graft predict --json` prints."""
+        """Predictions of a batch as plain values, one dict a row: what `graft predict --json` prints.
+
+        A value of type bytes is the content of a file (a PNG), which `graft predict` writes.
+        """
 
     @abstractmethod
     def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
@@ -128,6 +132,15 @@ class Task(ABC):
         Raises:
             DataError: an input is missing or unreadable.
         """
+
+    def draw(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> PictureImage | None:
+        """An input with what was predicted for it, drawn (RGB); None where there is nothing to draw.
+
+        Args:
+            row: of `read_inputs`.
+            prediction: what `decode` gave for it.
+        """
+        return None
 
     def sections(self, evaluation: Evaluation, facts: Facts) -> list[Section]:
         """The task's part of the report: confusion matrix, worst mistakes drawn."""

@@ -18,8 +18,6 @@ from matplotlib.ticker import MaxNLocator
 from graftwork.report.view import RunView
 
 COLOURS = ("#1f6f8b", "#d1603d", "#5b8c5a", "#7d5ba6", "#b8860b", "#c2528b", "#3d3d8f", "#6b6b6b")
-THUMBNAIL = 192
-"""Pixels, the longer side of a picture on the page."""
 
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: searchable, small, and the browser knows every script
@@ -64,10 +62,10 @@ def to_svg(figure: Figure, salt: str) -> str:
     )
 
 
-def to_data_uri(image: Any) -> str:
-    """A PIL image as a JPEG thumbnail in a `data:` URI."""
+def to_data_uri(image: Any, side: int) -> str:
+    """A PIL image as a JPEG in a `data:` URI, its longer side `side` pixels at most."""
     small = image.convert("RGB")
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    small.thumbnail((side, side))
     target = io.BytesIO()
     small.save(target, format="JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode("ascii")

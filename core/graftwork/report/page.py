@@ -17,6 +17,9 @@ from graftwork.report.passages import draw_passage
 TINY = 64
 """Pixels: pictures up to this size are enlarged with their pixels visible."""
 
+LARGE = 400
+"""Pixels: pictures with a longer side have a line of their own."""
+
 
 def fill(template: str, values: dict[str, Any]) -> str:
     """A template of this package with values, as one HTML text."""
@@ -59,12 +62,12 @@ def draw(block: Any, salt: str) -> dict[str, Any]:
         case Figure(figure, caption):
             # matplotlib escapes its texts itself (tested).
             return {"kind": "figure", "svg": Markup(to_svg(figure, salt)), "caption": caption}
-        case Pictures(images):
+        case Pictures(images, side):
             pictures = [
-                {"uri": to_data_uri(image), "tiny": max(image.size) <= TINY, "caption": caption}
+                {"uri": to_data_uri(image, side), "tiny": max(image.size) <= TINY, "caption": caption}
                 for image, caption in images
             ]
-            return {"kind": "pictures", "pictures": pictures}
+            return {"kind": "pictures", "pictures": pictures, "large": side > LARGE}
         case Passages(passages):
             drawn = [draw_passage(pieces, caption) for pieces, caption in passages]
             coloured = any("colour" in part for passage in drawn for part in passage["parts"])

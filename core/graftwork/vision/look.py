@@ -12,10 +12,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from graftwork.errors import DataError
-from graftwork_images.decode import PIXEL_LIMIT, read_cell, to_rgb, turn_upright
+from graftwork.vision.decode import PIXEL_LIMIT, read_cell, to_rgb, turn_upright
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
 _COARSE, _FINE = (9, 8), (16, 16)  # pixels; the coarse one has a column more than the hash has bits
+SIDEWAYS = frozenset(
+    {Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90}
+)
 _STEP = 3
 """Grey levels; a smaller rise from pixel to pixel counts as none, so that JPEG noise in even areas sets no bits."""
 DETAIL = 32
@@ -31,7 +34,7 @@ class Look:
             `too-many-pixels`; None where it can.
         reason: the decoder's words.
         content: hex digest of the encoded file, 32 digits.
-        width, height: pixels, as stored.
+        width, height: pixels, upright.
         traits: of `grey`, `alpha`, `palette`, `cmyk`, `deep` (more than 8 bits), `rotated` (EXIF), `animated`.
         thumbnail: grey pixels for `likenesses`; empty where the image is too small to tell.
     """
@@ -65,8 +68,11 @@ def look_at(cell: Mapping[str, Any]) -> Look:
             traits = _traits(image)
             image.draft("L", (64, 64))
             image.load()
-            if turn_upright(image) is not None:
+            turn = turn_upright(image)
+            if turn is not None:
                 traits = (*traits, "rotated")
+            if turn in SIDEWAYS:
+                width, height = height, width
             thumbnail = _thumbnail(image) if min(width, height) >= DETAIL else b""
             return Look(None, "", content, width, height, traits, thumbnail)
     except Image.DecompressionBombError:

@@ -1,0 +1,93 @@
+"""Pictures as a column: from files, folders and other people's columns. No picture is decoded here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graftwork.data.columns import add_column
+from graftwork.data.folders import is_junk
+from graftwork.data.sources import existing_path
+from graftwork.errors import DataError
+from graftwork.vision.decode import SUFFIXES
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def read_inputs(inputs: Sequence[str]) -> Dataset:
+    """Images without labels: files, and folders with everything below them; columns `image` and `origin`.
+
+    Raises:
+        DataError: an input is missing, a file is no image, or a folder holds none.
+    """
+    files: list[tuple[Path, str]] = []
+    for text in inputs:
+        path = existing_path(text)
+        if path.is_dir():
+            found = sorted(
+                file for file in path.rglob("*") if is_picture_name(file.relative_to(path)) and file.is_file()
+            )
+            if not found:
+                raise DataError("holds no image", where=text, hint=f"Wanted {', '.join(sorted(SUFFIXES))}")
+            files += [(file, str(Path(text) / file.relative_to(path))) for file in found]
+        else:
+            _check_is_image(path, text)
+            files.append((path, text))
+    if not files:
+        raise DataError("no image was given", hint="Give image files or folders")
+    return picture_rows([str(file) for file, _ in files], [origin for _, origin in files])
+
+
+def picture_column(rows: Dataset, home: Path | None, where: str, column: str = "image") -> Dataset:
+    """The column `column` as {bytes, path}, not decoded, from an Image feature, encoded bytes, or paths.
+
+    Args:
+        home: the folder that relative paths start from; the current one when None.
+        where: the source, for messages.
+        column: its name.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    from datasets import Image, Value
+
+    feature = rows.features[column]
+    target = Image(decode=False)
+    if isinstance(feature, Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"}):
+        return rows.cast_column(column, target)
+    if isinstance(feature, Value) and feature.dtype in ("binary", "large_binary"):
+        return rows.cast_column(column, target)
+    if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
+        base = home or Path.cwd()
+        paths = ["" if path is None else str(base / path) for path in rows[column]]
+        return add_column(rows, column, paths).cast_column(column, target)
+    raise DataError(f"its {column} column holds {feature}, neither images, bytes nor paths", where=where)
+
+
+def picture_rows(files: Sequence[str], origins: Sequence[str]) -> Dataset:
+    """Rows with `image` ({bytes, path}, not decoded) and `origin`."""
+    from datasets import Dataset, Features, Image, Value
+
+    features = Features({"image": Image(decode=False), "origin": Value("string")})
+    return Dataset.from_dict({"image": list(files), "origin": list(origins)}, features=features)
+
+
+def is_picture_name(path: Path) -> bool:
+    """Whether a path ends like a picture's and no part of it is hidden or a system's."""
+    return path.suffix.lower() in SUFFIXES and not any(is_junk(part) for part in path.parts)
+
+
+def _check_is_image(path: Path, where: str) -> None:
+    """Looks at the header only; what is wrong further in is met when it is decoded."""
+    from PIL import Image, UnidentifiedImageError
+
+    if path.stat().st_size == 0:
+        raise DataError("is empty (zero bytes)", where=where)
+    try:
+        with Image.open(path):
+            pass
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+        raise DataError(f"is no image that can be read{reason}", where=where) from None

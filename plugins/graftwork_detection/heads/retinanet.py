@@ -1,0 +1,123 @@
+"""The head `retinanet`: anchors at every place of a pyramid, classified under the focal loss.
+
+Source: Lin et al. 2017, "Focal Loss for Dense Object Detection". Towers, matching, box coding and losses are
+torchvision's. Where we differ by default: narrower and shorter towers with group norm, and the GIoU loss for boxes, as in
+torchvision's version 2; options give the original back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import box_iou
+
+from graftwork.errors import UsageError
+from graftwork.interfaces import Backbone, Facts, Features, Head, Predictions, Spec, Targets
+from graftwork_detection.heads.dense import anchors_by_level, candidates, canvas_of, rows_of
+from graftwork_detection.heads.postprocess import finish
+from graftwork_detection.heads.pyramid import Pyramid
+from graftwork_detection.heads.upstream import to_own_names
+
+_GROUPS = 32
+_SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+_RATIOS = (0.5, 1.0, 2.0)
+_PARTS = {"classification": "classification", "boxes": "bbox_regression"}
+
+
+class RetinaNet(Head):
+    """Class scores and box offsets for nine anchors at every place of every level.
+
+    Args:
+        provides: channels of the backbone's features by name.
+        options: `width` (channels of pyramid and towers), `depth` (convolutions of a tower), `finest` (stride of the
+            finest level), `norm` (`group` or `none`), `box_loss` (`giou` or `l1`), `score_threshold`, `nms_iou`,
+            `detections`.
+        facts: `classes`.
+
+    Raises:
+        UsageError: a width that does not divide into the groups of the norm.
+    """
+
+    reads = frozenset({"size", "original", "canvas"})
+
+    def __init__(self, provides: Mapping[str, int], options: Mapping[str, Any], facts: Facts) -> None:
+        super().__init__()
+        width = int(options["width"])
+        grouped = options["norm"] == "group"
+        if grouped and width % _GROUPS:
+            raise UsageError(f"retinanet cannot be {width} channels wide", hint=f"Use a multiple of {_GROUPS}")
+        self.pyramid = Pyramid(provides, width, finest=int(options["finest"]), extra="p5")
+        self.needs = self.pyramid.needs
+        sizes = tuple(tuple(4 * stride * scale for scale in _SCALES) for stride in self.pyramid.strides)
+        self.anchors = AnchorGenerator(sizes, (_RATIOS,) * len(sizes))
+        norm = partial(nn.GroupNorm, _GROUPS) if grouped else None
+        self.head = RetinaNetHead(width, len(_SCALES) * len(_RATIOS), len(facts["classes"]), norm)
+        for tower in (self.head.classification_head, self.head.regression_head):
+            tower.conv = tower.conv[: int(options["depth"])]
+        self.head.regression_head._loss_type = str(options["box_loss"])
+        self.matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
+        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+        self.score_threshold = float(options["score_threshold"])
+        self.nms_iou = float(options["nms_iou"])
+        self.detections = int(options["detections"])
+
+    def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
+        """`classification` (focal) and `boxes`: sums over pictures of each one's loss divided by its matched anchors."""
+        assert isinstance(targets, list)
+        outputs, levels = self._outputs(features)
+        anchors = torch.cat(levels)
+        with torch.autocast(anchors.device.type, enabled=False):
+            matched = [self._match(anchors, target["boxes"]) for target in targets]
+            losses = self.head.compute_loss(targets, outputs, [anchors] * len(targets), matched)
+            # Torchvision gives the mean over pictures.
+            return {part: losses[upstream] * len(targets) for part, upstream in _PARTS.items()}
+
+    def counts(self, targets: Targets) -> dict[str, Tensor]:
+        """Pictures, for every part."""
+        return dict.fromkeys(_PARTS, rows_of(targets))
+
+    def predict(self, features: Features) -> Predictions:
+        """Objects in original pixels, best first."""
+        outputs, levels = self._outputs(features)
+        sizes, anchors = [len(level) for level in levels], torch.cat(levels)
+        predictions = []
+        with torch.autocast(anchors.device.type, enabled=False):
+            for row, logits in enumerate(outputs["cls_logits"]):
+                place, label, score = candidates(logits.sigmoid(), sizes, self.score_threshold)
+                boxes = self.coder.decode_single(outputs["bbox_regression"][row][place], anchors[place])
+                size, original = features["size"][row], features["original"][row]
+                predictions.append(
+                    finish(
+                        boxes, score, label, size, original, self.score_threshold, self.nms_iou, self.detections
+                    )
+                )
+        return predictions
+
+    def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Torchvision's `retinanet_resnet50_fpn`, or a head trained here; class scores are left out."""
+        return to_own_names(foreign, len(self.pyramid.maps), ("head.classification_head.cls_logits.",))
+
+    def _match(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        """Which object each anchor answers for, int64 [anchors]; -1 for none, -2 for neither one nor none."""
+        if not len(boxes):
+            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+        matched: Tensor = self.matcher(box_iou(boxes, anchors))
+        return matched
+
+    def _outputs(self, features: Features) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The towers' outputs, float32 [B, anchors, .] by torchvision's names, and the anchors of each level."""
+        levels = self.pyramid(features)
+        outputs = {name: output.float() for name, output in self.head(levels).items()}
+        return outputs, anchors_by_level(self.anchors, levels, canvas_of(features))
+
+
+def build(spec: Spec, backbone: Backbone, facts: Facts) -> Head:
+    """The head `retinanet`."""
+    return RetinaNet(backbone.provides, spec.options, facts)

@@ -1,0 +1,170 @@
+"""Images with boxes from wherever they lie, under the columns `image`, `objects`, `origin`, `width`, `height`.
+
+Which form a folder has is found out here; each form has a file of its own. No image is decoded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graftwork.data.folders import is_junk
+from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
+from graftwork.data.splits import canonical_split, rename_splits
+from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
+from graftwork.data.tables import find_tables, read_tables
+from graftwork.errors import DataError
+from graftwork.interfaces import DataRequest, Tables
+from graftwork_detection.coco import find_coco, read_coco
+from graftwork_detection.findings import Notes
+from graftwork_detection.rows import relative, subfolder, to_tables
+from graftwork_detection.upstream import read_upstream
+from graftwork_detection.voc import find_voc, read_voc
+from graftwork_detection.yolo import find_yolo, read_yolo
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+FORMS = (
+    "COCO JSON (instances.json, annotations/*.json, train/_annotations.coco.json), Pascal VOC (Annotations/*.xml and "
+    "JPEGImages), YOLO (data.yaml, or classes.txt with labels), or Parquet or JSON lines with image and objects columns"
+)
+
+
+def read_detection(request: DataRequest) -> Tables:
+    """Images with boxes from COCO JSON, Pascal VOC, YOLO, a table with a column of objects, `hf:` or `sample:`.
+
+    Args:
+        request: the source; `columns` may name the `image` and `objects` columns of a table. The option `boxes` says
+            whether a table's boxes are `xywh` (the default) or `corners`.
+
+    Returns:
+        Splits with `image` ({bytes, path}, not decoded), `objects` {bbox: x, y, width, height in pixels; category: class
+        index; crowd: not scored}, `origin`, `width` and `height` in pixels as declared (0 where nothing is), and `group`
+        as text where `group_by` is given; class names by index.
+
+    Raises:
+        DataError: the source is missing, empty, damaged, in no form that is read here, or in two at once.
+    """
+    source = parse_source(request.source)
+    if source.scheme == "path":
+        return _read_path(existing_path(source.name), request)
+    if source.scheme == "sample":
+        return read_upstream(request.samples(source.name), request, [], {})
+    if source.scheme == "hf":
+        splits, findings = rename_splits(open_hf(source.name, source.argument), request.source)
+        return read_upstream(splits, request, findings, {})
+    raise unknown_scheme(source, ["sample", "hf"])
+
+
+def _read_path(path: Path, request: DataRequest) -> Tables:
+    notes = Notes()
+    root = path if path.is_file() else _only_folder(path)
+    form = _form_of_file(root) if root.is_file() else _form_of_folder(root, notes)
+    if form == "table":
+        return _read_table(root, request)
+    for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
+        if value:
+            raise DataError(f"{form} annotations have no columns, so {option} cannot be used", where=str(path))
+    if form == "COCO":
+        return to_tables(read_coco(root, find_coco(root, notes), notes), notes, str(path))
+    if form == "Pascal VOC":
+        return to_tables(read_voc(root, find_voc(root), notes), notes, str(path))
+    description = find_yolo(root)
+    assert description is not None
+    return to_tables(read_yolo(root, description, notes), notes, str(path))
+
+
+def _form_of_file(file: Path) -> str:
+    suffix = file.suffix.lower()
+    if suffix == ".json":
+        return "COCO"
+    if suffix in (".yaml", ".yml"):
+        return "YOLO"
+    if suffix in TABLE_SUFFIXES:
+        return "table"
+    raise DataError("is one file, and neither COCO JSON, a YOLO data.yaml nor a table", where=str(file), hint=_hint())
+
+
+def _form_of_folder(root: Path, notes: Notes) -> str:
+    """The one form that a folder has.
+
+    Raises:
+        DataError: it has none, or two.
+    """
+    found: dict[str, str] = {}
+    coco = find_coco(root, Notes())
+    if coco:
+        found["COCO"] = relative(next(iter(coco.values())), root)
+    voc = find_voc(root)
+    if voc:
+        found["Pascal VOC"] = relative(next(iter(voc.values())).annotations, root) + "/*.xml"
+    yolo = find_yolo(root)
+    if yolo is not None:
+        found["YOLO"] = relative(yolo, root)
+    table = None if found else _table_in(root)
+    if table is not None:
+        found["table"] = relative(table, root)
+    if len(found) > 1:
+        told = " and ".join(f"{form} annotations ({where})" for form, where in found.items())
+        hint = "Give the file that is meant (a .json or data.yaml), or a folder that holds one form only"
+        raise DataError(f"has {told}, and which are meant is not guessed", where=str(root), hint=hint)
+    if not found:
+        raise DataError(
+            f"holds no annotations that are known here; found {_what_is_there(root)}", where=str(root), hint=_hint()
+        )
+    return next(iter(found))
+
+
+def _only_folder(root: Path) -> Path:
+    """The folder itself, or the one in it where that is all there is (VOCdevkit/VOC2012, what an archive unpacks to)."""
+    for _ in range(3):
+        entries = [entry for entry in root.iterdir() if not is_junk(entry.name)]
+        if len(entries) != 1 or not entries[0].is_dir() or _is_known(entries[0].name):
+            break
+        root = entries[0]
+    return root
+
+
+def _is_known(name: str) -> bool:
+    return canonical_split(name) is not None or name.lower() in (
+        "annotations",
+        "images",
+        "labels",
+        "data",
+        "jpegimages",
+    )
+
+
+def _table_in(root: Path) -> Path | None:
+    """A Parquet or JSON lines file of the folder; CSV files of boxes have too many forms."""
+    folders = [
+        root,
+        subfolder(root, "data"),
+        *(entry for entry in sorted(root.iterdir()) if canonical_split(entry.name)),
+    ]
+    for folder in folders:
+        if folder is not None and folder.is_dir():
+            for file in sorted(folder.iterdir()):
+                if file.suffix.lower() in (".parquet", ".jsonl", ".ndjson") and not is_junk(file.name):
+                    return file
+    return None
+
+
+def _read_table(root: Path, request: DataRequest) -> Tables:
+    files, findings = find_tables(root)
+    splits: dict[str, Dataset]
+    splits, more = read_tables(root, files)
+    return read_upstream(
+        splits, request, [*findings, *more], {split: parts[0].parent for split, parts in files.items()}
+    )
+
+
+def _hint() -> str:
+    return f"Wanted {FORMS}"
+
+
+def _what_is_there(root: Path) -> str:
+    kinds = Counter(file.suffix.lower() or "without suffix" for file in root.rglob("*") if file.is_file())
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5)) or "no files at all"

@@ -1,0 +1,170 @@
+"""Annotated images as every reader hands them over, and as rows under canonical columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork.data.splits import SPLITS, canonical_split
+from graftwork.errors import DataError
+from graftwork.interfaces import Tables
+from graftwork.vision.inputs import is_picture_name
+from graftwork_detection.findings import Notes
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+Box = tuple[float, float, float, float]
+"""x, y, width, height in pixels from the top left corner of the image, as in COCO."""
+
+
+@dataclass
+class Annotated:
+    """An image with its objects, as its annotation says.
+
+    Args:
+        file: the image.
+        origin: the same, relative to the data's folder.
+        width, height: pixels as declared; 0 where nothing is.
+        boxes, classes, crowd: of each object: box, class index, and whether it is left out of scoring.
+    """
+
+    file: Path
+    origin: str
+    width: int = 0
+    height: int = 0
+    boxes: list[Box] = field(default_factory=list)
+    classes: list[int] = field(default_factory=list)
+    crowd: list[bool] = field(default_factory=list)
+
+    def add(self, box: Box, index: int, crowd: bool = False) -> None:
+        self.boxes.append(box)
+        self.classes.append(index)
+        self.crowd.append(crowd)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a reader found: images by split, and class names by index."""
+
+    splits: Mapping[str, Sequence[Annotated]]
+    names: tuple[str, ...]
+
+
+def features() -> Features:
+    """The canonical columns without `group`."""
+    from datasets import Features, Image, List, Value
+
+    objects = {"bbox": List(List(Value("float64"))), "category": List(Value("int64")), "crowd": List(Value("bool"))}
+    return Features(
+        {
+            "image": Image(decode=False),
+            "objects": objects,
+            "origin": Value("string"),
+            "width": Value("int64"),
+            "height": Value("int64"),
+        }
+    )
+
+
+def to_rows(images: Sequence[Annotated]) -> Dataset:
+    """Rows under the canonical columns; images are paths, not read."""
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {
+            "image": [{"bytes": None, "path": str(image.file)} for image in images],
+            "objects": [
+                {"bbox": [list(box) for box in image.boxes], "category": image.classes, "crowd": image.crowd}
+                for image in images
+            ],
+            "origin": [image.origin for image in images],
+            "width": [image.width for image in images],
+            "height": [image.height for image in images],
+        },
+        features=features(),
+    )
+
+
+def to_tables(read: Read, notes: Notes, where: str) -> Tables:
+    """Tables from what a reader found; splits without a row are left out and named.
+
+    Raises:
+        DataError: no split has a row, or there is no class.
+    """
+    for split, images in read.splits.items():
+        if not images:
+            notes.add("unlabelled-split", split)
+    splits = {split: to_rows(read.splits[split]) for split in SPLITS if read.splits.get(split)}
+    if not splits:
+        codes = ("unreadable-annotation", "image-without-annotation", "annotation-without-image", "unlabelled-split")
+        told = next((f"{code} {notes.first(code)}" for code in codes if code in notes), "no image")
+        raise DataError(f"no annotated image can be used (first: {told})", where=where)
+    if not read.names:
+        raise DataError("its annotations name no class", where=where)
+    return Tables(splits, tuple(notes.findings()), read.names)
+
+
+def split_in_name(name: str) -> str | None:
+    """The split that a name speaks of (`instances_train2017` is train), or None where it names none or several.
+
+    `trainval` is train: where it stands beside `train`, the caller passes it over.
+    """
+    words = [re.sub(r"\d+$", "", word) for word in re.split(r"[-_. ]+", name.lower())]
+    found = {canonical_split("train" if word == "trainval" else word) for word in words} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """Folders named after splits (`train`, `val2017`), by split.
+
+    Raises:
+        DataError: two mean the same split.
+    """
+    found: dict[str, Path] = {}
+    for folder in sorted(root.iterdir()):
+        split = canonical_split(re.sub(r"\d+$", "", folder.name)) if folder.is_dir() else None
+        if split is None:
+            continue
+        if split in found:
+            raise DataError(f"{found[split].name}/ and {folder.name}/ both mean {split}", where=str(root))
+        found[split] = folder
+    return found
+
+
+def subfolder(root: Path, *names: str) -> Path | None:
+    """The folder in `root` with one of these names, in any letter case; the first name that there is."""
+    there = {entry.name.lower(): entry for entry in sorted(root.iterdir(), reverse=True) if entry.is_dir()}
+    return next((there[name] for name in names if name in there), None)
+
+
+def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
+    """Picture files of a folder, sorted; of everything below it when `deep`."""
+    entries: Iterable[Path] = folder.rglob("*") if deep else folder.iterdir()
+    return sorted(file for file in entries if is_picture_name(file.relative_to(folder)) and file.is_file())
+
+
+def relative(path: Path, root: Path) -> str:
+    """The path as it is called in messages: from the data's folder where it lies in it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def number(value: Any) -> float | None:
+    """A number as float, NaN and infinities among them; None for anything else, booleans and text included."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON integers have no limit
+        return float("inf")
+
+
+def spoken(text: str) -> float | None:
+    """A number written as text; None where it is none. Python's `1_000` is none."""
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None

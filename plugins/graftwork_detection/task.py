@@ -1,0 +1,98 @@
+"""The task `detection`: joins reading, audit, examples, metrics and report sections. Each lives in its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from graftwork.interfaces import (
+    DataRequest,
+    Evaluation,
+    Examples,
+    Facts,
+    Finding,
+    Metrics,
+    Predictions,
+    Section,
+    Spec,
+    Tables,
+    Task,
+)
+from graftwork.vision.frames import FrameOptions
+from graftwork_detection.examples import DetectionExamples
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from PIL.Image import Image
+
+
+class Detection(Task):
+    """Boxes with a class each. Columns: `image` ({bytes, path}) and `objects` (bbox as in COCO, class index, crowd)."""
+
+    primary_metric = "map"
+
+    def __init__(self, options: FrameOptions) -> None:
+        self.options = options
+
+    def read(self, request: DataRequest) -> Tables:
+        from graftwork_detection.read import read_detection
+
+        return read_detection(request)
+
+    def strata(self, rows: Dataset) -> Sequence[int]:
+        """The class of each picture that has the fewest objects over all; an index of its own for pictures without any."""
+        from graftwork_detection.audit import strata
+
+        return strata(rows)
+
+    def audit(self, tables: Tables) -> tuple[Tables, list[Finding]]:
+        from graftwork_detection.audit import audit_detection
+
+        return audit_detection(tables)
+
+    def facts(self, tables: Tables) -> Facts:
+        """`classes`: names by index; `train_counts`: training objects of each."""
+        from graftwork_detection.audit import facts_of
+
+        return facts_of(tables)
+
+    def align(self, tables: Tables, facts: Facts) -> Tables:
+        from graftwork_detection.align import align
+
+        return align(tables, facts)
+
+    def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
+        return DetectionExamples(rows, input, self.options, train)
+
+    def metrics(self, facts: Facts, device: torch.device) -> Metrics:
+        from graftwork_detection.metrics import DetectionMetrics
+
+        return DetectionMetrics(facts, device)
+
+    def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
+        """A row: `objects`, each with `category`, `category_id`, `bbox` (x, y, width, height in pixels) and `score`."""
+        from graftwork_detection.decode import decode_objects
+
+        return decode_objects(predictions, facts)
+
+    def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
+        from graftwork.vision.inputs import read_inputs
+
+        return read_inputs(inputs)
+
+    def draw(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> Image | None:
+        from graftwork_detection.decode import draw_detection
+
+        return draw_detection(row, prediction, facts)
+
+    def sections(self, evaluation: Evaluation, facts: Facts) -> list[Section]:
+        from graftwork_detection.sections import detection_sections
+
+        return detection_sections(evaluation, facts)
+
+
+def build(spec: Spec) -> Task:
+    """The task `detection`."""
+    return Detection(FrameOptions.of(spec.options))

@@ -1,0 +1,35 @@
+"""Semantic segmentation: a class for every pixel, by heads on the maps of any image backbone.
+
+Imports only the hook marker; everything else is imported inside the hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from graftwork import hookimpl
+
+if TYPE_CHECKING:
+    from graftwork.interfaces import DatasetBuilder, HeadBuilder, TaskBuilder
+
+
+@hookimpl
+def graftwork_tasks() -> Mapping[str, TaskBuilder]:
+    from graftwork_segmentation import task
+
+    return {"segmentation": task.build}
+
+
+@hookimpl
+def graftwork_heads() -> Mapping[str, HeadBuilder]:
+    from graftwork_segmentation.heads import BUILDERS
+
+    return BUILDERS
+
+
+@hookimpl
+def graftwork_datasets() -> Mapping[str, DatasetBuilder]:
+    from graftwork_segmentation import samples
+
+    return {"digit-masks": samples.digit_masks}

@@ -1,0 +1,264 @@
+"""A look at every picture and mask before a step is spent: what cannot be used is taken out, what is odd is named.
+
+Pictures are looked at by `graftwork.vision.audit`; what a table's classes show is in `checks`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from graftwork.data.columns import add_column
+from graftwork.data.fingerprint import CONTENT
+from graftwork.interfaces import Finding, Tables
+from graftwork.vision.audit import Seen, check_alike, check_shapes, named, see_pictures
+from graftwork.vision.decode import read_cell
+from graftwork.vision.look import Look
+from graftwork_segmentation.checks import check_pixels
+from graftwork_segmentation.classes import facts_of, strata
+from graftwork_segmentation.labelmap import REST, VOID, to_json
+from graftwork_segmentation.masks import CLASS_PIXELS, MaskLook, key_of_code, lookup
+from graftwork_segmentation.smoothed import is_smoothed
+from graftwork_segmentation.values import class_pixels, look_at_masks
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["audit_segmentation", "facts_of", "strata"]
+
+LISTED = 256
+"""Values outside the label map that are added to it one by one; where there are more, one entry stands for them all."""
+
+_SHOWN = 5
+_LEFT_OUT = {
+    "missing-mask-file": "masks that are not there",
+    "unreadable-mask": "masks that are empty, damaged or no pictures",
+    "jpeg-mask": "masks in a lossy format, which changes their values; save them as PNG",
+    "mask-of-other-kind": "masks of another kind than the label map's: colours against values",
+    "mask-size-differs": "masks that are not of their picture's size",
+    "all-void-mask": "masks in which no pixel is scored",
+}
+_TRAITS = {
+    "grey-as-rgb": ("grey-mask-as-rgb", "masks with three equal channels, read as values"),
+    "palette-by-colour": (
+        "palette-mask-by-colour",
+        "palette masks whose colours count, since the label map has colours",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One row: picture and mask together.
+
+    Args:
+        origin: what the row is called.
+        picture, mask: what looking at them showed.
+        pixels: of every class in the mask, int64 [classes].
+        unknown: values outside the label map with their pixels, the most frequent LISTED; none where smoothed.
+        unlisted: number and pixels of all others.
+        smoothed: whether these come from smoothing colours.
+        problem: a key of _LEFT_OUT; None where the row can be used.
+        reason: in words.
+    """
+
+    origin: str
+    picture: Look
+    mask: MaskLook
+    pixels: NDArray[np.int64]
+    unknown: Mapping[int, int]
+    unlisted: tuple[int, int]
+    smoothed: bool
+    problem: str | None
+    reason: str
+
+
+def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
+    """Decode every picture and mask once; check that they fit, classes, duplicates and leakage.
+
+    Args:
+        tables: splits with `image`, `mask`, `mask_map` and `origin`, all splits already made.
+
+    Returns:
+        The tables without rows that cannot be used, and what was found. Columns are added: `width`, `height` (pixels,
+        upright), `content` (hex digest over picture, mask and label map), `class_pixels`. Values outside the label map
+        are added to `mask_map` as not scored. A split that keeps no row is a finding of level `error`.
+    """
+    seen = see_pictures(tables)
+    judged = {split: _judge(rows, seen.looks[split], len(tables.names)) for split, rows in seen.tables.splits.items()}
+    kept = {split: [row for row, judge in enumerate(rows) if judge.problem is None] for split, rows in judged.items()}
+    findings = [*seen.findings, *_left_out(judged)]
+    for split, rows in kept.items():
+        if judged[split] and not rows:
+            message = f"none of the {len(judged[split]):,} {split} rows can be used"
+            findings.append(Finding("split-without-usable-rows", "error", message, (split,), len(judged[split])))
+    usable = {split: [judged[split][row] for row in rows] for split, rows in kept.items()}
+    extended = _extend(seen.tables.splits, judged)
+    splits = {}
+    for split, rows in seen.tables.splits.items():
+        whole = _add_columns(rows, judged[split], extended)
+        splits[split] = whole if len(kept[split]) == len(whole) else whole.select(kept[split])
+    looks = {split: [judge.picture for judge in rows] for split, rows in usable.items()}
+    left = Seen(replace(tables, splits=splits), looks, [])
+    every = [judge for rows in usable.values() for judge in rows]
+    findings += _values(every)
+    findings += check_pixels({split: [judge.pixels for judge in rows] for split, rows in usable.items()}, tables.names)
+    findings += _one_class(every, tables.names)
+    findings += _same_pictures(left, usable)
+    findings += check_shapes(left)
+    findings += _turned(splits, usable)
+    for trait, (code, message) in _TRAITS.items():
+        findings += named(code, "note", message, [judge.origin for judge in every if judge.mask.trait == trait])
+    return replace(tables, splits=splits), findings
+
+
+def _judge(rows: Dataset, looks: Sequence[Look], classes: int) -> list[Judged]:
+    origins, maps = list(rows["origin"][:]), list(rows["mask_map"][:])
+    judged: dict[int, Judged] = {}
+    for by_colour in (False, True):
+        chosen = [row for row, text in enumerate(maps) if lookup(text).by_colour == by_colour]
+        part = rows if len(chosen) == len(rows) else rows.select(chosen)
+        for row, mask in zip(chosen, look_at_masks(part, by_colour), strict=True):
+            judged[row] = _fit(origins[row], maps[row], looks[row], mask, classes)
+    return [judged[row] for row in range(len(rows))]
+
+
+def _fit(origin: str, mask_map: str, picture: Look, mask: MaskLook, classes: int) -> Judged:
+    table = lookup(mask_map)
+    pixels = class_pixels(mask, mask_map, classes)
+    _, known = table(mask.values)
+    values, counts = mask.values[~known], mask.counts[~known]
+    smoothed = mask.by_colour and is_smoothed(values, counts, table.codes)
+    first = np.argsort(-counts, kind="stable")[: 0 if smoothed else LISTED]
+    unknown = dict(zip(values[first].tolist(), counts[first].tolist(), strict=True))
+    unlisted = len(values) - len(first), int(counts.sum() - counts[first].sum())
+    problem, reason = mask.problem, mask.reason
+    if problem is None and (mask.width, mask.height) != (picture.width, picture.height):
+        problem, reason = "mask-size-differs", _size_reason(picture, mask)
+    elif problem is None and not pixels.sum():
+        problem, reason = "all-void-mask", ""
+    nothing = np.empty(0, np.int64)
+    mask = replace(mask, values=nothing, counts=nothing)
+    return Judged(origin, picture, mask, pixels, unknown, unlisted, smoothed, problem, reason)
+
+
+def _size_reason(picture: Look, mask: MaskLook) -> str:
+    told = f"picture {picture.width}×{picture.height}, mask {mask.width}×{mask.height}"
+    if (mask.width, mask.height) != (picture.height, picture.width):
+        return told
+    if "rotated" in picture.traits:
+        return f"{told}: the mask lies as the picture is stored, and EXIF turns the picture"
+    return f"{told}: the sides are swapped"
+
+
+def _left_out(judged: Mapping[str, Sequence[Judged]]) -> list[Finding]:
+    findings = []
+    for code, message in _LEFT_OUT.items():
+        lost = [
+            judge.origin + (f" ({judge.reason})" if judge.reason else "")
+            for rows in judged.values()
+            for judge in rows
+            if judge.problem == code
+        ]
+        findings += named(code, "warning", f"{message}, left out", lost)
+    return findings
+
+
+def _extend(splits: Mapping[str, Dataset], judged: Mapping[str, Sequence[Judged]]) -> dict[str, str]:
+    """Every label map with the values that it lacks in usable masks, as not scored."""
+    unknown: dict[str, set[str]] = defaultdict(set)
+    for split, rows in splits.items():
+        for text, judge in zip(rows["mask_map"][:], judged[split], strict=True):
+            keys = unknown[text]
+            if judge.problem is None:
+                keys.update(key_of_code(value, judge.mask.by_colour) for value in judge.unknown)
+                if judge.unlisted[0] or len(keys) > LISTED:
+                    unknown[text] = {REST}
+    return {text: to_json({**json.loads(text), **dict.fromkeys(keys, VOID)}) for text, keys in unknown.items()}
+
+
+def _add_columns(rows: Dataset, judged: Sequence[Judged], extended: Mapping[str, str]) -> Dataset:
+    import pyarrow as pa
+
+    maps = list(rows["mask_map"][:])
+    contents = [
+        hashlib.sha256(f"{judge.picture.content} {judge.mask.content} {text}".encode()).hexdigest()[:32]
+        for text, judge in zip(maps, judged, strict=True)
+    ]
+    pixels = pa.array([judge.pixels.tolist() for judge in judged], pa.list_(pa.int64()))
+    rows = add_column(rows, "mask_map", pa.array([extended[text] for text in maps], pa.string()))
+    rows = add_column(rows, "width", pa.array([judge.picture.width for judge in judged], pa.int64()))
+    rows = add_column(rows, "height", pa.array([judge.picture.height for judge in judged], pa.int64()))
+    rows = add_column(rows, CONTENT, pa.array(contents, pa.string()))
+    return add_column(rows, CLASS_PIXELS, pixels)
+
+
+def _values(every: Sequence[Judged]) -> list[Finding]:
+    """Values outside the label map, by value; smoothed masks, which have thousands, by mask."""
+    smoothed = [
+        f"{judge.origin} ({judge.unlisted[0]:,} colours, {judge.unlisted[1]:,} pixels)"
+        for judge in every
+        if judge.smoothed
+    ]
+    blurred = "colour masks smoothed by resizing or JPEG; colours near or between known ones are not scored"
+    pixels: dict[str, int] = defaultdict(int)
+    homes: dict[str, list[str]] = defaultdict(list)
+    concerned = [judge for judge in every if judge.unknown]
+    for judge in concerned:
+        for value, count in judge.unknown.items():
+            key = key_of_code(value, judge.mask.by_colour)
+            pixels[key] += count
+            homes[key].append(judge.origin)
+    told = [
+        f"{key} ({pixels[key]:,} pixels, masks: {len(homes[key]):,}, first {homes[key][0]})"
+        for key in sorted(pixels, key=lambda key: (-pixels[key], key))
+    ]
+    more = " or more" if any(judge.unlisted[0] for judge in concerned) else ""
+    message = f"masks with values outside the label map ({len(told):,}{more}), which are not scored: {len(concerned):,}"
+    found = Finding("unknown-mask-value", "warning", message, tuple(told[:_SHOWN]), len(concerned))
+    return [*named("smoothed-mask", "warning", blurred, smoothed), *([found] if told else [])]
+
+
+def _one_class(every: Sequence[Judged], names: Sequence[str]) -> list[Finding]:
+    alone = [
+        f"{judge.origin} ({names[int(judge.pixels.argmax())]})"
+        for judge in every
+        if np.count_nonzero(judge.pixels) == 1
+    ]
+    return named("one-class-mask", "note", "masks that show a single class", alone)
+
+
+def _same_pictures(seen: Seen, usable: Mapping[str, Sequence[Judged]]) -> list[Finding]:
+    """Duplicates and near duplicates; two masks of one picture are told by the start of their digest."""
+    numbers: dict[str, int] = {}
+    labels = {
+        split: [numbers.setdefault(judge.mask.content, len(numbers)) for judge in rows]
+        for split, rows in usable.items()
+    }
+    return check_alike(seen, labels, [f"mask {content[:8]}" for content in numbers])
+
+
+def _turned(splits: Mapping[str, Dataset], usable: Mapping[str, Sequence[Judged]]) -> list[Finding]:
+    """Pictures that EXIF turns without a change of size, so that nothing tells whether their masks were turned too."""
+    unsure = []
+    for split, judged in usable.items():
+        for row, judge in enumerate(judged):
+            if "rotated" not in judge.picture.traits:
+                continue
+            with Image.open(io.BytesIO(read_cell(splits[split][row]["image"]))) as image:
+                stored = image.size
+            if stored == (judge.mask.width, judge.mask.height):
+                unsure.append(judge.origin)
+    message = (
+        "images that EXIF turns or mirrors within the same size: look whether their masks were drawn before or after"
+    )
+    return named("exif-turn-unsure", "warning", message, unsure)

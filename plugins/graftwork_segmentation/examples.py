@@ -1,0 +1,87 @@
+"""Rows as an image backbone's input with their masks: decoded, brought to size, augmented together, collated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from graftwork.interfaces import Batch, Examples, ImageInput
+from graftwork.vision.frames import (
+    VOID,
+    Frame,
+    FrameOptions,
+    Framer,
+    Pictures,
+    Things,
+    collate_frames,
+    collate_masks,
+)
+from graftwork_segmentation.masks import decode_mask
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class SegmentationExamples(Examples):
+    """Pictures of a table on canvases of many shapes, with their masks.
+
+    Args:
+        rows: columns `image` and, unless for prediction, `mask` ({bytes, path}) and `mask_map`; `width` and `height`
+            where they are known.
+        input: what the backbone wants.
+        options: of the task.
+        train: whether to augment, and to give masks on the canvas; else they are at their original size.
+    """
+
+    evaluated_together: ClassVar[int] = 16
+
+    def __init__(self, rows: Dataset, input: ImageInput, options: FrameOptions, train: bool) -> None:
+        self._pictures = Pictures(rows, options, train)
+        self._masks = rows.select_columns(["mask", "mask_map"]) if "mask" in rows.column_names else None
+        self._framer = Framer(options, input, train, _shows_a_class)
+        self._input = input
+        self._train = train
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of every row's canvas, pixels."""
+        return self._pictures.canvases()
+
+    def load(self, row: int) -> tuple[Frame, Tensor | None]:
+        """A frame, with its mask in training; and the mask at its original size in evaluation."""
+        pixels = self._pictures.pixels(row)
+        original = self._pictures.shapes[row]
+        if self._masks is None:
+            return self._framer(pixels, {}, original), None
+        cells = self._masks[row]
+        mask = decode_mask(cells["mask"], cells["mask_map"])
+        if not self._train:
+            return self._framer(pixels, {}, original), mask
+        if mask.shape != pixels.shape[-2:]:  # a large picture is kept smaller than it is stored
+            rows_, columns = pixels.shape[-2:]
+            mask = torch.nn.functional.interpolate(mask[None, None], (rows_, columns), mode="nearest-exact")[0, 0]
+        return self._framer(pixels, {"mask": tv_tensors.Mask(mask)}, original), None
+
+    def collate(self, rows: Sequence[int], examples: Sequence[tuple[Frame, Tensor | None]]) -> Batch:
+        """Inputs as of `collate_frames`; targets {"mask": uint8 [B, H, W]} on the canvas in training, a dict a row with
+        `mask` uint8 [h, w] at the original size in evaluation, {} where rows have none."""
+        frames = [frame for frame, _ in examples]
+        inputs = collate_frames(frames, self._input)
+        numbers = torch.tensor(rows, dtype=torch.int64)
+        if self._masks is None:
+            return Batch(numbers, inputs, {})
+        if self._train:
+            return Batch(numbers, inputs, {"mask": collate_masks(frames, inputs)})
+        return Batch(numbers, inputs, [{"mask": mask} for _, mask in examples if mask is not None])
+
+
+def _shows_a_class(things: Things) -> bool:
+    """Whether a crop shows a pixel that is scored."""
+    mask = things.get("mask")
+    return mask is None or bool((mask != VOID).any())

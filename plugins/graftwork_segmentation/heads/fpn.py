@@ -1,0 +1,83 @@
+"""The head `fpn`: a feature pyramid, its levels brought to the finest and summed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import FeaturePyramidNetwork
+
+from graftwork.interfaces import Backbone, Facts, Features, Head, Spec
+from graftwork_segmentation.heads.base import SegmentationHead, small_scores, strides_of
+
+_FINEST, _COARSEST = 4, 32
+
+
+class FpnHead(SegmentationHead):
+    """The semantic branch of Kirillov et al. 2019, "Panoptic Feature Pyramid Networks"; widely used alone, as in
+    Seferbekov et al. 2018, "Feature Pyramid Network for Multi-Class Land Segmentation".
+
+    Reads the maps of strides 4 to 32 that there are (all, where none is among these), torchvision's pyramid over them
+    (Lin et al. 2017). Each level goes through a 3 x 3 convolution, GroupNorm, ReLU and bilinear upsampling to the next
+    finer level, until it has the finest one's size; the sum gives the classes. GroupNorm, as in the paper: batches of
+    pictures are small, and no upstream weights ask for BatchNorm here. It costs the same.
+
+    Differs: one `width` for pyramid and branches (256 and 128 there). Steps go to the next level's actual size, since maps
+    of unpadded stems are not exactly halves.
+
+    Args:
+        provides: channels of the backbone's features by name.
+        options: `width`, a multiple of 8; `dropout`, 0 to 1, before the last layer; those of `PixelLoss`.
+        facts: as SegmentationHead.
+    """
+
+    label_layers: ClassVar[tuple[str, ...]] = ("score.",)
+
+    def __init__(self, provides: Mapping[str, int], options: Mapping[str, Any], facts: Facts) -> None:
+        maps = strides_of(provides)
+        usual = [name for stride, name in maps.items() if _FINEST <= stride <= _COARSEST]
+        names = tuple(usual or maps.values())
+        super().__init__(names, options, facts)
+        self.maps = names
+        width = int(options["width"])
+        self.pyramid = FeaturePyramidNetwork([provides[name] for name in self.maps], width)
+        self.branches = nn.ModuleList(
+            nn.ModuleList(_convolution(width) for _ in range(max(1, level))) for level in range(len(self.maps))
+        )
+        self.dropout = nn.Dropout(float(options["dropout"]))
+        self.score = small_scores(nn.Conv2d(width, self.classes, 1))
+
+    def logits(self, features: Features) -> Tensor:
+        """[B, classes, h, w] at the size of the finest map."""
+        levels = list(self.pyramid({name: features[name] for name in self.maps}).values())
+        sizes = [level.shape[-2:] for level in levels]
+        total: Tensor | None = None
+        for number, (value, steps) in enumerate(zip(levels, self.branches, strict=True)):
+            for step, convolution in enumerate(steps.children(), start=1):
+                value = convolution(value)
+                target = sizes[max(0, number - step)]
+                if value.shape[-2:] != target:
+                    value = functional.interpolate(value, size=target, mode="bilinear", align_corners=False)
+            total = value if total is None else total + value
+        result: Tensor = self.score(self.dropout(total))
+        return result
+
+
+def build(spec: Spec, backbone: Backbone, facts: Facts) -> Head:
+    """The head `fpn`."""
+    return FpnHead(backbone.provides, spec.options, facts)
+
+
+def _convolution(width: int) -> nn.Module:
+    convolution = nn.Conv2d(width, width, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(convolution, nn.GroupNorm(_groups(width), width), nn.ReLU(inplace=True))
+
+
+def _groups(width: int) -> int:
+    """At most 32 (Wu & He 2018), of at least 4 channels each."""
+    return next(
+        groups for groups in (32, 16, 8, 4, 2, 1) if width % groups == 0 and (width // groups >= 4 or groups == 1)
+    )

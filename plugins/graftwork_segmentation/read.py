@@ -1,0 +1,246 @@
+"""Pictures and masks from wherever they lie, under `image`, `mask`, `mask_map`, `origin` and maybe `group`.
+
+Pictures are not decoded here, and masks only where no label map says which values they have; `audit` looks at every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork.data.arrow import column_of
+from graftwork.data.columns import add_column, guess_columns, map_columns, with_origin
+from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
+from graftwork.data.splits import rename_splits, row_keys
+from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
+from graftwork.data.tables import find_tables, read_tables
+from graftwork.errors import DataError
+from graftwork.interfaces import DataRequest, Finding, Tables
+from graftwork.vision.audit import named
+from graftwork.vision.inputs import picture_column, picture_rows
+from graftwork_segmentation.labelfiles import find_label_file, read_label_file, voc_map
+from graftwork_segmentation.labelmap import LabelMap, build_map
+from graftwork_segmentation.layouts import WANTED, Layout, find_layout, what_is_there
+from graftwork_segmentation.pairs import pair_files
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+IMAGE_NAMES = ("img", "images", "image_path", "img_path", "file", "filename", "file_name", "path", "picture", "photo")
+"""Usual names of an image column, most likely first."""
+
+MASK_NAMES = (
+    "masks",
+    "mask_path",
+    "annotation",
+    "annotations",
+    "annotation_path",
+    "label",
+    "labels",
+    "label_path",
+    "segmentation",
+    "segmentation_mask",
+    "semantic_segmentation",
+    "semantic",
+    "label_map",
+    "ground_truth",
+    "gt",
+    "target",
+)
+"""Usual names of a mask column, most likely first."""
+
+GUESSES = {"image": IMAGE_NAMES, "mask": MASK_NAMES}
+
+CLASSES = "classes"
+"""A column that may bring class names by mask value: List(ClassLabel)."""
+
+
+def read_segmentation(request: DataRequest) -> Tables:
+    """Pictures with masks from folders, Pascal VOC, a table (CSV, TSV, JSON lines, Parquet), `hf:` or `sample:`.
+
+    Args:
+        request: the source; `columns` may name the `image` and `mask` columns of a table; the option `labels` the label
+            map's file, else it is looked for beside the data.
+
+    Returns:
+        Splits with `image` and `mask` ({bytes, path}, not decoded), `mask_map` (JSON: mask value or colour to class index,
+        255 for what is not scored), `origin` (the picture relative to the source, or `train.parquet row 17`), and `group`
+        as text where `group_by` is given; class names by index.
+
+    Raises:
+        DataError: the source is missing, empty or in no form that is read here; says what was found there.
+        UsageError: the label map is wrong; with file and line.
+    """
+    source = parse_source(request.source)
+    if source.scheme == "path":
+        return _read_path(existing_path(source.name), request)
+    if source.scheme == "sample":
+        return _from_splits(request.samples(source.name), request, [])
+    if source.scheme == "hf":
+        splits, findings = rename_splits(open_hf(source.name, source.argument), request.source)
+        return _from_splits(splits, request, findings)
+    raise unknown_scheme(source, ["sample", "hf"])
+
+
+def _read_path(path: Path, request: DataRequest) -> Tables:
+    if path.is_file() and path.suffix.lower() not in TABLE_SUFFIXES:
+        raise DataError("is one file, and no table", where=str(path), hint=WANTED)
+    splits, findings = _tables_with_masks(path, request)
+    if splits:
+        return _from_splits(splits, request, findings, path if path.is_dir() else path.parent)
+    layout = find_layout(path)
+    if layout is None:
+        raise DataError("holds no images with masks", where=str(path), hint=f"{what_is_there(path)}. {WANTED}")
+    for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
+        if value:
+            raise DataError(f"folders have no columns, so {option} cannot be used", where=str(path))
+    return _from_folders(layout, path, request)
+
+
+def _tables_with_masks(path: Path, request: DataRequest) -> tuple[dict[str, Dataset], list[Finding]]:
+    """The path's tables, unless it is a folder in which tables without image and mask columns lie about."""
+    surely = path.is_file() or bool(request.columns)
+    try:
+        files, findings = find_tables(path)
+        files = {split: kept for split, group in files.items() if (kept := [f for f in group if not _is_labels(f)])}
+        splits, more = read_tables(path, files) if files else ({}, [])
+    except DataError:
+        if surely or find_layout(path) is None:
+            raise
+        return {}, []
+    if surely or all(set(guess_columns(rows.column_names, GUESSES)) == set(GUESSES) for rows in splits.values()):
+        return splits, [*findings, *more]
+    if find_layout(path) is None:
+        return splits, [*findings, *more]  # where choosing columns fails with the names of those that are there
+    return {}, []
+
+
+def _is_labels(file: Path) -> bool:
+    return find_label_file(file.parent) == file
+
+
+def _from_folders(layout: Layout, home: Path, request: DataRequest) -> Tables:
+    paired = pair_files(layout, home)
+    splits = {}
+    for split, rows in paired.rows.items():
+        images = picture_rows([str(image) for image, _ in rows], [paired.name(image) for image, _ in rows])
+        masks = add_column(images, "mask", [str(mask) for _, mask in rows])
+        splits[split] = picture_column(masks, None, request.source, "mask")
+    first = next(iter(layout.parts.values())).images
+    places = (layout.root, home, first, first.parent)
+    return _with_map(splits, request, paired.findings(layout), places, layout.voc)
+
+
+def _from_splits(
+    splits: Mapping[str, Dataset], request: DataRequest, findings: Sequence[Finding], home: Path | None = None
+) -> Tables:
+    """Any splits with an image and a mask column; relative paths are taken from `home`."""
+    brought = _names_of_classes(splits)
+    splits = {name: rows.remove_columns(CLASSES) for name, rows in splits.items()} if brought else splits
+    chosen = {split: with_origin(rows, split) for split, rows in splits.items()}
+    mapped, more = map_columns(chosen, GUESSES, request.columns, request.group_by, request.source)
+    whole: dict[str, Dataset] = {}
+    lonely: dict[str, list[str]] = {"image": [], "mask": []}
+    for split, rows in mapped.items():
+        empty = {column: _empty(rows, column) for column in ("image", "mask")}
+        keys = row_keys(rows)
+        lonely["image"] += [keys[row] for row in sorted(empty["mask"])]
+        lonely["mask"] += [keys[row] for row in sorted(empty["image"] - empty["mask"])]
+        kept = [row for row in range(len(rows)) if row not in empty["image"] | empty["mask"]]
+        if not kept:
+            continue
+        rows = rows if len(kept) == len(rows) else rows.select(kept)
+        for column in ("image", "mask"):
+            rows = picture_column(rows, home, request.source, column)
+        whole[split] = _settled(rows)
+    if not whole:
+        raise DataError("no row has an image and a mask", where=request.source)
+    found = [
+        *findings,
+        *more,
+        *named("image-without-mask", "warning", "images without a mask, left out", lonely["image"]),
+        *named("mask-without-image", "warning", "masks without an image, left out", lonely["mask"]),
+    ]
+    return _with_map(whole, request, found, (home,) if home else (), False, brought)
+
+
+def _with_map(
+    splits: Mapping[str, Dataset],
+    request: DataRequest,
+    findings: Sequence[Finding],
+    places: Sequence[Path],
+    voc: bool,
+    brought: LabelMap | None = None,
+) -> Tables:
+    """The rows with `mask_map`: from the option `labels`, a file beside the data, the data itself, or the masks' values."""
+    found: list[Finding] = []
+    option = str(request.options.get("labels") or "")
+    file = existing_path(option) if option else next(filter(None, map(find_label_file, places)), None)
+    if file is not None:
+        labels = read_label_file(file)
+        if not option and file.suffix not in (".yaml", ".yml"):
+            message = f"{len(labels.names)} classes are taken from {file.name}"
+            found.append(Finding("label-map", "note", message, labels.names[:5], len(labels.names)))
+    elif brought is not None:
+        labels = brought
+    elif voc:
+        labels = voc_map()
+        message = "no label map lies beside the data; its classes are taken to be Pascal VOC's 21"
+        found.append(Finding("label-map", "note", message, labels.names[:5], len(labels.names)))
+    else:
+        from graftwork_segmentation.values import map_from_masks
+
+        labels, found = map_from_masks(splits, request.source)
+    text = labels.to_json()
+    mapped = {split: _constant(rows, "mask_map", text) for split, rows in splits.items()}
+    return Tables(mapped, (*findings, *found), labels.names)
+
+
+def _settled(rows: Dataset) -> Dataset:
+    """The same rows as one block of data, where columns were replaced until a block was left without any.
+
+    A cast takes such a block for one without rows (datasets 5), and no column can then be laid beside it.
+    """
+    from datasets import Dataset as Rows
+    from datasets.table import InMemoryTable
+
+    blocks = [block for line in getattr(rows.data, "blocks", []) for block in line]
+    if all(block.column_names for block in blocks):
+        return rows
+    return Rows(InMemoryTable(rows.data.table), info=rows.info, split=rows.split, indices_table=rows._indices)
+
+
+def _constant(rows: Dataset, name: str, text: str) -> Dataset:
+    import pyarrow as pa
+
+    return add_column(rows, name, pa.repeat(pa.scalar(text), len(rows)))
+
+
+def _names_of_classes(splits: Mapping[str, Dataset]) -> LabelMap | None:
+    """Class names by mask value, where every split has a column `classes` that holds them."""
+    from datasets import ClassLabel, List
+
+    features: list[Any] = [rows.features.get(CLASSES) for rows in splits.values()]
+    inner = [feature.feature if isinstance(feature, List) else None for feature in features]
+    names = {tuple(label.names) for label in inner if isinstance(label, ClassLabel)}
+    if len(names) != 1 or not all(isinstance(label, ClassLabel) for label in inner):
+        return None
+    pairs: list[tuple[str, str | None]] = [(str(value), name) for value, name in enumerate(next(iter(names)))]
+    return build_map([*pairs, ("255", None)] if len(pairs) < 255 else pairs, "the data's column `classes`")
+
+
+def _empty(rows: Dataset, column: str) -> set[int]:
+    """Rows without a picture in a column: null, no text, or neither bytes nor a path."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import compute
+
+    cells = column_of(rows, column)
+    nothing = compute.is_null(cells)
+    if pa.types.is_struct(cells.type) and {"bytes", "path"} <= {field.name for field in cells.type}:
+        parts = [compute.is_null(compute.struct_field(cells, name)) for name in ("bytes", "path")]
+        nothing = compute.or_(nothing, compute.and_(*parts))
+    elif pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+        nothing = compute.or_kleene(nothing, compute.equal(compute.utf8_trim_whitespace(cells), ""))
+    return set(np.flatnonzero(np.asarray(nothing.to_numpy(zero_copy_only=False), dtype=bool)).tolist())
