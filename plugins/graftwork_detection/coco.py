@@ -211,12 +211,15 @@ def _images(
             notes.add("image-listed-twice", f"{split}: {relative(found, home)}")
             by_id[key] = by_file[found]  # its objects may be spread over both entries
             continue
-        width, height = (int(side) if (side := number(entry.get(key))) and 0 < side < 1e9 else 0 for key in _SIDES)
+        width, height = _side(entry.get("width")), _side(entry.get("height"))
         by_id[key] = by_file[found] = Annotated(found, relative(found, home), width, height)
     return by_id
 
 
-_SIDES = ("width", "height")
+def _side(value: Any) -> int:
+    """Pixels; 0 where nothing sensible is declared."""
+    side = number(value)
+    return int(side) if side is not None and 0 < side < 1e9 else 0
 
 
 def _image_folders(home: Path, split: str, file: Path) -> list[Path]:

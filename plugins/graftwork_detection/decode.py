@@ -73,10 +73,17 @@ def draw_detection(row: Mapping[str, Any], prediction: Mapping[str, Any], facts:
         draw_boxes(
             decode_rgb(row["image"]),
             torch.from_numpy(boxes),
-            [f"{one['score']:.2f} {one['category']}" for one in shown],
+            [box_text(one["category"], one["score"]) for one in shown],
             [colours[label] for label in labels.tolist()],
         )
     )
+
+
+def box_text(category: str, score: float) -> str:
+    """What stands on a box: a name that leaves room for the score."""
+    from graftwork.vision.draw import TEXT, line_of
+
+    return f"{line_of(category, TEXT - 6)}: {score:.2f}"
 
 
 def _short(values: Tensor) -> Any:

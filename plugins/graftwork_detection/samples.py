@@ -38,5 +38,5 @@ def _png(scene: Scene) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(scene.pixels).save(buffer, "PNG")
+    Image.fromarray(scene.pixels).save(buffer, "PNG", compress_level=1)  # noise; more effort saves little
     return buffer.getvalue()

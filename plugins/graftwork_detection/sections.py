@@ -16,7 +16,7 @@ from graftwork.errors import DataError
 from graftwork.interfaces import Evaluation, Facts, Figure, Pictures, Section, Table, Text
 from graftwork.vision.draw import AGREED, UNSCORED, WRONG, draw_boxes
 from graftwork_detection.curves import precision_recall_figure
-from graftwork_detection.decode import as_arrays, read_objects
+from graftwork_detection.decode import as_arrays, box_text, read_objects
 from graftwork_detection.matching import FALSE_ALARM, IOU, OF_A_CROWD, THRESHOLD, Matched, match
 
 WORST = 16
@@ -159,7 +159,7 @@ def _caption(one: Judged, threshold: float, classes: Sequence[str]) -> str:
 
 
 def _count(found: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in found.most_common(4)) + (", …" if len(found) > 4 else "")
+    return ", ".join(f"{count} × {name}" for name, count in found.most_common(4)) + (", …" if len(found) > 4 else "")
 
 
 def _draw(row: Mapping[str, Any], one: Judged, threshold: float, classes: Sequence[str]) -> Any:
@@ -191,5 +191,5 @@ def _said(pixels: Tensor, one: Judged, threshold: float, classes: Sequence[str])
     scores, found = one.matched.scores, one.matched.found
     shown = [at for at in np.argsort(scores, kind="stable").tolist() if scores[at] >= threshold]
     colours = [{FALSE_ALARM: WRONG, OF_A_CROWD: UNSCORED}.get(int(found[at]), AGREED) for at in shown]
-    texts = [f"{scores[at]:.2f} {classes[one.labels[at]]}" for at in shown]
+    texts = [box_text(classes[one.labels[at]], scores[at]) for at in shown]
     return draw_boxes(pixels, torch.from_numpy(one.boxes[shown].reshape(-1, 4)), texts, colours, PANEL)

@@ -32,6 +32,7 @@ class Detection(Task):
     """Boxes with a class each. Columns: `image` ({bytes, path}) and `objects` (bbox as in COCO, class index, crowd)."""
 
     primary_metric = "map"
+    decides = True
 
     def __init__(self, options: FrameOptions) -> None:
         self.options = options
@@ -70,6 +71,11 @@ class Detection(Task):
         from graftwork_detection.metrics import DetectionMetrics
 
         return DetectionMetrics(facts, device)
+
+    def decide(self, metrics: Metrics, facts: Facts) -> Facts:
+        """Adds `threshold`, the score with the best F1 at an overlap of half; pictures show what is above it."""
+        threshold = metrics.details().get("threshold")
+        return facts if threshold is None else {**facts, "threshold": threshold}
 
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         """A row: `objects`, each with `category`, `category_id`, `bbox` (x, y, width, height in pixels) and `score`."""

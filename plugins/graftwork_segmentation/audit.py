@@ -105,7 +105,7 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
     extended = _extend(seen.tables.splits, judged)
     splits = {}
     for split, rows in seen.tables.splits.items():
-        whole = _add_columns(rows, judged[split], extended)
+        whole = _add_columns(rows, judged[split], extended) if len(rows) else rows
         splits[split] = whole if len(kept[split]) == len(whole) else whole.select(kept[split])
     looks = {split: [judge.picture for judge in rows] for split, rows in usable.items()}
     left = Seen(replace(tables, splits=splits), looks, [])

@@ -46,7 +46,12 @@ class Paired:
             *named("unused-masks", "note", "further masks of a picture, not used", self.other_masks),
             *named("not-in-lists", "note", unlisted, self.unlisted),
             *named("unused-splits", "note", "lists and folders that mean no split, not used", layout.unused),
-            *named("other-files", "note", "files that are no images by their name, not used", self.others),
+            *named(
+                "other-files",
+                "note",
+                "files that are no images by their name, or lie beside the folders, not used",
+                self.others,
+            ),
             *named("hidden-files", "note", "hidden or system files and folders, left out", self.junk),
         ]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import add_column, guess_columns, map_columns, with_origin
+from graftwork.data.folders import is_junk
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits, row_keys
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -19,6 +20,7 @@ from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.audit import named
 from graftwork.vision.inputs import picture_column, picture_rows
+from graftwork_segmentation.labelfiles import FILES as LABEL_FILES
 from graftwork_segmentation.labelfiles import find_label_file, read_label_file, voc_map
 from graftwork_segmentation.labelmap import LabelMap, build_map
 from graftwork_segmentation.layouts import WANTED, Layout, find_layout, what_is_there
@@ -122,6 +124,7 @@ def _is_labels(file: Path) -> bool:
 
 def _from_folders(layout: Layout, home: Path, request: DataRequest) -> Tables:
     paired = pair_files(layout, home)
+    paired.others += [paired.name(file) for file in _loose_files(layout, str(request.options.get("labels") or ""))]
     splits = {}
     for split, rows in paired.rows.items():
         images = picture_rows([str(image) for image, _ in rows], [paired.name(image) for image, _ in rows])
@@ -130,6 +133,14 @@ def _from_folders(layout: Layout, home: Path, request: DataRequest) -> Tables:
     first = next(iter(layout.parts.values())).images
     places = (layout.root, home, first, first.parent)
     return _with_map(splits, request, paired.findings(layout), places, layout.voc)
+
+
+def _loose_files(layout: Layout, labels: str) -> list[Path]:
+    """Files beside the folders that nothing reads; the label map is read."""
+    if any(layout.root in (part.images, part.masks) for part in layout.parts.values()):
+        return []  # what lies there was looked at already
+    files = (file for file in sorted(layout.root.iterdir()) if file.is_file() and not is_junk(file.name))
+    return [file for file in files if file.name not in LABEL_FILES and (not labels or file != Path(labels).resolve())]
 
 
 def _from_splits(

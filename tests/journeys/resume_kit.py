@@ -38,13 +38,8 @@ BASE: dict[str, Any] = {
     "device": "cpu",
 }
 
-TEXT: dict[str, Any] = {
-    "task": "text-classification",
-    "data": "sample:messages",
-    "limit_train": 84,
-    "batch_size": 21,
+_SHARED: dict[str, Any] = {
     "epochs": 10,
-    "backbone": "graftext-s",
     "weights": "none",
     "ema": 0.9,
     "checkpoint_steps": 3,
@@ -52,9 +47,38 @@ TEXT: dict[str, Any] = {
     "workers": 0,
     "device": "cpu",
 }
+
+TEXT: dict[str, Any] = {
+    **_SHARED,
+    "task": "text-classification",
+    "data": "sample:messages",
+    "limit_train": 84,
+    "batch_size": 21,
+    "backbone": "graftext-s",
+}
 """Texts of different lengths, so in batches of like length, with dropout in every layer."""
 
-BASES = {base["task"]: base for base in (BASE, TEXT)}
+_SCENES: dict[str, Any] = {
+    **_SHARED,
+    "limit_train": 40,
+    "batch_size": 10,
+    "backbone": "squeezenet1_1",
+    "task_options": {"size": 64, "augment": "strong"},
+}
+"""Pictures of different shapes, so in batches of like shape, at random scales and crops."""
+
+DETECTION: dict[str, Any] = {
+    **_SCENES,
+    "task": "detection",
+    "data": "sample:digit-scenes",
+    "head": "faster-rcnn",
+    "head_options": {"width": 32, "hidden": 32, "proposals": 30, "rpn_samples": 64, "roi_samples": 32},
+}
+"""With proposals that are drawn at random in every step."""
+
+SEGMENTATION: dict[str, Any] = {**_SCENES, "task": "segmentation", "data": "sample:digit-masks", "head": "fpn"}
+
+BASES = {base["task"]: base for base in (BASE, TEXT, DETECTION, SEGMENTATION)}
 
 
 @dataclass

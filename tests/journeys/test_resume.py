@@ -36,9 +36,15 @@ def test_killed_runs_end_like_the_uninterrupted_one(strategy: str) -> None:
 
 @pytest.mark.parametrize(
     ("task", "strategy"),
-    [("text-classification", "full"), ("text-classification", "lora"), ("image-classification", "lora")],
+    [
+        ("text-classification", "full"),
+        ("text-classification", "lora"),
+        ("image-classification", "lora"),
+        ("detection", "full"),
+        ("segmentation", "lp-ft"),
+    ],
 )
-def test_killed_runs_with_batches_of_like_length_or_adapters_end_the_same(task: str, strategy: str) -> None:
+def test_killed_runs_with_batches_of_like_size_or_adapters_end_the_same(task: str, strategy: str) -> None:
     found = run_trials(
         *(
             "--task",
@@ -64,6 +70,14 @@ def test_every_planted_resume_bug_is_caught() -> None:
     missed = [name for name, caught in found["planted_bugs"].items() if not caught]
     assert missed == []
     assert len(found["planted_bugs"]) >= 8
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_pictures_of_many_shapes_killed_at_ten_moments_end_the_same(task: str) -> None:
+    found = run_trials(*("--task", task, "--strategies", "full", "--steps", "", "--moments", "10", "--bugs", ""))
+    assert found["strategies"]["full"]["different"] == []
 
 
 @pytest.mark.acceptance

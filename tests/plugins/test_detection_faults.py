@@ -110,7 +110,7 @@ def plant_boxes(pictures: Untouched, form: str) -> Planted:
         ("box-size-outlier", lambda box, size: (box[0], box[1], 2, 2)),
     ]
     if form != "voc":  # whole pixels cannot say it
-        changes.append(("tiny-box", lambda box, size: (box[0], box[1], 0.75, 30)))
+        changes.append(("tiny-box", lambda box, size: (box[0], 5, 0.75, 80)))
     planted: Planted = []
     for number, (code, change) in enumerate(changes):
         picture = pictures.take(("train", "validation", "test")[number % 3], 3)

@@ -119,3 +119,14 @@ def test_a_pyramid_has_the_same_coarse_levels_over_whatever_maps_there_are(
     assert pyramid.maps == tuple(f"map{stride}" for stride in maps) and pyramid.strides == strides
     levels = pyramid({f"map{stride}": torch.rand(2, 8, 128 // stride, 256 // stride) for stride in maps})
     assert [tuple(level.shape) for level in levels] == [(2, 16, 128 // s, 256 // s) for s in strides]
+
+
+def test_gradients_of_a_very_small_map_are_finite_in_bfloat16() -> None:
+    pyramid = Pyramid({"map16": 128}, 128)
+    maps = {"map16": torch.rand(8, 128, 6, 4)}  # the last but one level has 2 x 1 places
+    with torch.autocast("cpu", torch.bfloat16):
+        last = pyramid(maps)[-1]
+    used = [torch.full_like(pyramid.fpn.extra_blocks.p7.weight, torch.nan) for _ in range(4)]
+    del used  # what the allocator hands out next holds no numbers
+    last.float().square().sum().backward()
+    assert all(bool(torch.isfinite(weight.grad).all()) for weight in pyramid.parameters() if weight.grad is not None)

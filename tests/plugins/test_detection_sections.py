@@ -17,9 +17,9 @@ from PIL import Image
 
 from graftwork.interfaces import Batch, Evaluation, Facts, Figure, Pictures, Section, Table, Text
 from graftwork.report.page import draw_sections
-from graftwork.vision.draw import AGREED, UNSCORED, WRONG
+from graftwork.vision.draw import AGREED, TEXT, UNSCORED, WRONG
 from graftwork_detection.curves import precision_recall_figure
-from graftwork_detection.decode import decode_objects, draw_detection
+from graftwork_detection.decode import box_text, decode_objects, draw_detection
 from graftwork_detection.metrics import DetectionMetrics
 from graftwork_detection.sections import detection_sections
 
@@ -112,9 +112,9 @@ def test_the_worst_pictures_come_first_with_their_mistakes_told() -> None:
     assert "2 of 5 pictures" in told.text
     assert isinstance(pictures, Pictures)
     captions = [caption for _, caption in pictures.images]
-    assert captions[0] == "photos/3.png · F1 0.00 · missed: 1 cup"
+    assert captions[0] == "photos/3.png · F1 0.00 · missed: 1 × cup"
     cat = "猫" * 23 + "…"
-    assert captions[1] == f"photos/1.png · F1 0.40 · missed: 1 {cat} · false alarms: 1 {cat}, 1 cup"
+    assert captions[1] == f"photos/1.png · F1 0.40 · missed: 1 × {cat} · false alarms: 1 × {cat}, 1 × cup"
     assert len(captions) == 2
 
 
@@ -226,3 +226,9 @@ def test_a_prediction_is_drawn_from_the_threshold_on() -> None:
     drawn = [(image != plain).any(axis=2).sum() for image in (sure, usual, all_boxes)]
     assert drawn == sorted(set(drawn))
     assert drawn[0] > 0
+
+
+def test_a_long_name_leaves_room_for_the_score_on_a_box() -> None:
+    assert box_text("cup", 0.934) == "cup: 0.93"
+    assert box_text(NAMES[1], 0.5) == "猫" * 17 + "…: 0.50"
+    assert len(box_text(NAMES[1], 1.0)) <= TEXT

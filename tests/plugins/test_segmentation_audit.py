@@ -266,6 +266,16 @@ def test_camvid_masks_in_its_own_colours_are_the_same_and_smoothed_ones_are_know
     assert not is_smoothed(random_colours, np.ones(200, np.int64), codes)
 
 
+def test_a_split_without_a_picture_that_can_be_read_is_an_error_too(tmp_path: Path) -> None:
+    plant(tmp_path, {"train/a": blocks(0, 1), "test/b": blocks(0, 1)})
+    (tmp_path / "test/images/b.png").write_bytes(b"no picture")
+    tables, found = audited(tmp_path)
+    assert found["split-without-usable-rows"].where == ("test",)
+    assert {split: len(rows) for split, rows in tables.splits.items()} == {"train": 1, "test": 0}
+    assert strata(tables.splits["test"]) == []
+    fingerprint(tables)
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_a_mask_of_the_upright_picture_fits_a_picture_that_exif_turns(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()

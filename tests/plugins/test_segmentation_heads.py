@@ -121,7 +121,11 @@ def test_each_head_trains_and_predicts_on_each_family(family: str, head: str) ->
 @pytest.mark.parametrize("head", HEADS)
 def test_a_single_row_trains_where_a_map_is_a_single_cell(head: str) -> None:
     module = head_of(head, backbone_of("vit_b_32")).train()
-    features = {"map32": torch.randn(1, 768, 1, 1), "size": torch.tensor([[32, 20]]), "canvas": torch.tensor([[32, 32]])}
+    features = {
+        "map32": torch.randn(1, 768, 1, 1),
+        "size": torch.tensor([[32, 20]]),
+        "canvas": torch.tensor([[32, 32]]),
+    }
     mask = torch.zeros(1, 32, 32, dtype=torch.uint8)
     module.loss(features, {"mask": mask})["ce"].backward()
     assert all(torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None)

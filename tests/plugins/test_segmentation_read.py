@@ -112,13 +112,13 @@ def test_every_arrangement_of_folders_is_read(tmp_path: Path, name: str) -> None
 def test_folders_without_splits_are_train_and_pairs_that_lack_a_half_are_named(tmp_path: Path) -> None:
     plant(tmp_path, {f"images/{n}.jpg": picture(n) for n in range(4)})
     plant(tmp_path, {f"masks/{n}.png": mask(0, 1) for n in (0, 1, 2, 9)})
-    plant(tmp_path, {"masks/.DS_Store": "x", "images/notes.txt": "x", "labels.yaml": LABELS})
+    plant(tmp_path, {"masks/.DS_Store": "x", "images/notes.txt": "x", "labels.yaml": LABELS, "README": "x"})
     tables, found = read(tmp_path)
     assert sizes(tables) == {"train": 3}
     assert found["image-without-mask"].where == ("images/3.jpg",)
     assert found["mask-without-image"].where == ("masks/9.png",)
     assert found["hidden-files"].where == ("masks/.DS_Store",)
-    assert found["other-files"].where == ("images/notes.txt",)
+    assert found["other-files"].where == ("images/notes.txt", "README")
     assert tables.splits["train"][1]["origin"] == "images/1.jpg"
     assert tables.splits["train"][1]["mask"] == {"bytes": None, "path": str(tmp_path / "masks/1.png")}
 

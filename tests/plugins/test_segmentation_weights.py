@@ -64,7 +64,9 @@ def test_every_upstream_tensor_fits_or_is_about_labels_or_the_auxiliary_classifi
     assert report.complete and report.fitted == len(theirs) == len(backbone.state_dict())
     load_head(head, others, report)
     assert report.complete
-    labels = {"lraspp": ("classifier.low_classifier.", "classifier.high_classifier.")}.get(head_name, ("classifier.4.",))
+    labels = {"lraspp": ("classifier.low_classifier.", "classifier.high_classifier.")}.get(
+        head_name, ("classifier.4.",)
+    )
     placed = {key for key in others if not key.startswith(("aux_classifier.", *labels))}
     assert report.fitted == len(theirs) + len(placed)
     assert {key.removeprefix("head.") for key in report.fresh} == {key for key in others if key.startswith(labels)}
@@ -141,4 +143,3 @@ def test_weights_of_another_head_are_named_and_not_taken_in_silence() -> None:
     report = LoadReport()
     load_head(fpn, fcn.state_dict(), report)
     assert report.fitted == 0 and "head.classifier.0.weight" in report.unexpected
-

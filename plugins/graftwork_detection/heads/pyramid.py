@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork
@@ -67,8 +68,12 @@ class _Convolve(ExtraFPNBlock):
             self.add_module(name, convolution)
 
     def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
-        for index, name in enumerate(self.names):
-            p = [*p, self.get_submodule(name)(F.relu(p[-1]) if index else p[-1])]
+        # In float32: of a map of 2 x 1 places, oneDNN's bf16 convolution of stride 2 gives a gradient that is not a number
+        # (torch 2.14). These levels cost next to nothing.
+        with torch.autocast(p[-1].device.type, enabled=False):
+            for index, name in enumerate(self.names):
+                last = p[-1].float()
+                p = [*p, self.get_submodule(name)(F.relu(last) if index else last)]
         return p, names + self.names
 
 
