@@ -95,10 +95,10 @@ def _audit_split(split: str, seen: Seen, notes: Notes) -> Objects:
     origins, names = list(rows["origin"][:]), seen.tables.names
     sizes = np.array([[look.width, look.height] for look in looks], dtype=np.int64).reshape(-1, 2)
     objects = _check_sizes(unpack(rows), rows, seen, split, notes)
-    if look_like_corners(objects, sizes):
-        notes.add("boxes-look-like-corners", split)
-
-    repaired = repair(objects, sizes, notes, lambda found, place: _told(found, place, origins, names))
+    with np.errstate(over="ignore"):  # corners of absurd boxes
+        if look_like_corners(objects, sizes):
+            notes.add("boxes-look-like-corners", split)
+        repaired = repair(objects, sizes, notes, lambda found, place: _told(found, place, origins, names))
     before, after = objects.per_row(), repaired.per_row()
     for row in np.flatnonzero(before == 0).tolist():
         notes.add("empty-image", origins[row])

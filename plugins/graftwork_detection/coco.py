@@ -247,12 +247,14 @@ def _find(name: str, folders: list[Path]) -> Path | None:
     path = PurePosixPath(name.replace("\\", "/"))
     apart = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
     for candidate in dict.fromkeys([path.name if apart else str(path), path.name]):
-        for folder in folders:
+        for place, folder in enumerate(folders):
             try:
-                if (folder / candidate).is_file():
-                    return folder / candidate
+                found = (folder / candidate).is_file()
             except (OSError, ValueError):  # too long a name, or a NUL in it
                 return None
+            if found:
+                folders.insert(0, folders.pop(place))
+                return folder / candidate
     return None
 
 

@@ -164,7 +164,7 @@ def look_at_mask(cell: Mapping[str, Any], by_colour: bool | None) -> MaskLook:
     values, places = np.unique(codes.reshape(-1)[starts], return_inverse=True)
     counts = np.bincount(places, lengths, len(values)).astype(np.int64)
     height, width = codes.shape
-    colours = codes.dtype == np.int64
+    colours = codes.dtype == np.uint32
     return MaskLook(None, "", content, width, height, colours, values.astype(np.int64), counts, trait)
 
 
@@ -204,7 +204,7 @@ class _Refused(Exception):
 
 
 def _codes(data: bytes, by_colour: bool | None) -> tuple[NDArray[Any], str]:
-    """Values [height, width] (int64 where they are colours), and the look's trait."""
+    """Values [height, width] (uint32 where they are colours), and the look's trait."""
     if not data:
         raise _Refused("unreadable-mask", "is empty (zero bytes)")
     if data.startswith(b"\xff\xd8"):
@@ -244,14 +244,13 @@ def _values(image: Image.Image, data: bytes, by_colour: bool | None) -> tuple[ND
     if mode.startswith("I"):
         raise _Refused("mask-of-other-kind", "is grey with 16 bits or more, and the label map has colours")
     # Never RGBA onto white: a transparent pixel's colour is its label all the same.
-    channels = np.asarray(image.convert("RGB")).astype(np.int64)
-    red, green, blue = channels[..., 0], channels[..., 1], channels[..., 2]
-    grey = not by_colour and bool((red == green).all() and (green == blue).all())
-    if grey:
-        return red.astype(np.uint8), "grey-as-rgb"
+    packed = np.frombuffer(image.convert("RGB").tobytes("raw", "BGRX"), dtype="<u4")
+    codes = packed.reshape(image.height, image.width) & 0xFFFFFF
+    if not by_colour and bool((codes >> 8 == codes & 0xFFFF).all()):  # red and green equal green and blue
+        return (codes & 0xFF).astype(np.uint8), "grey-as-rgb"
     if by_colour is False:
         raise _Refused("mask-of-other-kind", "is in colour, and the label map has values")
-    return (red << 16) | (green << 8) | blue, "palette-by-colour" if mode in ("P", "PA") else ""
+    return codes, "palette-by-colour" if mode in ("P", "PA") else ""
 
 
 def _runs(codes: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

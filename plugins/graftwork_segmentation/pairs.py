@@ -16,6 +16,9 @@ from graftwork.vision.decode import SUFFIXES
 from graftwork_segmentation.layouts import WANTED, Layout, Part, what_is_there
 from graftwork_segmentation.naming import IMAGE_SUFFIXES, mask_keys
 
+Matched = tuple[list[Path], dict[Path, Path], list[Path]]
+"""Pictures, the mask of each that has one, and masks without a picture."""
+
 
 @dataclass
 class Paired:
@@ -67,27 +70,13 @@ def pair_files(layout: Layout, home: Path) -> Paired:
         DataError: no picture has a mask.
     """
     paired = Paired(home)
-    matched: dict[tuple[Path, Path], tuple[list[Path], dict[Path, Path], list[Path]]] = {}
-    listed: set[str] = set()
+    matched: dict[tuple[Path, Path], Matched] = {}
     for split, part in layout.parts.items():
         folders = (part.images, part.masks)
-        if folders not in matched:
+        if folders not in matched:  # all lists of Pascal VOC are about the same two
             matched[folders] = _match(part, paired)
-        images, masks, lonely = matched[folders]
-        if part.stems is not None:
-            wanted = set(part.stems)
-            listed |= wanted
-            images = [image for image in images if image.stem in wanted]
-            here = {image.stem for image in images}
-            paired.lonely_masks += [paired.name(mask) for mask in lonely if mask.stem in wanted]
-            gone = wanted - here - {mask.stem for mask in lonely}
-            paired.lonely_images += [f"{split}: {stem} (listed, not there)" for stem in sorted(gone)]
-        else:
-            paired.lonely_masks += [paired.name(mask) for mask in lonely]
-        rows = [(image, masks[image]) for image in images if image in masks]
-        paired.lonely_images += [paired.name(image) for image in images if image not in masks]
-        if rows:
-            paired.rows[split] = rows
+        _take(split, part, matched[folders], paired)
+    listed = {stem for part in layout.parts.values() for stem in part.stems or ()}
     if listed:
         paired.unlisted += [
             paired.name(image) for _, masks, _ in matched.values() for image in masks if image.stem not in listed
@@ -101,8 +90,23 @@ def pair_files(layout: Layout, home: Path) -> Paired:
     return paired
 
 
-def _match(part: Part, paired: Paired) -> tuple[list[Path], dict[Path, Path], list[Path]]:
-    """Pictures, the mask of each that has one, and masks without a picture."""
+def _take(split: str, part: Part, matched: Matched, paired: Paired) -> None:
+    """One split's rows, and what of it lacks its other half."""
+    images, masks, lonely = matched
+    if part.stems is not None:
+        wanted = set(part.stems)
+        images = [image for image in images if image.stem in wanted]
+        lonely = [mask for mask in lonely if mask.stem in wanted]
+        gone = wanted - {file.stem for file in (*images, *lonely)}
+        paired.lonely_images += [f"{split}: {stem} (listed, not there)" for stem in sorted(gone)]
+    rows = [(image, masks[image]) for image in images if image in masks]
+    if rows:
+        paired.rows[split] = rows
+    paired.lonely_images += [paired.name(image) for image in images if image not in masks]
+    paired.lonely_masks += [paired.name(mask) for mask in lonely]
+
+
+def _match(part: Part, paired: Paired) -> Matched:
     images = _walk(part.images, paired)
     masks = _walk(part.masks, paired) if part.masks != part.images else images
     if part.masks == part.images:  # a mask is what is called like another picture and a suffix

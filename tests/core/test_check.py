@@ -203,3 +203,27 @@ def test_a_reference_is_opened_by_the_backbone_of_the_tasks_modality(catalogue: 
     assert resolved.config.weights == "hf:somebody/net" and "opened" in resolved.settings["weights"].reason
     chosen = resolve_and_check([override_layer({**BASE, "backbone": str(tmp_path), "weights": "none"})], catalogue)
     assert chosen.config.weights == "none", "what the user set is never replaced"
+
+
+def test_a_head_that_needs_any_map_takes_a_backbone_with_one(catalogue: Catalogue) -> None:
+    boxes = HeadEntry.model_validate({**COMMON, "tasks": ["toy"], "needs": ["map*"]})
+    catalogue.entries["heads"]["boxes"] = boxes
+    assert boxes.lacking(["pooled", "map8", "map32"]) == [] and boxes.lacking(["pooled"]) == ["map*"]
+    assert check(validate({**BASE, "backbone": "bare", "head": "boxes", "weights": "none"}), catalogue) == []
+    (problem,) = check(validate({**BASE, "backbone": "toynet", "head": "boxes"}), catalogue)
+    assert problem == "head 'boxes' needs map*, which backbone 'toynet' does not provide"
+
+
+def test_weights_of_a_whole_model_are_known_with_its_backbone_only(catalogue: Catalogue) -> None:
+    whole = {
+        "source": "https://example.org/w", "size": 1, "sha256": "0" * 8, "revision": "1", "licence": "MIT", "summary": "s",
+        "backbone": "toynet", "moves": {"body.": ""},
+    }  # fmt: skip
+    head = {**COMMON, "tasks": ["toy"], "needs": ["pooled"], "weights": {"coco-toynet": whole}}
+    catalogue.entries["heads"]["toyhead"] = HeadEntry.model_validate(head)
+    chosen = {**BASE, "head": "toyhead", "weights": "coco-toynet"}
+    assert check(validate({**chosen, "backbone": "toynet"}), catalogue) == []
+    problems = check(validate({**chosen, "backbone": "bare"}), catalogue)
+    assert any("unknown weights 'coco-toynet'" in problem for problem in problems)
+    (typo,) = check(validate({**chosen, "backbone": "toynet", "weights": "coco-toynett"}), catalogue)
+    assert "coco-toynet" in typo.partition(". ")[2]

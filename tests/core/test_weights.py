@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from graftwork import GraftworkError, RunFailed, UsageError
-from graftwork.interfaces import Backbone, Features, ImageInput, State
-from graftwork.weights import fetch, fetch_any, load_backbone, read_state, state_sha256
+from graftwork.interfaces import Backbone, Features, Head, ImageInput, Predictions, State, Targets
+from graftwork.weights import LoadReport, fetch, fetch_any, load_backbone, load_head, read_state, state_sha256
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -338,3 +338,52 @@ def test_the_first_place_that_has_a_file_gives_it_and_missing_packages_are_named
         fetch_any((gone, "https://localhost:1/weights.bin"), digest, None)
     with pytest.raises(UsageError, match="no package 'no_such_package'"):
         fetch_any((gone,), digest, None)
+
+
+class _Tower(Head):
+    """A neck, boxes, and scores that depend on the labels."""
+
+    def __init__(self, classes: int, width: int = 4) -> None:
+        super().__init__()
+        self.needs = frozenset({"pooled"})
+        self.neck = nn.Linear(3, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.scores = nn.Linear(width, classes)
+
+    def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def predict(self, features: Features) -> Predictions:
+        raise NotImplementedError
+
+    def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name.removeprefix("up."): value for name, value in foreign.items() if not name.startswith("scores")}
+
+
+def test_a_head_takes_from_another_model_what_it_asks_for_and_the_rest_is_named() -> None:
+    theirs, ours = _Tower(5), _Tower(2)
+    before = ours.scores.weight.clone()
+    report = LoadReport(fitted=7)
+    load_head(ours, {**theirs.state_dict(), "odd": torch.ones(1)}, report)
+    assert torch.equal(ours.neck.weight, theirs.neck.weight) and torch.equal(ours.scores.weight, before)
+    assert report.fitted == 7 + 7 and report.unexpected == ["head.odd"]
+    assert report.fresh == ["head.scores.weight", "head.scores.bias"]
+    assert "2 of the head start anew: head.scores.weight" in str(report)
+
+
+def test_a_tensor_of_a_head_with_another_shape_is_named_and_left_alone() -> None:
+    ours, report = _Tower(2), LoadReport()
+    before = ours.neck.weight.clone()
+    load_head(ours, _Tower(2, width=6).state_dict(), report)
+    assert torch.equal(ours.neck.weight, before)
+    assert ("head.neck.weight", (4, 3), (6, 3)) in report.reshaped and report.fitted == 1  # the norm's step counter
+
+
+def test_a_head_that_takes_nothing_is_not_mentioned() -> None:
+    class Plain(_Tower):
+        def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return Head.translate(self, foreign)
+
+    report = LoadReport()
+    load_head(Plain(2), _Tower(2).state_dict(), report)
+    assert report.complete and not report.fresh and str(report) == "0 tensors fitted"

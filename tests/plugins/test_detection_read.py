@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets import Image as ImageFeature
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from graftwork.errors import DataError, UsageError
@@ -418,6 +420,38 @@ def test_a_file_without_annotations_is_no_split(tmp_path: Path) -> None:
     assert codes(tables)["unlabelled-split"] == 1
 
 
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 110)
+    | st.floats()
+    | st.sampled_from(["", "100", "a.jpg", "../x", "\x00"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "name"]), inner, max_size=2),
+    max_leaves=6,
+)
+IMAGE_KEYS, OBJECT_KEYS = ["id", "file_name", "width"], ["image_id", "category_id", "bbox", "iscrowd"]
+
+
+@given(st.sampled_from(["images", "annotations", "categories"]), st.data())
+def test_whatever_stands_in_a_coco_file_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, part: str, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "hostile"
+    if not root.is_dir():
+        one_coco(root)
+    content = coco_of(TRUTH["train"])
+    keys = {"images": IMAGE_KEYS, "annotations": OBJECT_KEYS, "categories": ["id", "name"]}[part]
+    change = data.draw(st.dictionaries(st.sampled_from(keys), VALUES, min_size=1))
+    content[part][0] = data.draw(st.just({**content[part][0], **change}) | VALUES)
+    text(root / "train.json", json.dumps(content))
+    try:
+        tables = read(root / "train.json")
+    except DataError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(len(row["objects"]["bbox"]) == len(row["objects"]["category"]) for row in tables.splits["train"])
+
+
 # --- Pascal VOC -----------------------------------------------------------------------------------------------------------
 
 
@@ -574,6 +608,26 @@ def test_shares_are_of_the_upright_image(tmp_path: Path) -> None:
     row = read(root).splits["train"][0]
     assert (row["width"], row["height"]) == (HEIGHT, WIDTH)
     assert row["objects"]["bbox"] == [[0, 15, HEIGHT, 30]]
+
+
+@given(st.lists(st.text("0123456789.-+einfa_ \t", max_size=40), max_size=6))
+def test_whatever_stands_in_a_label_file_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "lines"
+    if not root.is_dir():
+        one_yolo(root, "")
+    text(root / "labels" / "a.txt", "\n".join(lines))
+    try:
+        tables = read(root)
+    except DataError as error:
+        assert "six columns" in str(error)
+    else:
+        objects = tables.splits["train"][0]["objects"]
+        told = sum(finding.count for finding in tables.findings if finding.code in ("malformed-line", "unknown-class"))
+        assert len(objects["bbox"]) + told // 2 == sum(
+            bool(line.strip()) for line in lines
+        )  # the folder is both splits
 
 
 @pytest.mark.parametrize(
