@@ -130,7 +130,9 @@ class ModelWeights(Weights):
     """Weights of a whole upstream model: a backbone's, and what of the head does not depend on the labels."""
 
     backbone: str
-    moves: dict[str, str] = Field(description="beginnings of the backbone's key names in the file, and what they become")
+    moves: dict[str, str] = Field(
+        description="beginnings of the backbone's key names in the file, and what they become"
+    )
     options: dict[str, int | float | str | bool] = Field({}, description="of the head, as the file has it")
 
 

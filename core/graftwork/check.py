@@ -177,7 +177,9 @@ def _check_weights(config: RunConfig, backbone: BackboneEntry, head: HeadEntry |
         return []
     if Path(weights).suffix or "/" in weights:
         return [f"weights file {weights} does not exist"]
-    return [f"unknown weights {weights!r} for {config.backbone}. {did_you_mean(weights, [*backbone.weights, *whole, 'none'])}"]
+    return [
+        f"unknown weights {weights!r} for {config.backbone}. {did_you_mean(weights, [*backbone.weights, *whole, 'none'])}"
+    ]
 
 
 def _check_data(config: RunConfig, catalogue: Catalogue) -> list[str]:

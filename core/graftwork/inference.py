@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from PIL.Image import Image as PictureImage
 
+
 def keep_predictions(
     task: Task,
     model: Model,
@@ -148,7 +149,9 @@ def predict(
             if draw:
                 picture = artifact.task.draw(rows[following], prediction, artifact.facts)
                 if picture is None:
-                    raise UsageError(f"task {artifact.card['task']['name']!r} draws no predictions", hint="Leave --draw out")
+                    raise UsageError(
+                        f"task {artifact.card['task']['name']!r} draws no predictions", hint="Leave --draw out"
+                    )
                 prediction = prediction | {"drawn": _png(picture)}
             yield {"input": origins[following], **prediction}
             following += 1

@@ -55,6 +55,8 @@ def commands_in(page: Path) -> Iterator[Command]:
 
 def _graft(page: str, line: str, whole: bool) -> Iterator[Command]:
     for part in re.split(r"&&|;|\|", line):
+        if "graft" not in part:
+            continue  # inline code need not be a command line: `0 '` is not one
         words = shlex.split(part, comments=True)
         module = [index for index in range(len(words) - 1) if words[index : index + 2] == ["-m", "graftwork"]]
         if words[:1] == ["graft"]:
@@ -172,23 +174,29 @@ def test_every_strategy_stands_in_the_readme() -> None:
 
 def codes_in_code() -> set[str]:
     """First arguments of Finding(…) and of the helpers that make findings, and the tables that feed them."""
-    sources = [*(ROOT / "core/graftwork/data").glob("*.py"), *(ROOT / "plugins").glob("*/*.py")]
+    shared = [file for folder in ("data", "vision") for file in (ROOT / "core/graftwork" / folder).glob("*.py")]
+    sources = [*shared, *(ROOT / "plugins").glob("*/*.py")]
     found: set[str] = set()
     for source in sources:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Finding", "_named", "_found"):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Finding", "named", "_named", "_found"):
                 found |= _text(node.args[:1])
             elif isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple):
                 rows = [row.elts for row in node.iter.elts if isinstance(row, ast.Tuple)]
                 found |= {code for row in rows if len(row) == 4 for code in _text(row[:1])}
-    from graftwork_images import audit
+    from graftwork.vision import audit
+    from graftwork_detection import findings
+    from graftwork_segmentation import audit as masks
     from graftwork_text import audit as texts
 
     found |= {"input-not-checked"}  # by the core itself, in rundata.py
     return (
         found
         | set(audit._PROBLEMS)
+        | set(masks._LEFT_OUT)
+        | set(findings.CODES)
         | {code for code, _ in audit._TRAITS.values()}
+        | {code for code, _ in masks._TRAITS.values()}
         | {code for code, _, _ in texts._TRAITS.values()}
     )
 
@@ -198,10 +206,10 @@ def _text(nodes: Sequence[ast.expr]) -> set[str]:
 
 
 def test_every_finding_of_the_audit_is_described_and_no_other() -> None:
-    text = (
-        (ROOT / "docs" / "bring-your-data.md").read_text(encoding="utf-8").partition("## What `graft inspect` names")[2]
-    )
-    assert set(re.findall(r"^\| `([a-z-]+)` \| (?:error|warning|note)", text, re.MULTILINE)) == codes_in_code()
+    pages = [ROOT / "docs" / name for name in ("bring-your-data.md", "boxes.md", "masks.md")]
+    texts = [page.read_text(encoding="utf-8").partition("## What `graft inspect` names")[2] for page in pages]
+    told = re.findall(r"^\| `([a-z-]+)` \| (?:error|warning|note)", "\n".join(texts), re.MULTILINE)
+    assert set(told) == codes_in_code()
 
 
 # The example plugins of docs/plugins.md, taken off the page and run

@@ -84,7 +84,9 @@ class Untouched:
 
     def __init__(self, data: Data, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        self._left = {split: [pictures[n] for n in rng.permutation(len(pictures))] for split, pictures in data.items()}
+        self._left: Data = {
+            split: [pictures[n] for n in rng.permutation(len(pictures))] for split, pictures in data.items()
+        }
 
     def take(self, split: str, least: int, size: tuple[int, int] | None = None) -> Picture:
         """A picture of the split with so many objects at least, and of that size; never the same twice."""

@@ -47,7 +47,9 @@ class Pyramid(nn.Module):
         beyond = [2**power for power in range(int(math.log2(taken[-1])) + 1, int(math.log2(coarsest)) + 1)]
         self.strides = (*taken, *beyond)
         self.fpn = FeaturePyramidNetwork(
-            [provides[name] for name in self.maps], width, _Pool(beyond) if extra == "pool" else _Convolve(beyond, width)
+            [provides[name] for name in self.maps],
+            width,
+            _Pool(beyond) if extra == "pool" else _Convolve(beyond, width),
         )
 
     def forward(self, features: Features) -> list[Tensor]:

@@ -94,9 +94,7 @@ class RetinaNet(Head):
                 boxes = self.coder.decode_single(outputs["bbox_regression"][row][place], anchors[place])
                 size, original = features["size"][row], features["original"][row]
                 predictions.append(
-                    finish(
-                        boxes, score, label, size, original, self.score_threshold, self.nms_iou, self.detections
-                    )
+                    finish(boxes, score, label, size, original, self.score_threshold, self.nms_iou, self.detections)
                 )
         return predictions
 
