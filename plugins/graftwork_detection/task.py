@@ -91,7 +91,8 @@ class Detection(Task):
     def draw(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> Image | None:
         from graftwork_detection.decode import draw_detection
 
-        return draw_detection(row, prediction, facts)
+        picture: Image = draw_detection(row, prediction, facts)
+        return picture
 
     def sections(self, evaluation: Evaluation, facts: Facts) -> list[Section]:
         from graftwork_detection.sections import detection_sections

@@ -85,7 +85,8 @@ class Segmentation(Task):
     def draw(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> Image | None:
         from graftwork_segmentation.decode import draw_segmentation
 
-        return draw_segmentation(row, prediction, facts)
+        picture: Image = draw_segmentation(row, prediction, facts)
+        return picture
 
     def sections(self, evaluation: Evaluation, facts: Facts) -> list[Section]:
         from graftwork_segmentation.sections import segmentation_sections

@@ -270,7 +270,7 @@ def boxes_on(boxes: Tensor, height: int, width: int) -> tv_tensors.BoundingBoxes
 
     A crop leaves them as large as they were: how much of one is left, `left_of` tells.
     """
-    return tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+    return tv_tensors.BoundingBoxes(
         boxes.reshape(-1, 4),
         format=tv_tensors.BoundingBoxFormat.XYXY,
         canvas_size=(height, width),

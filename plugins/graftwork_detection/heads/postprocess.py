@@ -15,7 +15,7 @@ def to_original(boxes: Tensor, size: Tensor, original: Tensor) -> Tensor:
         original: [2], as stored.
     """
     height, width = size.tolist()
-    clipped = clip_boxes_to_image(boxes, (height, width))
+    clipped: Tensor = clip_boxes_to_image(boxes, (height, width))
     scale = (original / size).flip(0).to(boxes.dtype)
     return clipped * scale.repeat(2)
 

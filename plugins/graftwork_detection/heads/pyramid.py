@@ -57,7 +57,7 @@ class Pyramid(nn.Module):
         return list(self.fpn(OrderedDict((name, features[name]) for name in self.maps)).values())
 
 
-class _Convolve(ExtraFPNBlock):
+class _Convolve(ExtraFPNBlock):  # type: ignore[misc]
     """Torchvision's LastLevelP6P7 for any number of levels, under its key names: `p6` is the level of stride 64."""
 
     def __init__(self, strides: list[int], width: int) -> None:
@@ -79,7 +79,7 @@ class _Convolve(ExtraFPNBlock):
         return p, names + self.names
 
 
-class _Pool(ExtraFPNBlock):
+class _Pool(ExtraFPNBlock):  # type: ignore[misc]
     """Torchvision's LastLevelMaxPool for any number of levels."""
 
     def __init__(self, strides: list[int]) -> None:
