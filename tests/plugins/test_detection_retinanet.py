@@ -97,9 +97,11 @@ def test_predictions_do_not_depend_on_random_numbers_or_on_the_rest_of_the_batch
     check_predictions_repeat(HEAD)
 
 
-def test_a_width_that_the_norms_cannot_divide_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"80 channels wide.*multiple of 32"):
-        make_head(HEAD, make_backbone("graftnet-s"), width=80)
+@pytest.mark.parametrize("width", [32, 80])
+def test_a_width_that_the_norms_cannot_divide_is_refused(width: int) -> None:
+    with pytest.raises(UsageError, match=rf"{width} channels wide.*multiple of 32"):
+        make_head(HEAD, make_backbone("graftnet-s"), width=width)
+    assert make_head(HEAD, make_backbone("graftnet-s"), width=width, norm="none")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from graftwork.errors import UsageError
-from graftwork_segmentation.losses import VOID, PixelLoss, inverse_square_root, occupancy
+from graftwork_segmentation.losses import HEAVIEST, VOID, PixelLoss, class_weights, occupancy
 
 CLASSES = 4
 
@@ -156,13 +156,14 @@ def test_a_batch_of_void_alone_costs_nothing_and_breaks_nothing(kind: str) -> No
     assert total.item() == 0 and logits.grad is not None and not logits.grad.any()
 
 
-def test_class_weights_average_one_over_the_pixels_and_grow_with_the_root_of_rareness() -> None:
+def test_class_weights_average_one_over_the_pixels_and_grow_with_rareness_to_a_limit() -> None:
     counts = [9000, 900, 90, 0]
-    weights = inverse_square_root(counts)
-    assert weights[1] / weights[0] == pytest.approx(10**0.5, rel=1e-5)
+    weights = class_weights(counts)
+    assert weights[1] / weights[0] == pytest.approx(10, rel=1e-5)
     assert float((weights[:3] * torch.tensor(counts[:3])).sum() / sum(counts)) == pytest.approx(1, rel=1e-5)
     assert weights[3] == 1
-    assert torch.isfinite(inverse_square_root([0, 0])).all()
+    assert class_weights([1_000_000, 3])[1] == HEAVIEST
+    assert torch.isfinite(class_weights([0, 0])).all()
 
 
 @pytest.mark.parametrize("options", [{"imbalance": "weights"}, {"imbalance": "focal"}, {"label_smoothing": 0.1}])

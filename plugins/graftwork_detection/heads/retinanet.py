@@ -42,7 +42,7 @@ class RetinaNet(Head):
         facts: `classes`.
 
     Raises:
-        UsageError: a width that does not divide into the groups of the norm.
+        UsageError: a width that does not divide into the groups of the norm, or gives them one channel each.
     """
 
     reads = frozenset({"size", "original", "canvas"})
@@ -51,11 +51,14 @@ class RetinaNet(Head):
         super().__init__()
         width = int(options["width"])
         grouped = options["norm"] == "group"
-        if grouped and width % _GROUPS:
-            raise UsageError(f"retinanet cannot be {width} channels wide", hint=f"Use a multiple of {_GROUPS}")
+        if grouped and (width % _GROUPS or width == _GROUPS):
+            # A group of one channel cannot be normalised where the coarsest level is a single place.
+            hint = f"Use a multiple of {_GROUPS} from {2 * _GROUPS} on, or norm none"
+            raise UsageError(f"retinanet cannot be {width} channels wide", hint=hint)
         self.pyramid = Pyramid(provides, width, finest=int(options["finest"]), extra="p5")
         self.needs = self.pyramid.needs
-        sizes = tuple(tuple(4 * stride * scale for scale in _SCALES) for stride in self.pyramid.strides)
+        # Whole pixels, as torchvision has them.
+        sizes = tuple(tuple(int(4 * stride * scale) for scale in _SCALES) for stride in self.pyramid.strides)
         self.anchors = AnchorGenerator(sizes, (_RATIOS,) * len(sizes))
         norm = partial(nn.GroupNorm, _GROUPS) if grouped else None
         self.head = RetinaNetHead(width, len(_SCALES) * len(_RATIOS), len(facts["classes"]), norm)
