@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="of every run")
     parser.add_argument("--size", type=int, default=320, help="pixels, the shorter side")
     parser.add_argument("--seeds", type=int, default=1, help="how many: 0, 1, … (3 for a full run)")
+    parser.add_argument("--arms", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--threads", type=int, help="processor threads of every run; by default what torch takes")
     given = parser.parse_args()
 
@@ -107,7 +108,7 @@ def main() -> None:
     runs = given.runs or given.out / "runs"
     rows = []
     for seed in range(given.seeds):
-        for arm in NAMES:
+        for arm in given.arms:
             rows.append(measure(arm, given, runs / f"{arm}-epochs{given.epochs}-size{given.size}-seed{seed}", seed))
             say(f"{arm}, seed {seed}: {rows[-1]['samples_per_second']:.2f} a second, loss {rows[-1]['loss']:.4f}")
     notes = [

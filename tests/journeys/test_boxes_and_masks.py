@@ -14,7 +14,7 @@ from PIL import Image
 
 Graft = Callable[..., Any]
 WEIGHTS = "weights/squeezenet1_0-imagenet1k-deepcompression.safetensors"
-QUICK = "--epochs 2 --batch-size 4 --device cpu --workers 0 --seed 1".split()
+QUICK = ["--epochs", "2", "--batch-size", "4", "--device", "cpu", "--workers", "0", "--seed", "1"]
 
 
 @pytest.fixture(scope="module")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from detection_toys import make_backbone, make_batch, make_head
 from torch import Tensor
-from torchvision.models import get_model
+from torchvision.models import detection, get_model
 from torchvision.models.detection.image_list import ImageList
 
+from graftwork.catalogue import load_catalogue
+from graftwork.check import resolve_and_check
+from graftwork.config import override_layer
 from graftwork.interfaces import Backbone, Features, Head
+from graftwork.parts import Parts
 from graftwork.weights import load_backbone, load_head
 from graftwork_detection.heads.faster_rcnn import FasterRcnnHead
 from graftwork_detection.heads.fcos import FcosHead
@@ -246,3 +252,45 @@ def test_pyramids_of_other_depths_are_matched_from_the_coarse_end() -> None:
     assert sorted(report.unexpected) == sorted(
         f"head.backbone.fpn.{kind}_blocks.0.0.{part}" for kind in ("inner", "layer") for part in ("weight", "bias")
     )
+
+
+def test_a_whole_upstream_detector_starts_backbone_neck_and_head_by_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `--weights coco-…` does, with a file that a package brings instead of a download."""
+    torch.manual_seed(3)
+    upstream = detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None, num_classes=5)
+    (tmp_path / "brought_weights").mkdir()
+    (tmp_path / "brought_weights" / "__init__.py").touch()
+    file = tmp_path / "brought_weights" / "detector.pth"
+    torch.save(upstream.state_dict(), file)
+    monkeypatch.syspath_prepend(tmp_path)
+    catalogue = load_catalogue()
+    head = catalogue.head("faster-rcnn")
+    known = head.weights["coco-mobilenet_v3_large"]
+    place = {"source": "package:brought_weights/detector.pth", "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    brought = known.model_copy(update=place)
+    catalogue.entries["heads"]["faster-rcnn"] = head.model_copy(
+        update={"weights": {"coco-mobilenet_v3_large": brought}}
+    )
+    settings = {"task": "detection", "data": "sample:digit-scenes", "head": "faster-rcnn"}
+    chosen = {"backbone": "mobilenet_v3_large", "weights": "coco-mobilenet_v3_large"}
+    config = resolve_and_check([override_layer({**settings, **chosen})], catalogue).config
+    parts = Parts(catalogue)
+    spec = parts.head_spec(config)
+    assert spec.options["width"] == 256 and spec.options["hidden"] == 1024, "options that the file presupposes"
+    facts = {"classes": ["a", "b"], "train_counts": [1, 1]}
+    model = parts.model(parts.backbone_spec(config), spec, facts, 0)
+    starting = parts.load_weights(model, config, "mobilenet_v3_large")
+    report = starting.report
+    assert report is not None and not report.missing and not report.unexpected
+    # Upstream takes two maps of stride 32; one lateral of its pyramid has no place here, and is named.
+    assert [name for name, _, _ in report.reshaped] == ["head.pyramid.fpn.inner_blocks.0.0.weight"]
+    assert all("cls_score" in name or "bbox_pred" in name for name in report.fresh) and report.fresh
+    ours = model.state_dict()
+    for name, tensor in upstream.state_dict().items():
+        if name == "backbone.body.0.0.weight":
+            assert torch.equal(next(v for k, v in ours.items() if k.startswith("backbone.body.0")), tensor)
+        if name == "rpn.head.conv.0.0.weight":
+            assert torch.equal(ours["head.rpn.head.conv.0.0.weight"], tensor)
+    assert "start anew" in str(report)
