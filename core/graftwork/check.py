@@ -56,6 +56,8 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
         problems.append(
             f"head {config.head!r} needs {', '.join(lacking)}, which backbone {config.backbone!r} does not provide"
         )
+    if head and config.imbalance in ("weights", "focal") and "imbalance" not in head.options:
+        problems.append(f"head {config.head!r} does not know --imbalance {config.imbalance}. Try sampler")
     if backbone:
         problems.extend(_check_weights(config, backbone, head))
     problems.extend(_check_data(config, catalogue))

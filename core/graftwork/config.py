@@ -249,7 +249,9 @@ def _recipe_settings(values: Mapping[str, Any], catalogue: Catalogue) -> dict[st
         owners.append((f"head {head_name}", catalogue.head(head_name)))
     if str(values["data"]).startswith("sample:"):
         name = str(values["data"]).partition(":")[2]
-        owners.append((f"sample {name}", catalogue.dataset(name)))
+        sample = catalogue.dataset(name)
+        if sample.task == values["task"]:  # another task's sample is refused by `check`
+            owners.append((f"sample {name}", sample))
     recipes = [(owner, entry.recipe) for owner, entry in owners]
     recipes.append((f"strategy {strategy_name}", catalogue.strategy(strategy_name).recipe))
     recipes += [

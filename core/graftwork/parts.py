@@ -93,8 +93,6 @@ class Parts:
         given: dict[str, Any] = {**(whole.options if whole else {}), **config.head_options}
         if "imbalance" in entry.options:
             given.setdefault("imbalance", config.imbalance)
-        elif config.imbalance in ("weights", "focal"):
-            raise UsageError(f"head {config.head!r} does not know --imbalance {config.imbalance}", hint="Try sampler")
         _refuse(check_options("head", entry, given))
         return Spec(config.head, entry.complete(given))
 

@@ -227,3 +227,16 @@ def test_weights_of_a_whole_model_are_known_with_its_backbone_only(catalogue: Ca
     assert any("unknown weights 'coco-toynet'" in problem for problem in problems)
     (typo,) = check(validate({**chosen, "backbone": "toynet", "weights": "coco-toynett"}), catalogue)
     assert "coco-toynet" in typo.partition(". ")[2]
+
+
+def test_a_kind_of_balance_that_a_head_does_not_know_is_told_before_data_is_read(catalogue: Catalogue) -> None:
+    for kind in ("weights", "focal"):
+        (problem,) = check(validate({**BASE, "backbone": "toynet", "head": "toyhead", "imbalance": kind}), catalogue)
+        assert problem == f"head 'toyhead' does not know --imbalance {kind}. Try sampler"
+    assert check(validate({**BASE, "backbone": "toynet", "head": "toyhead", "imbalance": "sampler"}), catalogue) == []
+
+
+def test_the_recipe_of_another_tasks_sample_is_left_alone() -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve_and_check([override_layer({"task": "detection", "data": "sample:digits"})], load_catalogue())
+    assert str(caught.value) == "sample:digits is for image-classification, not detection"
