@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -144,7 +145,7 @@ def write_results(out: Path, name: str, title: str, sections: Mapping[str, str],
 
 def this_command() -> str:
     """How this script was called, for the results page; where folders lie on this machine is left out."""
-    words = [f".../{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    words = [re.sub(r"(?<![\w.])/\S*/(?=[^\s/]+)", ".../", word) for word in sys.argv[1:]]
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words])
 
 
