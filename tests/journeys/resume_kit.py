@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -79,6 +80,21 @@ DETECTION: dict[str, Any] = {
 SEGMENTATION: dict[str, Any] = {**_SCENES, "task": "segmentation", "data": "sample:digit-masks", "head": "fpn"}
 
 BASES = {base["task"]: base for base in (BASE, TEXT, DETECTION, SEGMENTATION)}
+
+
+TRIALS = Path(__file__).parent / "resume_trials.py"
+
+
+def run_trials(*arguments: str) -> dict[str, Any]:
+    """What `resume_trials.py` prints, run in a process of its own."""
+    # One thread: the trials fork, and an OpenMP pool does not survive that.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(TRIALS), *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stdout, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @dataclass
