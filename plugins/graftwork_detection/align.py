@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from graftwork.errors import DataError
 from graftwork.interfaces import Facts, Tables
+from graftwork.vision.audit import to_measure_on
 from graftwork_detection.audit import audit_detection
 
 if TYPE_CHECKING:
@@ -35,11 +36,7 @@ def align(tables: Tables, facts: Facts) -> Tables:
         hint = f"It knows {', '.join(classes[:12])}"
         raise DataError(f"has classes that the model does not know: {', '.join(strangers[:12])}", hint=hint)
     audited, found = audit_detection(Tables(splits, tables.findings, tuple(classes)))
-    lost = [finding.message for finding in found if finding.code == "split-without-usable-rows"]
-    if lost:
-        raise DataError("; ".join(lost))
-    told = tuple(finding for finding in found if finding.level != "error")
-    return Tables(audited.splits, (*tables.findings, *told), audited.names)
+    return to_measure_on(tables, audited, found)
 
 
 def _renumbered(rows: Dataset, new: list[int]) -> Dataset:

@@ -59,6 +59,8 @@ class ImageClassification(Task):
     def align(self, tables: Tables, facts: Facts) -> Tables:
         from datasets import Value
 
+        from graftwork.vision.audit import to_measure_on
+
         index = {name: number for number, name in enumerate(facts["classes"])}
         new = {number: index.get(name, -1) for number, name in enumerate(tables.names)}
         splits = {}
@@ -73,12 +75,7 @@ class ImageClassification(Task):
             plain = rows.remove_columns("label").add_column("label", labels)
             splits[split] = plain.cast_column("label", Value("int64"))
         audited, found = self.audit(Tables(splits, tables.findings, tuple(facts["classes"])))
-        lost = [finding.message for finding in found if finding.code == "split-without-usable-rows"]
-        if lost:
-            raise DataError("; ".join(lost))
-        # That a class is rare or absent here says nothing against measuring a model on it.
-        told = tuple(finding for finding in found if finding.level != "error")
-        return Tables(audited.splits, (*tables.findings, *told), audited.names)
+        return to_measure_on(tables, audited, found)
 
     def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
         return ImageExamples(rows, input, len(facts["classes"]), self.options, train)

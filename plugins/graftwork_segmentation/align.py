@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from graftwork.errors import DataError
 from graftwork.interfaces import Facts, Tables
+from graftwork.vision.audit import to_measure_on
 from graftwork_segmentation.audit import audit_segmentation
 from graftwork_segmentation.masks import remap
 
@@ -17,8 +17,4 @@ def align(tables: Tables, facts: Facts) -> Tables:
     classes = tuple(facts["classes"])
     splits = {split: remap(rows, tables.names, classes) for split, rows in tables.splits.items()}
     audited, found = audit_segmentation(Tables(splits, tables.findings, classes))
-    lost = [finding.message for finding in found if finding.code == "split-without-usable-rows"]
-    if lost:
-        raise DataError("; ".join(lost))
-    told = tuple(finding for finding in found if finding.level != "error")
-    return Tables(audited.splits, (*tables.findings, *told), audited.names)
+    return to_measure_on(tables, audited, found)

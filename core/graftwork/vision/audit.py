@@ -17,6 +17,7 @@ import numpy as np
 from graftwork.data.audit import check_duplicates, check_groups, check_near_duplicates
 from graftwork.data.columns import add_column
 from graftwork.data.fingerprint import CONTENT
+from graftwork.errors import DataError
 from graftwork.interfaces import Finding, Tables
 from graftwork.vision.look import DETAIL, Look, likenesses, look_at
 
@@ -136,6 +137,22 @@ def check_shapes(seen: Seen) -> list[Finding]:
     for trait, (code, message) in _TRAITS.items():
         findings += named(code, "note", message, [origin for origin, look in seen.every() if trait in look.traits])
     return findings
+
+
+def to_measure_on(tables: Tables, audited: Tables, found: Sequence[Finding]) -> Tables:
+    """Audited data for a model that is trained already: that a class is rare or absent there says nothing against it.
+
+    Args:
+        tables: as they were before the audit, for what reading found.
+
+    Raises:
+        DataError: a split has no picture that can be read.
+    """
+    lost = [finding.message for finding in found if finding.code == "split-without-usable-rows"]
+    if lost:
+        raise DataError("; ".join(lost))
+    told = tuple(finding for finding in found if finding.level != "error")
+    return Tables(audited.splits, (*tables.findings, *told), audited.names)
 
 
 def look_at_all(rows: Dataset) -> list[Look]:
