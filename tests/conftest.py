@@ -62,6 +62,12 @@ def run_command(words: Sequence[Any], **options: Any) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test finds what another session kept, or leaves anything in the user's cache."""
+    os.environ["GRAFTWORK_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real data sets beside the repository; what needs them is skipped where they are not."""

@@ -55,11 +55,16 @@ class RunConfig(BaseModel):
     patience: int = Field(0, ge=0, description="epochs without a better validation metric before a stop; 0 is off")
     budget: float | None = Field(None, gt=0, description="seconds of training; 10m and 1h are read too")
     imbalance: Literal["none", "weights", "sampler", "focal"] = "none"
+    views: int | None = Field(
+        None, ge=1, description="fixed views of a row in place of endless augmentation, where first stages are frozen"
+    )
+    cache: Literal["auto", "off"] = Field("auto", description="keep what frozen stages make of rows; off computes anew")
 
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: int | Literal["auto"] = Field("auto", description="loader processes; 0 loads in the main process")
+    compile: Literal["auto", "on", "off"] = Field("auto", description="stages by torch.compile; auto where it pays back")
     micro_batch: int | None = Field(None, ge=1, description="rows a forward pass; the optimizer step stays batch_size")
     checkpoint_seconds: float = Field(60.0, ge=0, description="seconds between checkpoints inside an epoch")
     checkpoint_steps: int | None = Field(None, ge=1, description="also a checkpoint every so many steps")

@@ -165,6 +165,30 @@ def format_plan(plan: Mapping[str, Any]) -> str:
         if regulariser:
             settings = ", ".join(f"{key} {number(value)}" for key, value in regulariser.items() if key != "name")
             notes.append(f"regulariser {regulariser['name']}" + (f" ({settings})" if settings else ""))
+        if phase.get("frozen_stages") and phase.get("rows"):
+            notes.append(_rows_in_words(phase["rows"]))
         if notes:
             lines.append(f"  {index}: {clean('; '.join(notes))}")
     return "\n".join(lines)
+
+
+def _rows_in_words(rows: Mapping[str, Any]) -> str:
+    """What a phase trains from, and what that costs: the `rows` of a phase in plan.json."""
+    views = f" in {rows['views']} fixed view{'' if rows['views'] == 1 else 's'}" if rows["views"] else ""
+    if rows["kept"]:
+        return f"kept states: {rows['states']:,} rows{views}, {byte_size(rows['bytes'])} on disk, {rows['reason']}"
+    return f"no kept states{f', rows{views}' if views else ''} ({rows['reason']})"
+
+
+def byte_size(count: float) -> str:
+    """Bytes in few characters.
+
+    >>> byte_size(12_345_678)
+    '12 MB'
+    """
+    value = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -70,7 +70,8 @@ def write_predictions(
         }
         for row in sorted(kept, key=lambda row: int(row["row"]))
     ]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(plain), folder / f"{split}.parquet")
+    # Absolute: pyarrow takes `partial:1/…` for a URI.
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(plain), (folder / f"{split}.parquet").absolute())
     RunDirectory(folder).write_json(f"{split}.json", details)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,15 +10,16 @@ from typing import Any
 
 import torch
 
-from graftwork import __version__
 from graftwork.artifact import check_reload, save_artifact
 from graftwork.catalogue import Catalogue
 from graftwork.config import Resolved, RunConfig
 from graftwork.console import format_plan
-from graftwork.data.loader import choose_workers, load_batches
+from graftwork.data.loader import load_batches
 from graftwork.data.sampler import Sampler, in_order
 from graftwork.data.seeds import INIT, derive
 from graftwork.engine.checkpoint import CheckpointStore
+from graftwork.engine.compiling import leave_uncompiled
+from graftwork.engine.decide import compile_for_run, decide_by_trial
 from graftwork.engine.device import Device, keep_freed_memory
 from graftwork.engine.evaluate import evaluate
 from graftwork.engine.fit import Fit, FitData, Progress, sampler_of
@@ -30,6 +28,7 @@ from graftwork.engine.precision import choose, set_up_math
 from graftwork.engine.proofs import check_same_predictions, comparable
 from graftwork.engine.settings import FitSettings
 from graftwork.errors import DataError, UsageError
+from graftwork.identity import versions
 from graftwork.inference import keep_predictions
 from graftwork.interfaces import (
     Finding,
@@ -41,6 +40,7 @@ from graftwork.interfaces import (
     Strategy,
     Task,
 )
+from graftwork.keeping import facts_of_rows, prefixes_of
 from graftwork.parts import Parts, Starting
 from graftwork.report import write_report
 from graftwork.run_files import CHECKPOINTS, CONFIG, DATA, PLAN, REPORT, SUMMARY, RunDirectory, write_file
@@ -97,6 +97,7 @@ def _execute(
     started = time.monotonic()
     keep_freed_memory()
     set_up_math(device.torch_device)
+    device.fit_threads(say)
     parts = Parts(catalogue)
     config = resolved.config
     watchers = Observers([*observers, *parts.observers(config)] if device.is_main else [], say)
@@ -112,9 +113,10 @@ def _execute(
         say(f"weights {starting.source}: {starting.report}")
     data = _hold_against_input(task, data, model, say)
     train_rows = data.tables.splits["train"]
+    row_facts = facts_of_rows(task, data.facts)
     fit_data = FitData(
-        train=task.examples(train_rows, model.backbone.input, data.facts, True),
-        validation=task.examples(data.tables.splits["validation"], model.backbone.input, data.facts, False),
+        train=task.examples(train_rows, model.backbone.input, row_facts, True),
+        validation=task.examples(data.tables.splits["validation"], model.backbone.input, row_facts, False),
         strata=task.strata(train_rows) if config.imbalance == "sampler" else (),
         metrics=lambda: task.metrics(data.facts, device.torch_device),
         primary_metric=task.primary_metric,
@@ -125,22 +127,34 @@ def _execute(
     if model.backbone.channels_last:
         model.to(memory_format=torch.channels_last)
 
-    resolved = _ask_machine(resolved, device, fit_data)
+    device.bound_memory(say)
+    resolved = _ask_machine(resolved, device)
     config = resolved.config
-    settings = FitSettings.of(config, config.precision, int(config.workers))
-    sampler = sampler_of(fit_data, settings, device)
+    sampler = sampler_of(fit_data, FitSettings.of(config, config.precision, 0), device)
     plan = _plan(strategy, model, config, sampler)
     if sampler.sizes is not None:
         say(f"batches of rows of like size: {sampler.padding():.1%} of what they hold is padding")
     parameters = _parameters(plan, model)
+    prefixes = prefixes_of(config, catalogue, task, model, backbone, data, fit_data, device, say)
+    choices = prefixes.choose(model, plan)
+    computed = next((phase for phase, choice in zip(plan.phases, choices, strict=True) if not choice.kept), None)
+    kept = any(choice.kept for choice in choices)
+    resolved = decide_by_trial(resolved, model, plan, computed, fit_data.train, sampler, device, say, not kept)
+    config = resolved.config
+    settings = FitSettings.of(config, config.precision, int(config.workers))
+    prefixes.workers = settings.workers
     described = plan.describe(model)
+    for phase, choice in zip(described["phases"], choices, strict=True):
+        phase["rows"] = choice.to_json()
     say(format_plan(described))
     if device.is_main and not (resume and (directory.path / CONFIG).is_file()):
         _write_start(directory, resolved, described, starting, data)
 
+    if config.compile == "on":
+        compile_for_run(model, plan.phases[0], fit_data.train, sampler, device, config)
     store = CheckpointStore(directory.path / CHECKPOINTS, say)
     record = directory.write_history if device.is_main else lambda history: None
-    fit = Fit(model, plan, fit_data, settings, device, store, watchers, record, say)
+    fit = Fit(model, plan, fit_data, settings, device, store, watchers, record, say, prefixes)
     try:
         progress = fit.run(resume)
     except BaseException as error:
@@ -151,6 +165,7 @@ def _execute(
             f"stopped by {progress.stopped} after epoch {progress.epoch}: keeping the best, epoch {progress.best_epoch}"
         )
 
+    leave_uncompiled(model.backbone)
     proofs = {"frozen": progress.proofs} | _finish(strategy, model, fit_data, device, directory)
     data, val = _decide(task, model, data, fit_data, device, settings, progress)
     test = _final_test(task, model, data, device, config, directory)
@@ -242,18 +257,13 @@ def _decide(
     return replace(data, facts=task.decide(metrics, data.facts)), val
 
 
-def _ask_machine(resolved: Resolved, device: Device, data: FitData) -> Resolved:
+def _ask_machine(resolved: Resolved, device: Device) -> Resolved:
     """Decide what was left to the machine; what the user set stays."""
     config = resolved.config
     if config.device == "auto":
         resolved = resolved.replace("device", str(device.torch_device), device.reason)
     if config.precision == "auto":
         resolved = resolved.replace("precision", *choose("auto", device.torch_device))
-    if config.workers == "auto":
-        on_accelerator = device.torch_device.type != "cpu"
-        resolved = resolved.replace(
-            "workers", *choose_workers("auto", len(data.train), on_accelerator, data.train.cheap)
-        )
     if config.batch_size < device.world:
         raise UsageError(f"batch size {config.batch_size} is smaller than the number of processes, {device.world}")
     return resolved
@@ -345,23 +355,3 @@ def _summary(
         "versions": versions(),
     }
 
-
-def versions() -> dict[str, str]:
-    """Versions of everything that could change a number."""
-    found = {"graftwork": __version__, "python": platform.python_version(), "platform": sys.platform}
-    for package in (
-        "torch",
-        "torchvision",
-        "transformers",
-        "tokenizers",
-        "peft",
-        "datasets",
-        "torchmetrics",
-        "numpy",
-        "pillow",
-    ):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

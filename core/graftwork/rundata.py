@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from graftwork.catalogue import Catalogue
 from graftwork.config import RunConfig
-from graftwork.data.fingerprint import fingerprint
+from graftwork.data.fingerprint import combine, row_digests
 from graftwork.data.splits import complete, limit
 from graftwork.errors import RunFailed, UsageError
 from graftwork.interfaces import DataRequest, Facts, Finding, Spec, Tables, Task
@@ -17,12 +20,17 @@ from graftwork.parts import Parts
 
 @dataclass(frozen=True)
 class RunData:
-    """The data of a run, read, audited and split."""
+    """The data of a run, read, audited and split.
+
+    Args:
+        fingerprint, digests: of all of it, and of every row by split, as `data.fingerprint` makes them.
+    """
 
     tables: Tables
     findings: tuple[Finding, ...]
     facts: Facts
     fingerprint: str
+    digests: Mapping[str, NDArray[np.bytes_]]
 
     def with_findings(self, more: Sequence[Finding]) -> RunData:
         """The same data, of which more is known."""
@@ -58,7 +66,8 @@ def read_data(task: Task, config: RunConfig, parts: Parts) -> RunData:
         rows, limited = limit(rows, task.strata(rows), config.limit_train, config.seed)
         tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
         findings += limited
-    return RunData(tables, tuple(findings), task.facts(tables), fingerprint(tables))
+    digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
+    return RunData(tables, tuple(findings), task.facts(tables), combine(digests, tables.names), digests)
 
 
 def inspect(

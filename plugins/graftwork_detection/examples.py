@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -10,7 +11,17 @@ import torch
 from torch import Tensor
 
 from graftwork.interfaces import Batch, Examples, ImageInput
-from graftwork.vision.frames import Frame, FrameOptions, Framer, Pictures, Things, boxes_on, collate_frames, left_of
+from graftwork.vision.frames import (
+    Frame,
+    FrameOptions,
+    Framer,
+    Pictures,
+    Things,
+    boxes_on,
+    collate_frames,
+    join_frames,
+    left_of,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,6 +71,14 @@ class DetectionExamples(Examples):
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of every row's canvas, pixels."""
         return self._pictures.canvases()
+
+    def view(self, number: int) -> Examples:
+        fixed = copy.copy(self)
+        fixed._framer = self._framer.view(number)
+        return fixed
+
+    def join(self, name: str, values: Sequence[Tensor]) -> Tensor:
+        return join_frames(name, values)
 
     def load(self, row: int) -> tuple[Frame, Objects | None]:
         """A frame with the boxes that are left on it, and the objects as they were."""

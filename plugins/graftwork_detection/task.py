@@ -32,6 +32,7 @@ class Detection(Task):
     """Boxes with a class each. Columns: `image` ({bytes, path}) and `objects` (bbox as in COCO, class index, crowd)."""
 
     primary_metric = "map"
+    head_facts = frozenset({"train_counts"})
     decides = True
 
     def __init__(self, options: FrameOptions) -> None:

@@ -31,6 +31,7 @@ class ImageClassification(Task):
     """One class an image. Columns: `image` ({bytes, path}) and `label` (class index), with `origin`."""
 
     primary_metric = "accuracy"
+    head_facts = frozenset({"train_counts"})
 
     def __init__(self, options: ImageOptions) -> None:
         self.options = options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,11 +20,17 @@ from graftwork.vision.frames import (
     Things,
     collate_frames,
     collate_masks,
+    join_frames,
 )
+from graftwork.vision.kept import KeptPixels
 from graftwork_segmentation.masks import decode_mask
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+MASK_BYTES = 128 * 2**20
+"""Decoded masks that one `SegmentationExamples` keeps, over all loader workers together; on no disk, where a PNG of a mask is
+read as fast."""
 
 
 class SegmentationExamples(Examples):
@@ -42,6 +49,7 @@ class SegmentationExamples(Examples):
     def __init__(self, rows: Dataset, input: ImageInput, options: FrameOptions, train: bool) -> None:
         self._pictures = Pictures(rows, options, train)
         self._masks = rows.select_columns(["mask", "mask_map"]) if "mask" in rows.column_names else None
+        self._kept = KeptPixels(self._masks, "masks", MASK_BYTES) if self._masks is not None else None
         self._framer = Framer(options, input, train, _shows_a_class)
         self._input = input
         self._train = train
@@ -53,20 +61,33 @@ class SegmentationExamples(Examples):
         """Height and width of every row's canvas, pixels."""
         return self._pictures.canvases()
 
+    def view(self, number: int) -> Examples:
+        fixed = copy.copy(self)
+        fixed._framer = self._framer.view(number)
+        return fixed
+
+    def join(self, name: str, values: Sequence[Tensor]) -> Tensor:
+        return join_frames(name, values)
+
     def load(self, row: int) -> tuple[Frame, Tensor | None]:
         """A frame, with its mask in training; and the mask at its original size in evaluation."""
         pixels = self._pictures.pixels(row)
         original = self._pictures.shapes[row]
-        if self._masks is None:
+        if self._kept is None:
             return self._framer(pixels, {}, original), None
+        mask = self._kept.get(row, lambda: self._mask(row, pixels.shape[-2:])[None])[0]
+        if not self._train:
+            return self._framer(pixels, {}, original), mask.clone()
+        return self._framer(pixels, {"mask": tv_tensors.Mask(mask)}, original), None
+
+    def _mask(self, row: int, shape: torch.Size) -> Tensor:
+        """uint8 [h, w]; in training of this shape, since a large picture is kept smaller than it is stored."""
+        assert self._masks is not None
         cells = self._masks[row]
         mask = decode_mask(cells["mask"], cells["mask_map"])
-        if not self._train:
-            return self._framer(pixels, {}, original), mask
-        if mask.shape != pixels.shape[-2:]:  # a large picture is kept smaller than it is stored
-            rows_, columns = pixels.shape[-2:]
-            mask = torch.nn.functional.interpolate(mask[None, None], (rows_, columns), mode="nearest-exact")[0, 0]
-        return self._framer(pixels, {"mask": tv_tensors.Mask(mask)}, original), None
+        if not self._train or mask.shape == shape:
+            return mask
+        return torch.nn.functional.interpolate(mask[None, None], tuple(shape), mode="nearest-exact")[0, 0]
 
     def collate(self, rows: Sequence[int], examples: Sequence[tuple[Frame, Tensor | None]]) -> Batch:
         """Inputs as of `collate_frames`; targets {"mask": uint8 [B, H, W]} on the canvas in training, a dict a row with

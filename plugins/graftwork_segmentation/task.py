@@ -32,6 +32,7 @@ class Segmentation(Task):
     """A class for every pixel. Columns: `image` and `mask` ({bytes, path}), and `mask_map`, what a mask's values mean."""
 
     primary_metric = "mean_iou"
+    head_facts = frozenset({"train_counts"})
 
     def __init__(self, options: FrameOptions) -> None:
         self.options = options

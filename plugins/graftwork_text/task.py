@@ -47,6 +47,8 @@ class TextClassification(Task):
     Columns: `text`, `text_pair` where there are pairs, `label` (class index, list of class indices, or number), `origin`.
     """
 
+    head_facts = frozenset({"train_counts", "train_rows", "mean", "std"})
+
     def __init__(self, options: TextOptions) -> None:
         self.options = options
         self.primary_metric = PRIMARY[options.labels]

@@ -83,6 +83,10 @@ LIGHT = [
     (["report", "nowhere"], 2),
     (["explain", "nowhere"], 2),
     (["bench", "suite"], 2),
+    (["cache"], 0),
+    (["cache", "list"], 0),
+    (["cache", "clear", "--dry-run"], 0),
+    (["cache", "clera"], 2),
 ]
 
 
@@ -107,7 +111,9 @@ def test_python_dash_m_is_the_same_command() -> None:
 def test_every_command_has_help_that_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-h"]) == 0
     text = capsys.readouterr().out
-    for name in ("quickstart", "list", "inspect", "train", "evaluate", "predict", "report", "explain", "doctor"):
+    for name in (
+        "quickstart", "list", "inspect", "train", "evaluate", "predict", "report", "explain", "doctor", "cache",
+    ):  # fmt: skip
         assert f"  {name} " in text
         assert main([name, "-h"]) == 0
         assert len(capsys.readouterr().out.splitlines()) > 3

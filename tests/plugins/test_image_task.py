@@ -20,7 +20,8 @@ from PIL import Image as Pillow
 from graftwork.classification.metrics import ClassificationMetrics
 from graftwork.interfaces import Batch, Evaluation, ImageInput, Pictures, Section, Spec, Tables
 from graftwork.report import RunView, render
-from graftwork_images.examples import ImageExamples, ImageOptions, PadCropFlip, build_transforms, shift_and_flip
+from graftwork_images.augment import ImageOptions, PadCropFlip, build_transforms, move
+from graftwork_images.examples import ImageExamples
 from graftwork_images.sections import MISTAKES
 from graftwork_images.sections import image_sections as classification_sections
 from graftwork_images.task import ImageClassification, build
@@ -57,7 +58,7 @@ def make_examples(
 
 def load_seeded(examples: ImageExamples, row: int, seed: int = 0) -> torch.Tensor:
     torch.manual_seed(seed)
-    pixels: torch.Tensor = examples.load(row)[0]
+    pixels: torch.Tensor = examples.collate([row], [examples.load(row)]).inputs["pixels"][0]
     return pixels
 
 
@@ -66,14 +67,14 @@ def load_seeded(examples: ImageExamples, row: int, seed: int = 0) -> torch.Tenso
 @pytest.mark.parametrize("train", [True, False])
 def test_an_example_is_uint8_at_the_size_of_the_input(augment: str, input: ImageInput, train: bool) -> None:
     examples = make_examples(make_rows(), input, train=train, augment=augment)
-    pixels, label = examples.load(4)
+    pixels, label, _ = examples.load(4)
     assert pixels.dtype == torch.uint8
     assert pixels.shape == (3, input.size, input.size)
     assert label == 1
     batch = examples.collate([4, 0], [examples.load(4), examples.load(0)])
     assert batch.rows.tolist() == [4, 0]
     assert batch.inputs["pixels"].shape == (2, 3, input.size, input.size)
-    assert batch.inputs["pixels"].is_contiguous()
+    assert batch.inputs["pixels"].is_contiguous(memory_format=torch.channels_last)
     assert isinstance(batch.targets, dict)
     assert batch.targets["label"].tolist() == [1, 0]
     assert batch.targets["label"].dtype == batch.rows.dtype == torch.int64
@@ -97,11 +98,10 @@ def test_augmentation_follows_the_seed_alone_whatever_the_cache_holds(augment: s
 def test_augmenting_leaves_the_cached_picture_as_it_was() -> None:
     examples = make_examples(make_rows(), SMALL, augment="strong")
     examples.load(0)
-    kept = examples._cache[0].clone()
+    kept = examples._kept._memory[0].clone()
     for _ in range(30):
-        pixels, _label = examples.load(0)
-        pixels.zero_()
-    assert torch.equal(examples._cache[0], kept)
+        examples.load(0)[0].zero_()
+    assert torch.equal(examples._kept._memory[0], kept)
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -117,10 +117,10 @@ def test_the_cache_keeps_to_its_bytes_and_is_not_pickled() -> None:
     examples = make_examples(make_rows(), SMALL, cache_bytes=2 * one + 1)
     for row in range(6):
         examples.load(row)
-    assert sorted(examples._cache) == [0, 1]
-    assert all(pixels.untyped_storage().nbytes() == one for pixels in examples._cache.values())
+    assert sorted(examples._kept._memory) == [0, 1]
+    assert all(pixels.untyped_storage().nbytes() == one for pixels in examples._kept._memory.values())
     copy = pickle.loads(pickle.dumps(examples))
-    assert copy._cache == {}
+    assert copy._kept._memory == {}
     assert len(copy) == 6
     assert torch.equal(load_seeded(copy, 3), load_seeded(examples, 3))
 
@@ -166,9 +166,9 @@ def test_pad_and_crop_shows_every_shift_alike_and_is_torchvisions() -> None:
     known = {padded[:, 2 - down : 10 - down, 2 - right : 10 - right].numpy().tobytes(): (down, right, False)
              for down in range(-2, 3) for right in range(-2, 3)}  # fmt: skip
     for key, (down, right, _) in list(known.items()):
-        moved = shift_and_flip(image, down, right, mirrored=False)
+        moved, mirrored = move(torch.stack([image, image]), [(down, right, False), (down, right, True)])
         assert moved.numpy().tobytes() == key
-        known[shift_and_flip(image, down, right, mirrored=True).numpy().tobytes()] = (down, right, True)
+        known[mirrored.numpy().tobytes()] = (down, right, True)
     seen = [known[PadCropFlip(8, pad=2, flip=True)(image).numpy().tobytes()] for _ in range(3000)]
     counts = [seen.count(outcome) for outcome in known.values()]
     assert len(counts) == 50

@@ -6,12 +6,15 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from graftwork.cli.advice import advise, physical_cores, this_machine
 from graftwork.cli.options import Json
 from graftwork.console import out, out_json, out_table
+from graftwork.engine.cgroup import cpu_quota, memory_limit
 
 PACKAGES = (
     "graftwork", "torch", "torchvision", "accelerate", "datasets", "torchmetrics", "safetensors", "numpy", "pillow",
@@ -28,15 +31,20 @@ def command(json: Json = False) -> None:
 
 def examine() -> dict[str, Any]:
     """Everything as plain data; what cannot be found out is None or a `problem`."""
+    cpu, torch = _cpu(), _guarded(_torch)
+    machine = this_machine(cpu["usable_cores"], cpu["cgroup_cores"], torch.get("threads"), torch.get("cuda"))
+    if "problem" in torch:  # nothing is known of what it was built for
+        machine = replace(machine, gpu=False)
     return {
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "system": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "cpu": _cpu(),
+        "cpu": cpu,
         "memory": _memory(),
-        "torch": _guarded(_torch),
+        "torch": torch,
         "plugins": _guarded(_plugins),
         "caches": _caches(),
+        "advice": advise(machine),
     }
 
 
@@ -71,15 +79,12 @@ def _cpu() -> dict[str, Any]:
             fields.setdefault(name.strip(), value.strip())
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = None
-    limit = (_read("/sys/fs/cgroup/cpu.max") or "").split()
-    if len(limit) == 2 and limit[0].isdecimal() and limit[1].isdecimal():
-        quota = int(limit[0]) / int(limit[1])
     return {
         "model": fields.get("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "usable_cores": usable,
-        "cgroup_cores": quota,
+        "physical_cores": physical_cores(_read("/proc/cpuinfo") or ""),
+        "cgroup_cores": cpu_quota(),
         "instructions": [name for name in INSTRUCTIONS if name in flags] if flags else None,
     }
 
@@ -94,11 +99,13 @@ def _memory() -> dict[str, Any]:
     if total is None and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     available = int(fields["MemAvailable"][0]) * 1024 if fields.get("MemAvailable") else None
-    text = _read("/sys/fs/cgroup/memory.max") or _read("/sys/fs/cgroup/memory/memory.limit_in_bytes") or ""
-    limit = int(text) if text.isdecimal() else None
-    if limit is not None and total is not None and limit > total:
-        limit = None  # cgroup v1 says "no limit" with a number near 2**63
-    return {"total_bytes": total, "available_bytes": available, "cgroup_limit_bytes": limit}
+    limit = memory_limit()
+    return {
+        "total_bytes": total,
+        "available_bytes": available,
+        "cgroup_limit_bytes": limit.limit if limit else None,
+        "cgroup_left_bytes": limit.left if limit else None,
+    }
 
 
 def _torch() -> dict[str, Any]:
@@ -159,17 +166,31 @@ def _plugin_problem(plugins: Any, name: str) -> str | None:
 
 
 def _caches() -> dict[str, str]:
-    """Where downloads are kept, and whether the network may be used."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    own = Path(os.environ.get("GRAFTWORK_CACHE") or Path.home() / ".cache" / "graftwork").expanduser()
-    hub = os.environ.get("HF_HOME") or base / "huggingface"
-    torch_home = os.environ.get("TORCH_HOME") or base / "torch"
+    """Where what is kept lies and how much it is, the limit, and whether the network may be used."""
+    from graftwork.cache import LIMITED, size_limit
+    from graftwork.cache_entries import cache_root, entries, writable
     from graftwork.catalogue import offline
+    from graftwork.console import byte_size
+    from graftwork.errors import GraftworkError
 
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    found = {}
+    try:
+        held = dict.fromkeys((*LIMITED, "tables", "weights"), 0)
+        for entry in entries():
+            held[entry.kind] = held.get(entry.kind, 0) + entry.bytes
+        for kind, count in held.items():
+            found[kind] = f"{cache_root() / kind}, {byte_size(count)}"
+        limit, reason = size_limit(sum(held[kind] for kind in LIMITED))
+        found["limit"] = f"{byte_size(limit)} for {', '.join(LIMITED)} ({reason})"
+        if not writable():
+            found["problem"] = f"{cache_root()} cannot be written. Set GRAFTWORK_CACHE to a folder of yours"
+    except GraftworkError as error:
+        found["problem"] = str(error)
     return {
-        "weights": str(own / "weights"),
-        "huggingface": str(hub),
-        "torch": str(torch_home),
+        **found,
+        "huggingface": str(os.environ.get("HF_HOME") or base / "huggingface"),
+        "torch": str(os.environ.get("TORCH_HOME") or base / "torch"),
         "offline": "yes" if offline() else "no",
     }
 
@@ -186,7 +207,7 @@ def _show(found: dict[str, Any]) -> None:
         ["cores", cores],
         ["instructions", ", ".join(cpu["instructions"] or []) or "unknown"],
         ["memory", f"{_size(memory['total_bytes'])}, {_size(memory['available_bytes'])} available"],
-        ["memory limit", _size(memory["cgroup_limit_bytes"]) if memory["cgroup_limit_bytes"] else "none"],
+        ["memory limit", _limit(memory)],
         *([f"package {name}", text or "not installed"] for name, text in found["packages"].items()),
     ]
     if "problem" in torch:
@@ -206,9 +227,18 @@ def _show(found: dict[str, Any]) -> None:
             rows.append([f"plugin {name}", f"{state['distribution']} {state['version']}: {state['state']}"])
     rows += [[f"cache {name}" if name != "offline" else name, text] for name, text in found["caches"].items()]
     out_table(["what", "found"], rows)
-    broken = "problem" in torch or "problem" in plugins or any(state["state"] != "ok" for state in plugins.values())
+    for about, text in found["advice"].items():
+        out(f"advice on {about}: {text}")
+    broken = any("problem" in part for part in (torch, plugins, found["caches"]))
+    broken = broken or any(state["state"] != "ok" for state in plugins.values())
     out()
     out("something is broken, see above" if broken else "everything works")
+
+
+def _limit(memory: dict[str, Any]) -> str:
+    if memory["cgroup_limit_bytes"] is None:
+        return "none"
+    return f"{_size(memory['cgroup_limit_bytes'])}, {_size(memory['cgroup_left_bytes'])} left"
 
 
 def _size(count: int | None) -> str:

@@ -62,6 +62,10 @@ def command(
     imbalance: Annotated[
         Text, typer.Option(metavar="none|weights|sampler|focal", help="Help for rare classes.")
     ] = None,
+    views: Annotated[
+        Count, typer.Option(metavar="V", help="Fixed views of a row where first stages are frozen, so states are kept.")
+    ] = None,
+    cache: Annotated[Text, typer.Option(metavar="auto|off", help="Keep what frozen stages make of rows.")] = None,
     column: Column = None,
     group_by: Annotated[Text, typer.Option(metavar="COLUMN", help="Never torn between splits.")] = None,
     limit_train: Annotated[Count, typer.Option(metavar="N", help="Use only so many training rows.")] = None,
@@ -69,6 +73,9 @@ def command(
     device: Device = None,
     precision: Annotated[Text, typer.Option(metavar="auto|fp32|bf16|fp16")] = None,
     workers: Annotated[Text, typer.Option(metavar="auto|N", help="Loader processes; 0 loads in this one.")] = None,
+    compiled: Annotated[
+        Text, typer.Option("--compile", metavar="auto|on|off", help="Stages by torch.compile, where it pays back.")
+    ] = None,
     micro_batch: Annotated[Count, typer.Option(metavar="N", help="Rows a forward pass, when memory is short.")] = None,
     where: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Run directory, else a new one in runs/.")
@@ -88,9 +95,11 @@ def command(
         "epochs": epochs, "batch_size": batch_size, "batch_units": batch_units, "lr": lr,
         "optimizer": optimizer, "weight_decay": weight_decay,
         "schedule": schedule, "warmup": warmup, "grad_clip": grad_clip, "ema": ema, "patience": patience,
-        "budget": budget, "imbalance": imbalance, "columns": columns_of(column) or None, "group_by": group_by,
+        "budget": budget, "imbalance": imbalance, "views": views, "cache": cache,
+        "columns": columns_of(column) or None, "group_by": group_by,
         "limit_train": limit_train, "seed": seed, "device": device, "precision": precision,
         "workers": int(workers) if workers and workers.isdecimal() else workers, "micro_batch": micro_batch,
+        "compile": compiled,
     }  # fmt: skip
     layers = [override_layer(flags, assignments or ())]
     if config is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,7 +10,17 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from graftwork.data.sampler import BatchSpec
 from graftwork.data.seeds import BATCH, ROW, derive, kept_cpu_state, seed_cpu
+from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples
+
+LITTLE = 0.05
+"""Share of the step that loading may take on the CPU without a process of its own, which would cost about as much."""
+
+LITTLE_ACCELERATED = 0.01
+"""The same where the step is not computed by the cores: it stands still while they load."""
+
+SPARE = 1.25
+"""How much faster than the accelerator loaders should be: batches differ, and their order must be kept."""
 
 
 class _Batches(Dataset[Batch]):
@@ -61,22 +71,51 @@ def load_batches(
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
     )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise RunFailed(
+            f"a loader process died: {str(error).splitlines()[0]}",
+            hint="Memory or /dev/shm is short: set fewer --workers (0 loads in the main process); see graft doctor",
+        ) from None
 
 
-def choose_workers(requested: int | str, rows: int, on_accelerator: bool, cheap: bool = False) -> tuple[int, str]:
-    """How many loader processes, with the reason.
+def choose_workers(
+    load_seconds: float, step_seconds: float, cores: int, on_accelerator: bool, processes: int = 1
+) -> tuple[int, str]:
+    """How many loader processes, with the reason, from what one batch takes to load and to compute.
 
-    On the CPU the model itself uses every core, so one process that decodes ahead is all that helps; on an accelerator the
-    cores are free.
+    On an accelerator the cores are free: as many as it takes to load faster than it computes. On the CPU a loader takes its
+    time from the cores that compute, so what one saves is the share of loading that kept the other cores waiting; more than
+    one pay only where loading takes longer than computing.
+
+    Args:
+        load_seconds, step_seconds: of a batch, each alone.
+        cores: that this machine's training processes may use.
+        on_accelerator: whether the model is not computed by these cores.
+        processes: training processes on this machine.
     """
-    if isinstance(requested, int):
-        return requested, "as set"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    if cheap:
-        return 0, "loading these rows costs next to nothing"
+    measured = f"a batch takes {_milliseconds(load_seconds)} to load and {_milliseconds(step_seconds)} to compute"
+    most = cores // processes - 1
+    if most < 1:
+        return 0, f"{measured}; no core is left for a loader"
+    share = load_seconds / max(step_seconds, 1e-9)
+    if share < (LITTLE_ACCELERATED if on_accelerator else LITTLE):
+        return 0, measured
+    needed = math.ceil(share * (SPARE if on_accelerator else 1.0))
+    return max(1, min(most, needed)), measured
+
+
+def guess_workers(rows: int, cores: int, on_accelerator: bool) -> tuple[int, str]:
+    """How many loader processes for a run that is too short for measuring, with the reason."""
     if rows < 256 or cores < 2:
         return 0, "few rows or one core: starting a process would cost more than it brings"
     if not on_accelerator:
         return 1, "one process decodes ahead while the model trains on the CPU"
-    return min(8, max(1, cores - 1)), f"{cores} cores feed the accelerator"
+    return min(8, cores - 1), f"{cores} cores feed the accelerator"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"

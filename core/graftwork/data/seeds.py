@@ -12,7 +12,7 @@ import torch
 
 _MASK = (1 << 64) - 1
 
-ORDER, ROW, BATCH, STEP, INIT, SPLIT, LIMIT, MIX = range(8)
+ORDER, ROW, BATCH, STEP, INIT, SPLIT, LIMIT, MIX, VIEW = range(9)
 """Purposes, so that the order of an epoch and the augmentation of row 0 do not share a stream."""
 
 

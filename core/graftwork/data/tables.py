@@ -111,7 +111,7 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
             raise DataError("is empty (zero bytes)", where=str(file))
         if file.suffix.lower() == ".parquet":
             with without_progress_bars():
-                return Dataset.from_parquet(str(file)), []
+                return Dataset.from_parquet(str(file.absolute())), []
         if file.suffix.lower() in (".jsonl", ".ndjson"):
             large = file.stat().st_size >= STREAMED_FROM
             return stream_jsonl(file) if large else Dataset(read_json_lines(file.read_bytes())), []

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec, Sampler
+from graftwork.data.views import in_view
 from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.device import Device
 from graftwork.engine.ema import Ema, averaged_weights
 from graftwork.engine.evaluate import evaluate
+from graftwork.engine.filling import ready
 from graftwork.engine.interrupt import Interrupt, graceful
 from graftwork.engine.observers import Observers
 from graftwork.engine.optimizer import (
@@ -31,11 +33,12 @@ from graftwork.engine.optimizer import (
     restore_optimizer,
     set_rates,
 )
+from graftwork.engine.prefix import PhaseData, Prefixes
 from graftwork.engine.proofs import check_kept, kept_digest
 from graftwork.engine.settings import FitSettings
 from graftwork.engine.step import Stepper, own_random_state
 from graftwork.errors import RunFailed
-from graftwork.interfaces import Batch, EpochRecord, Examples, FitRecord, Metrics, Model, Phase, Plan, StepRecord
+from graftwork.interfaces import EpochRecord, Examples, FitRecord, Metrics, Model, Phase, Plan, StepRecord
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class Fit:
         observers: who watches.
         record: takes the history (a list of EpochRecord as JSON) after every epoch.
         say: takes a line for the user.
+        prefixes: has chosen for this plan what each phase trains from; None where all read their rows as they are.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class Fit:
         observers: Observers,
         record: Callable[[list[dict[str, Any]]], None],
         say: Callable[[str], None],
+        prefixes: Prefixes | None = None,
     ) -> None:
         check_plan(plan, model)
         self.model = model
@@ -129,6 +134,7 @@ class Fit:
         self.observers = observers
         self.record = record
         self.say = say
+        self.prefixes = prefixes
         self.sampler = sampler_of(data, settings, device)
         for phase in plan.phases:
             if phase.regulariser is not None:
@@ -158,32 +164,54 @@ class Fit:
         """
         if resume:
             self._restore()
-        first = self.progress
         self.observers.call("fit_start", self._fit_record())
         with own_random_state(), graceful() as self._interrupt:
-            stream = self._stream(first.epoch, first.batch)
             while self.progress.epoch < self.plan.epochs and not self.progress.stopped:
-                index, phase, first_epoch = self._phase_at(self.progress.epoch)
-                wrapped = self._enter(phase, self.progress.epoch == first_epoch and self.progress.batch == 0)
-                self._train_epoch(stream, wrapped, index, phase, first_epoch)
-                self._close_epoch(phase, last_of_phase=self.progress.epoch + 1 == first_epoch + phase.epochs)
-            stream.close()
+                self._train_phase(*self._phase_at(self.progress.epoch))
         if self.progress.best_file is None:
             raise RunFailed("the budget ended before anything could be evaluated", hint="Give a larger --budget")
         self.model.load_state_dict(self.store.load_best(self.progress.best_file))
         self.observers.call("fit_end", self.progress.stopped or "finished")
         return self.progress
 
+    def _train_phase(self, index: int, phase: Phase, first_epoch: int) -> None:
+        """Train to the end of a phase, from wherever in it the run is."""
+        progress = self.progress
+        wrapped = self._enter(phase, progress.epoch == first_epoch and progress.batch == 0)
+        rows = self._rows(index)
+        last_epoch = first_epoch + phase.epochs - 1
+        stream = self._stream(rows, progress.epoch, progress.batch, last_epoch)
+        while progress.epoch <= last_epoch and not progress.stopped:
+            self.model.train()
+            self._train_epoch(stream, rows, wrapped, index, phase, first_epoch)
+            self._close_epoch(phase, rows.validation, last_of_phase=progress.epoch == last_epoch)
+        stream.close()
+
+    def _rows(self, index: int) -> PhaseData:
+        """What a phase trains from; the time to compute it counts."""
+        if self.prefixes is None:
+            return PhaseData(self.data.train, self.data.validation)
+        started = time.monotonic()
+        found = self.prefixes.data(self.model, index, lambda: self._interrupt.asked)
+        # Before the seconds of the epoch that a resumed run is in.
+        self.progress.seconds += time.monotonic() - started
+        return found
+
     def _train_epoch(
-        self, stream: Iterator[Batch], wrapped: Callable[..., Any], index: int, phase: Phase, first_epoch: int
+        self,
+        stream: Iterator[Any],
+        rows: PhaseData,
+        wrapped: Callable[..., Any],
+        index: int,
+        phase: Phase,
+        first_epoch: int,
     ) -> None:
         progress = self.progress
         steps = phase.epochs * self.sampler.batches
-        self.model.train()
         started = time.monotonic() - progress.epoch_seconds
         elapsed_before = progress.seconds - progress.epoch_seconds
         for spec in self.sampler.epoch(progress.epoch, progress.batch):
-            batch = next(stream).to(self.device.torch_device)
+            batch = ready(next(stream), rows.train, self.model, self.device, self.settings.precision)
             lr = learning_rate(phase, (progress.epoch - first_epoch) * self.sampler.batches + spec.index, steps)
             set_rates(self.optimizer, phase, lr)
             loss = self.stepper.step(wrapped, batch, progress.step + 1, phase.regulariser)
@@ -207,7 +235,7 @@ class Fit:
                 if asked:
                     raise KeyboardInterrupt
 
-    def _close_epoch(self, phase: Phase, last_of_phase: bool) -> None:
+    def _close_epoch(self, phase: Phase, validation: Examples, last_of_phase: bool) -> None:
         """Evaluate, keep the best, write the epoch down, and leave a checkpoint."""
         progress = self.progress
         self.stepper.settle()
@@ -217,7 +245,7 @@ class Fit:
         with averaged_weights(self.ema):
             values = evaluate(
                 self.model,
-                self.data.validation,
+                validation,
                 self.data.metrics(),
                 self.device,
                 self.settings.precision,
@@ -282,15 +310,17 @@ class Fit:
             first += phase.epochs
         raise IndexError(epoch)
 
-    def _stream(self, epoch: int, batch: int) -> Any:
-        """All batches from a position to the end of the plan, loaded ahead across epochs."""
+    def _stream(self, rows: PhaseData, epoch: int, batch: int, last_epoch: int) -> Any:
+        """All batches from a position to the end of an epoch, loaded ahead across the epochs between."""
+        count = len(self.data.train)
 
         def specs() -> Iterator[BatchSpec]:
-            for number in range(epoch, self.plan.epochs):
-                yield from self.sampler.epoch(number, batch if number == epoch else 0)
+            for number in range(epoch, last_epoch + 1):
+                for spec in self.sampler.epoch(number, batch if number == epoch else 0):
+                    yield in_view(spec, rows.views, count)
 
-        pin = self.device.torch_device.type == "cuda"
-        return load_batches(self.data.train, specs(), self.settings.seed, self.settings.workers, pin)
+        workers = 0 if rows.train.cheap else self.settings.workers
+        return load_batches(rows.train, specs(), self.settings.seed, workers, self.device.pins)
 
     def _asked_to_stop(self) -> bool:
         """Whether the user interrupted the main process; all stop at the same step, or the next all-reduce would wait."""

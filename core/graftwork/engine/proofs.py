@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -30,10 +30,13 @@ def kept_tensors(model: Model, phase: Phase) -> dict[str, Tensor]:
 def kept_digest(model: Model, phase: Phase) -> str:
     """A sha256 over what a phase must not change, bit for bit; empty where it may change everything."""
     kept = kept_tensors(model, phase)
-    if not kept:
-        return ""
+    return tensors_digest(kept) if kept else ""
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """A sha256 over tensors and their names, bit for bit."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(kept.items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         # flatten first: a scalar (BatchNorm's num_batches_tracked) has no bytes view
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

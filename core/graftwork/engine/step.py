@@ -56,6 +56,7 @@ class Stepper:
         self.scaler: torch.amp.GradScaler | None = (
             torch.amp.GradScaler(device.torch_device.type) if precision == "fp16" else None
         )
+        self._refused = ""
         self._pending: deque[tuple[int, Mapping[str, Tensor], Tensor | None]] = deque()
 
     def step(self, wrapped: Callable[..., Any], batch: Batch, number: int, regulariser: Regulariser | None) -> Tensor:
@@ -80,7 +81,7 @@ class Stepper:
             self.device.empty_cache()
             if size == 1:
                 raise RunFailed(
-                    f"step {number}: not even one row fits into memory",
+                    f"step {number}: not even one row fits into memory ({self._refused})",
                     hint="Use a smaller input size or backbone, freeze more stages, or another device",
                 )
             self.micro_batch = -(-min(size, len(batch)) // 2)
@@ -103,8 +104,14 @@ class Stepper:
         try:
             return self._forward_backward(wrapped, batch, size, counts, number, regulariser)
         except (RuntimeError, MemoryError) as error:
-            if self.device.world > 1 or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
+            self._refused = str(error).splitlines()[0]
+        if self.device.world > 1:  # the others are in the middle of adding up gradients, and cannot be told
+            raise RunFailed(
+                f"step {number}: process {self.device.rank} ran out of memory with {size} rows ({self._refused})",
+                hint=f"With several processes a step is not split by itself: --micro-batch {max(1, size // 2)}",
+            )
         return None
 
     def _forward_backward(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,11 +29,14 @@ class Batch:
         rows: [B] int64, the row numbers in their split.
         inputs: what the backbone takes, each tensor batch first.
         targets: what the head's loss takes; an empty dict when there are no labels.
+        state: what the model's frozen stages made of the rows before (`Model.prefix`), in place of the backbone's inputs;
+            `inputs` then holds what the head reads.
     """
 
     rows: Tensor
     inputs: dict[str, Tensor]
     targets: Targets
+    state: State | None = None
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
@@ -43,6 +47,7 @@ class Batch:
             self,
             inputs={name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()},
             targets=_map(self.targets, lambda tensor: tensor.to(device, non_blocking=True)),
+            state=self.state and {name: tensor.to(device, non_blocking=True) for name, tensor in self.state.items()},
         )
 
     def pin_memory(self) -> Batch:
@@ -51,6 +56,7 @@ class Batch:
             self,
             inputs={name: tensor.pin_memory() for name, tensor in self.inputs.items()},
             targets=_map(self.targets, lambda tensor: tensor.pin_memory()),
+            state=self.state and {name: tensor.pin_memory() for name, tensor in self.state.items()},
         )
 
     def slice(self, start: int, stop: int) -> Batch:
@@ -61,7 +67,8 @@ class Batch:
         else:
             targets = {name: tensor[start:stop] for name, tensor in self.targets.items()}
         inputs = {name: tensor[start:stop] for name, tensor in self.inputs.items()}
-        return Batch(self.rows[start:stop], inputs, targets)
+        state = self.state and {name: tensor[start:stop] for name, tensor in self.state.items()}
+        return Batch(self.rows[start:stop], inputs, targets, state)
 
     def split(self, size: int) -> list[Batch]:
         """Micro-batches of at most `size` rows, in order."""
@@ -72,3 +79,14 @@ def _map(targets: Targets, change) -> Targets:  # type: ignore[no-untyped-def]
     if isinstance(targets, list):
         return [{name: change(tensor) for name, tensor in row.items()} for row in targets]
     return {name: change(tensor) for name, tensor in targets.items()}
+
+
+def pad_rows(rows: Sequence[Tensor]) -> Tensor:
+    """Tensors of one number of dimensions as [B, …], zeros beyond where a row is smaller than the largest."""
+    largest = [max(sides) for sides in zip(*(row.shape for row in rows), strict=True)]
+    if all(list(row.shape) == largest for row in rows):
+        return torch.stack(list(rows))
+    padded = rows[0].new_zeros(len(rows), *largest)
+    for place, row in zip(padded, rows, strict=True):
+        place[tuple(slice(side) for side in row.shape)] = row
+    return padded

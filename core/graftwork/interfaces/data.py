@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from graftwork.interfaces.batch import pad_rows
+
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
 
 Facts = dict[str, Any]
 """What a head and metrics must know of the data, as plain JSON: {"classes": ["cat", "dog"], "train_counts": [80, 20]}."""
@@ -94,6 +97,22 @@ class Examples(ABC):
         made of rows of like size, and `batch_units` limits what a batch holds with its padding.
         """
         return None
+
+    def view(self, number: int) -> Examples:
+        """These rows as one of the fixed views that stand for endless augmentation where states are kept.
+
+        View 0 is a row without augmentation, view 1 its mirror image where that leaves the label right, further ones are
+        drawn. What `load` then draws is seeded from (view, row) alone, so a view is the same in every epoch and run. The
+        default draws all of them; rows that are not augmented are the same in each.
+        """
+        return self
+
+    def join(self, name: str, values: Sequence[Tensor]) -> Tensor:
+        """One input or target, by name, of rows that were collated one by one, as that of a batch [B, …].
+
+        The default pads with zeros at the end to the largest row, as `collate` has to for rows of several sizes.
+        """
+        return pad_rows(values)
 
     @abstractmethod
     def load(self, row: int) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from graftwork.interfaces.backbone import Backbone
-from graftwork.interfaces.batch import Batch, Features, Predictions
+from graftwork.interfaces.batch import Batch, Features, Predictions, State
 from graftwork.interfaces.head import Head
 
 
@@ -33,13 +34,41 @@ class Model(nn.Module):
         return self.head.predict(features)
 
     def features(self, batch: Batch) -> Features:
-        """What the head gets: the features that it needs and the inputs that it reads. Frozen stages record no gradients."""
+        """What the head gets: the features that it needs and the inputs that it reads. Frozen stages record no gradients.
+
+        A batch that holds the state after the frozen stages goes on from there.
+        """
         cut = self.frozen_stages
+        state = self.prefix(batch) if batch.state is None else self._laid_out(batch.state)
+        features = state if cut == len(self.backbone.stages()) else self.backbone.suffix(state, cut, self.head.needs)
+        return features | {name: batch.inputs[name] for name in self.head.reads}
+
+    def _laid_out(self, state: State) -> State:
+        """A given state in the memory format in which the stages would have left it."""
+        if not self.backbone.channels_last:
+            return state
+        return {
+            name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            for name, value in state.items()
+        }
+
+    def prefix(self, batch: Batch) -> State:
+        """What the frozen stages make of a batch: the state after them, or the needed features where all are frozen."""
+        return self.prefixes(batch, (self.frozen_stages,))[self.frozen_stages]
+
+    def prefixes(self, batch: Batch, cuts: Collection[int]) -> dict[int, State]:
+        """The states after the first so many stages, in one pass; after the last one, the needed features."""
+        needs, stages = self.head.needs, len(self.backbone.stages())
+        found = {}
         # no_grad, not inference_mode: a trainable suffix must be able to save these tensors for backward.
         with torch.no_grad():
-            state = self.backbone.prefix(batch.inputs, cut, self.head.needs)
-        features = self.backbone.suffix(state, cut, self.head.needs)
-        return features | {name: batch.inputs[name] for name in self.head.reads}
+            state = self.backbone.begin(batch.inputs)
+            for cut in range(max(cuts) + 1):
+                if cut:
+                    state = self.backbone.advance(cut - 1, state, needs)
+                if cut in cuts:
+                    found[cut] = self.backbone.finish(state, needs) if cut == stages else state
+        return found
 
     def predict(self, batch: Batch) -> Predictions:
         """Predictions for a batch, in eval mode and without gradients; the mode is put back afterwards."""

@@ -64,6 +64,10 @@ class Task(ABC):
     primary_metric: str
     """The validation metric that chooses the best epoch; higher is better."""
 
+    head_facts: frozenset[str] = frozenset()
+    """Facts that only heads and metrics read (how many rows a class has): `examples` does not get them in training, so that
+    states kept of rows serve other subsets of the same data too."""
+
     decides: bool = False
     """Whether `decide` has something to decide."""
 

@@ -127,7 +127,7 @@ def _read_predictions(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+        rows: list[dict[str, Any]] = parquet.read_table(path.absolute()).to_pylist()
     except (OSError, arrow.ArrowException) as error:
         problems.append(f"{path.name}: {error}")
         return []

@@ -6,6 +6,7 @@ the picture; what becomes a target is the plugin's business.
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from graftwork.interfaces import ImageInput
+from graftwork.interfaces.batch import pad_rows
 from graftwork.vision.decode import decode_rgb, read_cell, turn_upright
+from graftwork.vision.kept import KeptPixels
 from graftwork.vision.look import SIDEWAYS
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ VOID = 255
 """The mask value that is not scored; what lies beyond a picture has it."""
 
 CACHE_BYTES = 512 * 2**20
-"""Decoded pixels that one `Pictures` keeps, over all loader workers together."""
+"""Decoded pixels that one `Pictures` keeps in memory, over all loader workers together."""
 
 SCALES: Mapping[str, tuple[float, float]] = {"none": (1.0, 1.0), "light": (0.75, 1.35), "strong": (0.5, 2.0)}
 """The range of a training picture's scale by `augment`; the strong one is near the large-scale jitter of Ghiasi et al. 2021."""
@@ -99,13 +102,13 @@ class Frame:
 
 
 class Pictures:
-    """The pictures of a table, decoded; small enough ones are kept, brought down to what training can use.
+    """The pictures of a table, decoded and brought down to what training can use; kept, see `KeptPixels`.
 
     Args:
         rows: column `image` ({bytes, path}, not decoded); `width` and `height` (pixels, upright) where they are known.
         options: say to what size pictures come; a kept one has no more pixels than the largest scale asks for.
         train: whether a scale above 1 can be asked for.
-        cache_bytes: bytes, the most that is kept; 0 for nothing.
+        cache_bytes: bytes, the most that is kept in memory; 0 for keeping nothing.
     """
 
     def __init__(self, rows: Dataset, options: FrameOptions, train: bool, cache_bytes: int = CACHE_BYTES) -> None:
@@ -113,13 +116,10 @@ class Pictures:
         self._options = options
         self._largest = SCALES[options.augment][1] if train else 1.0
         self.shapes = _shapes(rows)
-        self._cache_bytes = cache_bytes
-        self._cache: dict[int, Tensor] = {}
-        self._cached_bytes = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A spawned worker starts with an empty cache rather than with a copy through a pipe.
-        return {**self.__dict__, "_cache": {}, "_cached_bytes": 0}
+        made = "as they are"
+        if self._largest != 1.0:
+            made = f"{self._largest} times a side of {options.size}, the longer at most {options.longest or 'its 5/3'}"
+        self._kept = KeptPixels(rows, made, cache_bytes)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -130,15 +130,7 @@ class Pictures:
 
     def pixels(self, row: int) -> Tensor:
         """uint8 [3, h, w]: the picture, not larger than it has to be."""
-        pixels = self._cache.get(row)
-        if pixels is None:
-            pixels = self._shrunk(decode_rgb(self._images[row]["image"]))
-            worker = torch.utils.data.get_worker_info()
-            # What is kept stays: throwing out the oldest would empty the cache once an epoch.
-            if self._cached_bytes + pixels.nbytes <= self._cache_bytes // (worker.num_workers if worker else 1):
-                self._cache[row] = pixels
-                self._cached_bytes += pixels.nbytes
-        return pixels
+        return self._kept.get(row, lambda: self._shrunk(decode_rgb(self._images[row]["image"])))
 
     def _shrunk(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]
@@ -166,7 +158,18 @@ class Framer:
         self._mode = v2.InterpolationMode(input.interpolation)
         self._augment = options.augment if train else "none"
         self._flip = options.flip if train else "none"
+        self._chance = 0.5
         self._keeps = keeps
+
+    def view(self, number: int) -> Framer:
+        """A fixed view, as `Examples.view` numbers them: 0 only brings to size, 1 also mirrors left to right where the
+        options allow it, others vary as training does."""
+        if number > 1 or (number == 1 and self._flip == "none"):
+            return self
+        fixed = copy.copy(self)
+        fixed._augment = "none"
+        fixed._flip, fixed._chance = ("none", 0.0) if number == 0 else ("horizontal", 1.0)
+        return fixed
 
     def __call__(self, pixels: Tensor, things: Things, original: tuple[int, int]) -> Frame:
         """A frame of this picture.
@@ -219,7 +222,7 @@ class Framer:
     def _mirror(self, pixels: Tensor, things: Things) -> tuple[Tensor, Things]:
         mirrors = {"none": (), "horizontal": (F.horizontal_flip,), "both": (F.horizontal_flip, F.vertical_flip)}
         for mirror in mirrors[self._flip]:
-            if float(torch.rand(())) < 0.5:
+            if float(torch.rand(())) < self._chance:
                 pixels, things = mirror(pixels), {name: mirror(thing) for name, thing in things.items()}
         return pixels, things
 
@@ -227,6 +230,7 @@ class Framer:
         most = COLOURS[self._augment]
         if not most:
             return pixels
+        pixels = pixels.contiguous()  # a crop's channels lie apart: each change would take half as long again
         for change in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
             factor = 1 + most * (2 * float(torch.rand(())) - 1)
             if abs(factor - 1) > 0.02:
@@ -262,6 +266,19 @@ def collate_masks(frames: Sequence[Frame], inputs: Mapping[str, Tensor], name: s
     for place, frame in zip(masks, frames, strict=True):
         mask = frame.things[name]
         place[: mask.shape[-2], : mask.shape[-1]] = mask.reshape(mask.shape[-2:])
+    return masks
+
+
+def join_frames(name: str, values: Sequence[Tensor]) -> Tensor:
+    """One input or target of frames that were collated one by one, as `collate_frames` and `collate_masks` give it."""
+    if name == "canvas":
+        return torch.stack(list(values)).amax(0).expand(len(values), -1).clone()
+    if name != "mask":
+        return pad_rows(values)
+    height, width = (max(mask.shape[side] for mask in values) for side in (0, 1))
+    masks = torch.full((len(values), height, width), VOID, dtype=torch.uint8)
+    for place, mask in zip(masks, values, strict=True):
+        place[: mask.shape[0], : mask.shape[1]] = mask
     return masks
 
 
