@@ -2,9 +2,11 @@
 
 It follows the recipe of PyTorch's transfer-learning tutorial (ResNet-18, the last layer replaced, SGD, batches of four,
 fp32), written afresh and complete in this one file: no part of graftwork is used. Nothing is tuned and nothing is slowed
-down. Only what a measurement needs was added: a seed, a starting state dict from a file, and figures as JSON.
+down. Only what a measurement needs was added: a seed, a starting state dict from a file, and figures as JSON. With
+`--frozen` it is the tutorial's second half, the network as a fixed feature extractor: only the last layer is trained.
 
     python benchmarks/classic_script.py --data photos/ --epochs 25
+    python benchmarks/classic_script.py --data photos/ --epochs 10 --frozen --batch-size 32
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ def train_model(
         for phase, images in sets.items()
     }
     criterion = nn.CrossEntropyLoss()
-    optimizer = optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    optimizer = optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr, momentum=0.9)
     scheduler = lr_scheduler.StepLR(optimizer, step_size=7, gamma=0.1)
     records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -128,6 +130,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--workers", type=int, default=4, help="loader processes")
     parser.add_argument("--lr", type=float, default=0.001)
+    parser.add_argument("--frozen", action="store_true", help="train the last layer only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
@@ -139,6 +142,9 @@ def main() -> None:
         left_out = model.load_state_dict(read_weights(Path(given.weights)), strict=False)
         if left_out.unexpected_keys or set(left_out.missing_keys) - {"fc.weight", "fc.bias"}:
             parser.error(f"--weights {given.weights} does not fit ResNet-18: {left_out}")
+    if given.frozen:
+        for parameter in model.parameters():
+            parameter.requires_grad = False
     model.fc = nn.Linear(model.fc.in_features, len(sets["train"].classes))
 
     began = time.perf_counter()
@@ -155,6 +161,8 @@ def main() -> None:
             "val_accuracy": best["val_accuracy"],
             "best_epoch": best["epoch"],
             "epochs": records,
+            "settings": f"batches of {given.batch_size}, SGD {given.lr} / StepLR, fp32, contiguous, "
+            f"{given.workers} loader processes",
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }

@@ -1,6 +1,7 @@
-"""What the benchmarks share: the machine in words, one `graft train` after another, tables as Markdown and JSON.
+"""What the benchmarks share: the machine in words, `graft train` in this process, ratios, tables as Markdown and JSON.
 
-No benchmark's question lives here; each has a script of its own beside this file.
+No benchmark's question lives here; each has a script of its own beside this file. How processes are run one after another
+and timed stands in `arms`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 Row = dict[str, Any]
+
+QUIET = 0.05
+"""Share of the machine that others may take before a run's times are called into question."""
 
 
 def environment() -> Row:
@@ -109,6 +113,81 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
         return "-"
     middle = f"{mean(values):.{digits}f}"
     return f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else middle
+
+
+def middle(values: Iterable[float | None], digits: int = 3) -> str:
+    """Median with the range over repeats: `0.812 (0.799 to 0.824)`; values that are None are left out."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    text = f"{median(known):,.{digits}f}"
+    return f"{text} ({min(known):,.{digits}f} to {max(known):,.{digits}f})" if len(known) > 1 else text
+
+
+def verdict(
+    comparison: str, values: Sequence[float], *, at_least: float | None = None, at_most: float | None = None
+) -> Row:
+    """One line of the acceptance table: the median over repeats against the limit, as `overview` collects it.
+
+    Args:
+        comparison: what is compared, in words.
+        values: one a repeat; each from runs that stood beside each other.
+        at_least, at_most: the limit, one of the two; without one the line only informs.
+    """
+    ratio = median(values)
+    holds = None
+    if at_least is not None:
+        holds = ratio >= at_least
+    elif at_most is not None:
+        holds = ratio <= at_most
+    return {
+        "comparison": comparison,
+        "ratio": ratio,
+        "lowest": min(values),
+        "highest": max(values),
+        "repeats": len(values),
+        "at_least": at_least,
+        "at_most": at_most,
+        "holds": holds,
+    }
+
+
+def verdict_lines(verdicts: Sequence[Row]) -> list[Row]:
+    """Verdicts as rows of a table for people."""
+    lines = []
+    for found in verdicts:
+        limit = "-"
+        if found["at_least"] is not None:
+            limit = f"at least {found['at_least']:g}"
+        elif found["at_most"] is not None:
+            limit = f"at most {found['at_most']:g}"
+        ranged = f" ({found['lowest']:.3f} to {found['highest']:.3f})" if found["repeats"] > 1 else ""
+        lines.append(
+            {
+                "comparison": found["comparison"],
+                "median (range)": f"{found['ratio']:.3f}{ranged}",
+                "limit": limit,
+                "holds": {True: "yes", False: "**no**", None: "-"}[found["holds"]],
+            }
+        )
+    return lines
+
+
+def busy_note(rows: Sequence[Row]) -> list[str]:
+    """A warning for the results page where other processes took a share of the machine during the runs; else nothing."""
+    busy = [row["taken_by_others"] for row in rows if (row.get("taken_by_others") or 0.0) > QUIET]
+    if not busy:
+        return []
+    return [
+        f"**The machine was not quiet**: other processes took up to {max(busy):.0%} of it during {len(busy)} of "
+        f"{len(rows)} runs. Neither seconds nor ratios are to be trusted; repeat on a quiet machine."
+    ]
+
+
+def every(rows: Sequence[Row], hidden: Sequence[str] = ()) -> str:
+    """All runs as a Markdown table with the columns of all of them."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in hidden)
+    return table([{name: row.get(name) for name in names} for row in rows])
 
 
 def table(rows: Sequence[Row]) -> str:

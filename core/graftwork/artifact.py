@@ -106,7 +106,7 @@ def load_artifact(run: Path, parts: Parts) -> Artifact:
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise UsageError(f"does not fit its model.json ({first})", where=str(folder / MODEL)) from None
-    model.eval()
+    model.lay_out().eval()
     return Artifact(model, task, card["facts"], card)
 
 

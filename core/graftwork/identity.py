@@ -21,6 +21,7 @@ _LIBRARIES = (
     "torchmetrics",
     "numpy",
     "pillow",
+    "simplejpeg",
 )
 
 

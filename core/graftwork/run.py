@@ -124,8 +124,7 @@ def _execute(
     strategy = parts.strategy(config)
     _prepare(strategy, model, fit_data, config.seed)
     model.to(device.torch_device)
-    if model.backbone.channels_last:
-        model.to(memory_format=torch.channels_last)
+    model.lay_out()
 
     device.bound_memory(say)
     resolved = _ask_machine(resolved, device)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
 
 from graftwork.interfaces import ImageInput
 from graftwork.vision.frames import (
@@ -151,3 +152,21 @@ def test_sizes_known_from_the_table_are_not_read_again() -> None:
         {"image": [{"bytes": b"no picture", "path": None}], "height": [10], "width": [np.int64(20)]}
     )
     assert Pictures(rows, PLAIN, True).shapes == [(10, 20)]
+
+
+def test_colours_change_alike_however_a_picture_lies_in_memory() -> None:
+    framer = Framer(FrameOptions(64, 0, "strong", "none"), INPUT, train=True)
+    whole = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)).permute(2, 0, 1)
+    crop = whole[:, 10:70, 20:110]
+    for seed in range(10):
+        found = []
+        for pixels in (crop, crop.contiguous(), crop.permute(1, 2, 0).contiguous().permute(2, 0, 1)):
+            torch.manual_seed(seed)
+            found.append(framer._recolour(pixels))
+        assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+        torch.manual_seed(seed)
+        expected = crop
+        for change in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
+            factor = 1 + 0.4 * (2 * float(torch.rand(())) - 1)
+            expected = change(expected, factor) if abs(factor - 1) > 0.02 else expected
+        assert torch.equal(found[0], expected), "as the crop itself would have been changed"

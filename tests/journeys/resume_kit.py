@@ -149,6 +149,8 @@ def train(out: Path, strategy: str, *, resume: bool, kill_after: int | None = No
     from graftwork.run import execute
 
     torch.set_num_threads(1)
+    if "views" in settings:  # its own states: a killed run may have been computing them
+        os.environ["GRAFTWORK_CACHE"] = str(out.with_suffix(".cache"))
     catalogue = load_catalogue()
     base = BASES[settings.get("task", BASE["task"])]
     layer = override_layer({**base, "strategy": strategy, **settings})

@@ -50,7 +50,9 @@ def main() -> int:
 
 def _strategy(folder: Path, strategy: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Kills after given steps and at random moments, with and without loader workers, against the whole run."""
-    task = {"task": arguments.task}
+    task: dict[str, Any] = {"task": arguments.task}
+    if arguments.views:
+        task |= {"views": arguments.views, "task_options": KEPT_OPTIONS.get(arguments.task, {})}
     whole, seconds = uninterrupted(folder, strategy, **task)
     draw = random.Random(strategy)
     trials: list[dict[str, Any]] = [{"after_step": step} for step in _steps(arguments.steps)]
@@ -64,6 +66,9 @@ def _strategy(folder: Path, strategy: str, arguments: argparse.Namespace) -> dic
     different = _in_parallel(folder, trials, differs, arguments.jobs)
     return {"trials": len(trials), "identical": len(trials) - len(different), "different": different}
 
+
+# Rows that are mixed with one another cannot be kept.
+KEPT_OPTIONS: dict[str, dict[str, Any]] = {"detection": {"size": 64}, "segmentation": {"size": 64}}
 
 # Step 19 is mid-epoch in the second phase, with a checkpoint after step 18.
 USUAL: dict[str, Any] = {"strategy": "lp-ft", "after_step": 19}
@@ -126,6 +131,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--moments", type=int, default=20, help="kills at random moments, a strategy")
     parser.add_argument("--workers", type=int, default=2, help="loader workers of three more trials; 0 for none")
     parser.add_argument("--bugs", default=",".join(PLANTED), help="planted bugs that must be caught")
+    parser.add_argument("--views", type=int, help="fixed views, so that states are kept, each run in a cache of its own")
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args()
 

@@ -17,7 +17,7 @@ from graftwork.console import out, out_json, out_table
 from graftwork.engine.cgroup import cpu_quota, memory_limit
 
 PACKAGES = (
-    "graftwork", "torch", "torchvision", "accelerate", "datasets", "torchmetrics", "safetensors", "numpy", "pillow",
+    "graftwork", "torch", "torchvision", "accelerate", "datasets", "torchmetrics", "safetensors", "numpy", "pillow", "simplejpeg",
     "pydantic", "pluggy", "typer", "rich",
 )  # fmt: skip
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16")

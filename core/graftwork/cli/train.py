@@ -21,6 +21,7 @@ from graftwork.errors import UsageError
 if TYPE_CHECKING:
     from graftwork.catalogue import Catalogue
     from graftwork.config import Layer, Resolved
+    from graftwork.interfaces import Observer
 
 Text = str | None
 Count = int | None
@@ -82,6 +83,9 @@ def command(
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings as YAML; flags are stronger.")] = None,
     assignments: Set = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Record where a few steps spend their time, in DIR/profile/.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     json: Json = False,
 ) -> None:
@@ -116,21 +120,24 @@ def command(
         where = _new_directory(resolved.config.task)
     with _terminate_as_interrupt():
         try:
-            summary = _execute(resolved, catalogue, where, resume)
+            summary = _execute(resolved, catalogue, where, resume, profile)
         except KeyboardInterrupt:
             raise Interrupted(resume_command(where)) from None
     if _first_process():
         out_json({**summary, "out": str(where)}) if json else show_summary(summary, where)
 
 
-def _execute(resolved: Resolved, catalogue: Catalogue, where: Path, resume: bool) -> dict[str, Any]:
-    """The heavy part, watched by the progress display."""
+def _execute(resolved: Resolved, catalogue: Catalogue, where: Path, resume: bool, profile: bool) -> dict[str, Any]:
+    """The heavy part, watched by the progress display and, where asked for, by the profiler."""
     from graftwork import run
     from graftwork.cli.progress import ProgressObserver
+    from graftwork.engine.profile import ProfileObserver
 
     progress = ProgressObserver()
     try:
-        observers = (progress,) if _first_process() else ()
+        observers: tuple[Observer, ...] = (progress,) if _first_process() else ()
+        if profile and _first_process():
+            observers = (*observers, ProfileObserver(where / "profile", say))
         return run.execute(resolved, catalogue, where, resume=resume, observers=observers, say=say)
     finally:
         progress.close()

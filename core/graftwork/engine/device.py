@@ -77,7 +77,8 @@ class Device:
 
     def total(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums of scalars over all processes, on this device."""
-        moved = {name: count.to(self.torch_device, torch.float32) for name, count in counts.items()}
+        # Without waiting: a plain copy to an accelerator first lets it finish all that is queued.
+        moved = {name: count.to(self.torch_device, torch.float32, non_blocking=True) for name, count in counts.items()}
         if self.world == 1:
             return moved
         names = sorted(moved)

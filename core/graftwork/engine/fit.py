@@ -250,6 +250,8 @@ class Fit:
                 self.device,
                 self.settings.precision,
                 self.settings.batch_size,
+                # On the CPU they would take the model's cores, and decode again what this process has kept.
+                0 if validation.cheap or self.device.torch_device.type == "cpu" else self.settings.workers,
             )
             self._keep_if_best(values)
         progress.seconds += time.monotonic() - started

@@ -144,4 +144,6 @@ def restore_optimizer(optimizer: Optimizer, model: Model, tensors: Mapping[str, 
 def clip_gradients(optimizer: Optimizer, largest: float) -> Tensor:
     """Scale all gradients together so that their norm is at most `largest`; 0 leaves them alone. The norm before that."""
     gradients = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return torch.nn.utils.clip_grad_norm_(gradients, largest if largest > 0 else math.inf)
+    if largest > 0:
+        return torch.nn.utils.clip_grad_norm_(gradients, largest)
+    return torch.nn.utils.get_total_norm([gradient.grad for gradient in gradients if gradient.grad is not None])

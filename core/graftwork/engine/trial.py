@@ -71,9 +71,8 @@ class Trial:
         self._wait()
         started = time.perf_counter()
         torch.manual_seed(derive(STEP, self.seed, 0, self.device.rank))
-        counts = {
-            name: count.to(self.device.torch_device) for name, count in self.model.head.counts(batch.targets).items()
-        }
+        device = self.device.torch_device
+        counts = {name: count.to(device) for name, count in self.model.head.counts(batch.targets).items()}
         with autocast(self.precision, self.device.torch_device):
             sums = self.model(batch, "loss")
         torch.stack([value.float() / counts[name] for name, value in sums.items()]).sum().backward()  # type: ignore[no-untyped-call]

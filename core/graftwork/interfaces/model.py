@@ -26,6 +26,13 @@ class Model(nn.Module):
         self.frozen_stages = 0
         self.frozen_statistics = False
 
+    def lay_out(self) -> Model:
+        """Put the weights into the memory format that the backbone runs fastest in, in training and in prediction: kernels
+        of the other one are slower and may round otherwise."""
+        if self.backbone.channels_last:
+            self.to(memory_format=torch.channels_last)
+        return self
+
     def forward(self, batch: Batch, mode: Literal["loss", "predict"] = "loss") -> Any:
         """`loss`: the head's loss parts as sums (train mode). `predict`: its predictions (eval mode)."""
         features = self.features(batch)
