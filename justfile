@@ -19,9 +19,9 @@ format:
     ruff check --fix
     ruff format
 
-# Side-by-side measurements; see benchmarks/.
+# Side-by-side measurements; see benchmarks/README.md. `just bench --tiny` shows that they work.
 bench *arguments:
-    for file in benchmarks/*.py; do python "$file" {{arguments}}; done
+    python benchmarks/everything.py {{arguments}}
 
 # Long runs on real data, before a release.
 accept *arguments:

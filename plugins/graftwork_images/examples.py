@@ -64,13 +64,18 @@ class ImageExamples(Examples):
         return len(self._images)
 
     def view(self, number: int) -> Examples:
-        if self._augment is None or number > 1 or (number == 1 and not self._options.flip):
+        """Fixed views have the evaluation's size: a smaller one in training makes up for what random crops magnify
+        (Touvron et al. 2019, FixRes), and a view without a crop magnifies nothing."""
+        if self._augment is None:
             return self
-        plain = copy.copy(self)
-        plain._prepare, _ = build_transforms(self._input, replace(self._options, augment="none"), True)
-        plain._augment = v2.functional.horizontal_flip if number == 1 else None
-        plain._kept = self._kept.remade(str(plain._prepare))
-        return plain
+        fixed = copy.copy(self)
+        options = replace(self._options, train_size=0)
+        fixed._prepare, fixed._augment = build_transforms(self._input, options, True)
+        if number == 0 or (number == 1 and options.flip):
+            fixed._prepare, _ = build_transforms(self._input, options, False)
+            fixed._augment = v2.functional.horizontal_flip if number == 1 else None
+        fixed._kept = self._kept.remade(str(fixed._prepare))
+        return fixed
 
     def load(self, row: int) -> Example:
         """Pixels and label. What can be done for a batch at once is only drawn here."""

@@ -84,6 +84,8 @@ def test_every_command_on_a_page_exists_with_its_options(command: Command) -> No
     if words[0] in RESERVED:
         return
     parser = group.commands[words[0]]
+    while len(words) > 1 and words[1] in getattr(parser, "commands", {}):
+        parser, words = parser.commands[words[1]], words[1:]
     if command.whole:
         with parser.make_context(words[0], words[1:]):
             return

@@ -136,7 +136,7 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(
 
 
 def test_rows_that_are_augmented_anew_every_epoch_are_not_kept(tmp_path: Path, own_cache: Path) -> None:
-    free = trained(tmp_path / "free", "image-classification", "partial:1")
+    free = trained(tmp_path / "free", "image-classification", "gradual")
     assert free["phases"][0]["rows"] == {
         "kept": False, "fixed": False, "views": None, "states": 0, "bytes": 0,
         "reason": "rows are augmented anew every epoch; --views V keeps V views of each",

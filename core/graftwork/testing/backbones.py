@@ -22,6 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from graftwork.data.rowstore import RowStore
+from graftwork.data.states import columns_of
 from graftwork.interfaces import Backbone, Batch, Features, Head, Model, Predictions, Targets
 
 
@@ -145,6 +147,21 @@ class BackboneConformance:
                 for name, tensor in backbone.suffix(single, cut, needs).items():
                     assert tensor.shape[0] == 1, f"{name} of one row at cut {cut}"
 
+    def test_training_from_kept_states_equals_training_without(self, tmp_path: Path) -> None:
+        original, inputs = self.build(), self.inputs()
+        for cut in range(1, len(original.stages()) + 1):
+            kept, computed = (_model(copy.deepcopy(original)).lay_out() for _ in range(2))
+            for model in (kept, computed):
+                model.train()
+                model.freeze(cut)
+            batch = _stored_and_read(kept, _batch(inputs), cut, tmp_path / str(cut))
+            for model, given in ((kept, batch), (computed, _batch(inputs))):
+                optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+                torch.manual_seed(0)
+                _backward(model(given))
+                optimizer.step()
+            _same(kept.state_dict(), computed.state_dict(), f"after a step from states kept at cut {cut}")
+
     def test_begin_and_finish_use_no_parameter(self) -> None:
         backbone, inputs = self.build().eval(), self.inputs()
         needs = frozenset(backbone.provides)
@@ -221,6 +238,22 @@ class BackboneConformance:
         with torch.no_grad():
             features = backbone({name: tensor.to(device) for name, tensor in self.inputs().items()})
         assert all(torch.isfinite(tensor).all() for tensor in features.values())
+
+
+def _stored_and_read(model: Model, batch: Batch, cut: int, folder: Path) -> Batch:
+    """A batch by way of the disk: the states that its rows have after `cut` stages."""
+    digests = [f"{row:064x}".encode() for row in range(len(batch))]
+    training = model.training
+    model.eval()
+    columns = columns_of(model.prefixes(batch, (cut,))[cut], batch, len(batch), frozenset())
+    model.train(training)
+    store = RowStore(folder / "entry", {})
+    with store.writing() as writer:
+        writer.add(digests, columns)
+    stored = store.open(digests)
+    assert stored is not None, "the store lost rows"
+    state = {name.removeprefix("state/"): value for name, value in stored.gather(range(len(batch))).items()}
+    return Batch(batch.rows, {}, {}, {name: value for name, value in state.items() if isinstance(value, Tensor)})
 
 
 def _backward(losses: Mapping[str, Tensor]) -> None:
