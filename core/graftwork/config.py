@@ -64,7 +64,9 @@ class RunConfig(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: int | Literal["auto"] = Field("auto", description="loader processes; 0 loads in the main process")
-    compile: Literal["auto", "on", "off"] = Field("auto", description="stages by torch.compile; auto where it pays back")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="stages by torch.compile; auto where it pays back"
+    )
     micro_batch: int | None = Field(None, ge=1, description="rows a forward pass; the optimizer step stays batch_size")
     checkpoint_seconds: float = Field(60.0, ge=0, description="seconds between checkpoints inside an epoch")
     checkpoint_steps: int | None = Field(None, ge=1, description="also a checkpoint every so many steps")

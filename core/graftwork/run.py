@@ -353,4 +353,3 @@ def _summary(
         "seed": config.seed,
         "versions": versions(),
     }
-

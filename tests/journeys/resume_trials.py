@@ -131,7 +131,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--moments", type=int, default=20, help="kills at random moments, a strategy")
     parser.add_argument("--workers", type=int, default=2, help="loader workers of three more trials; 0 for none")
     parser.add_argument("--bugs", default=",".join(PLANTED), help="planted bugs that must be caught")
-    parser.add_argument("--views", type=int, help="fixed views, so that states are kept, each run in a cache of its own")
+    parser.add_argument(
+        "--views", type=int, help="fixed views, so that states are kept, each run in a cache of its own"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args()
 
