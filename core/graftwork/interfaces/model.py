@@ -46,16 +46,17 @@ class Model(nn.Module):
         A batch that holds the state after the frozen stages goes on from there.
         """
         cut = self.frozen_stages
-        state = self.prefix(batch) if batch.state is None else self._laid_out(batch.state)
+        state = self.prefix(batch) if batch.state is None else batch.state
+        if cut:
+            state = self._laid_out(state)
         features = state if cut == len(self.backbone.stages()) else self.backbone.suffix(state, cut, self.head.needs)
         return features | {name: batch.inputs[name] for name in self.head.reads}
 
     def _laid_out(self, state: State) -> State:
-        """A given state in the memory format in which the stages would have left it."""
-        if not self.backbone.channels_last:
-            return state
+        """A state in one memory format, computed now or kept: sums over another layout may round otherwise."""
+        maps = torch.channels_last if self.backbone.channels_last else torch.contiguous_format
         return {
-            name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            name: value.contiguous(memory_format=maps if value.ndim == 4 else torch.contiguous_format)
             for name, value in state.items()
         }
 
