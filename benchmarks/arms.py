@@ -229,7 +229,8 @@ def _settings(run: Path, summary: Row) -> str:
         f"batches of {values['batch_size']}, {values['optimizer']} {values['lr']} / {values['schedule']}, "
         f"{summary['precision']}, {values['workers']} loader processes"
         + (f", views {values['views']}" if values.get("views") else "")
-        + (f", trained at {size} pixels" if size else "")
+        # Fixed views have the evaluation's size, whatever random crops would have.
+        + (f", trained at {size} pixels" if size and not values["views"] else "")
     )
 
 
