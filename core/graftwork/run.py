@@ -22,10 +22,11 @@ from graftwork.engine.compiling import leave_uncompiled
 from graftwork.engine.decide import compile_for_run, decide_by_trial
 from graftwork.engine.device import Device, keep_freed_memory
 from graftwork.engine.evaluate import evaluate
-from graftwork.engine.fit import Fit, FitData, Progress, sampler_of
+from graftwork.engine.fit import Fit, FitData, sampler_of
 from graftwork.engine.observers import Observers
 from graftwork.engine.precision import choose, set_up_math
 from graftwork.engine.proofs import check_same_predictions, comparable
+from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
 from graftwork.errors import DataError, UsageError
 from graftwork.identity import versions

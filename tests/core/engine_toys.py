@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.device import Device
-from graftwork.engine.fit import Fit, FitData, Progress
+from graftwork.engine.fit import Fit, FitData
 from graftwork.engine.observers import Observers
+from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
 from graftwork.interfaces import (
     Backbone,

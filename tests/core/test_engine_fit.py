@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from engine_toys import (
 from torch import Tensor
 
 from graftwork import RunFailed
+from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.interfaces import EpochRecord, Model, Observer, Spec, State, StepRecord
 from graftwork.strategies import full, gradual, linear_probe, lp_ft, partial
 
@@ -41,6 +43,7 @@ class Watcher(Observer):
         self.steps: list[StepRecord] = []
         self.epochs: list[EpochRecord] = []
         self.ends: list[str] = []
+        self.checkpoints: list[int] = []
 
     def step_end(self, record: StepRecord) -> None:
         self.steps.append(record)
@@ -49,6 +52,9 @@ class Watcher(Observer):
 
     def epoch_end(self, record: EpochRecord) -> None:
         self.epochs.append(record)
+
+    def checkpoint(self, path: str, step: int) -> None:
+        self.checkpoints.append(step)
 
     def fit_end(self, reason: str) -> None:
         self.ends.append(reason)
@@ -179,6 +185,43 @@ def test_a_run_whose_loss_is_lost_keeps_the_last_good_checkpoint(tmp_path: Path)
     checkpoint = fit.store.load()
     assert checkpoint is not None and checkpoint.meta["step"] == 5
     assert all(bool(value.isfinite().all()) for value in checkpoint.tensors.values())
+
+
+class SlowDisk(CheckpointStore):
+    """Takes far longer for a file than a toy's epoch lasts."""
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], meta: dict[str, Any]) -> Path:
+        time.sleep(0.2)
+        return super().save(step, tensors, meta)
+
+
+class Death(Exception):
+    """Ends a fit wherever it is."""
+
+
+def test_short_epochs_do_not_spend_their_time_on_checkpoints_and_go_on_from_the_last_to_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    context = replace(CONTEXT, epochs=12)
+    whole = run_fit(toy_model(), FULL, tmp_path / "whole", context=context, checkpoint_seconds=0.0)
+    evaluations = iter(range(1, 100))
+
+    class Deadly(Accuracy):
+        def compute(self) -> dict[str, float]:
+            if next(evaluations) == 9:
+                raise Death
+            return super().compute()
+
+    watcher = Watcher()
+    cut = prepare(toy_model(), FULL, tmp_path / "cut", context=context, observers=[watcher], metrics=Deadly)
+    cut.store = cut.resumable.store = SlowDisk(tmp_path / "cut", print)
+    with pytest.raises(Death):
+        cut.run(False)
+    assert watcher.checkpoints == [4] and len(watcher.epochs) == 8, "one after the first epoch, none so soon after it"
+    resumed = run_fit(toy_model(), FULL, tmp_path / "cut", context=context, resume=True)
+    assert "resuming after step 4 of 48 (epoch 2)" in resumed.said
+    assert largest_difference(copies(whole.model), copies(resumed.model)) == 0.0
+    assert resumed.progress.best_epoch == whole.progress.best_epoch
 
 
 def test_the_caller_keeps_its_random_numbers(tmp_path: Path) -> None:

@@ -75,9 +75,9 @@ def average_lost() -> None:
 
 def optimizer_state_lost() -> None:
     """Momenta start at zero again."""
-    from graftwork.engine import fit
+    from graftwork.engine import resumable
 
-    fit.restore_optimizer = lambda optimizer, model, tensors: None  # type: ignore[assignment]
+    resumable.restore_optimizer = lambda optimizer, model, tensors: None  # type: ignore[assignment]
 
 
 def best_forgotten() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -29,12 +29,11 @@ from graftwork.engine.optimizer import (
     check_plan,
     enter_phase,
     learning_rate,
-    optimizer_tensors,
-    restore_optimizer,
     set_rates,
 )
 from graftwork.engine.prefix import PhaseData, Prefixes
 from graftwork.engine.proofs import check_kept, kept_digest
+from graftwork.engine.resumable import Progress, Resumable
 from graftwork.engine.settings import FitSettings
 from graftwork.engine.step import Stepper, own_random_state
 from graftwork.errors import RunFailed
@@ -58,27 +57,6 @@ class FitData:
     strata: Sequence[int]
     metrics: Callable[[], Metrics]
     primary_metric: str
-
-
-@dataclass
-class Progress:
-    """Where a run is: everything that a checkpoint holds beside tensors."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    loss_rows: int = 0
-    best_value: float | None = None
-    best_epoch: int = 0
-    best_file: str | None = None
-    bad_epochs: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    frozen: str = ""
-    proofs: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
-    micro_batch: int | None = None
-    stopped: str | None = None
 
 
 def sampler_of(data: FitData, settings: FitSettings, device: Device) -> Sampler:
@@ -151,10 +129,18 @@ class Fit:
             settings.micro_batch,
             say,
         )
+        self.resumable = Resumable(
+            model,
+            self.optimizer,
+            self.ema,
+            self.stepper.scaler,
+            store,
+            settings.checkpoint_seconds,
+            settings.checkpoint_steps,
+        )
         self.progress = Progress(micro_batch=settings.micro_batch)
         self._interrupt = Interrupt()
         self._loss_sum = self._zero()
-        self._saved_at = time.monotonic()
 
     def run(self, resume: bool) -> Progress:
         """Train to the end of the plan, an early stop or the budget; the model then holds the best weights.
@@ -168,9 +154,10 @@ class Fit:
         with own_random_state(), graceful() as self._interrupt:
             while self.progress.epoch < self.plan.epochs and not self.progress.stopped:
                 self._train_phase(*self._phase_at(self.progress.epoch))
-        if self.progress.best_file is None:
+        best_file = self.device.broadcast(self.progress.best_file)
+        if best_file is None:
             raise RunFailed("the budget ended before anything could be evaluated", hint="Give a larger --budget")
-        self.model.load_state_dict(self.store.load_best(self.progress.best_file))
+        self.model.load_state_dict(self.store.load_best(best_file))
         self.observers.call("fit_end", self.progress.stopped or "finished")
         return self.progress
 
@@ -230,13 +217,13 @@ class Fit:
                 break
             if progress.batch < self.sampler.batches:  # an epoch's last step has its checkpoint after the evaluation
                 asked = self._asked_to_stop()
-                if asked or self._checkpoint_due():
+                if asked or self.resumable.due(progress.step):
                     self._checkpoint()
                 if asked:
                     raise KeyboardInterrupt
 
     def _close_epoch(self, phase: Phase, validation: Examples, last_of_phase: bool) -> None:
-        """Evaluate, keep the best, write the epoch down, and leave a checkpoint."""
+        """Evaluate, keep the best, write the epoch down, and leave a checkpoint where it is time for one."""
         progress = self.progress
         self.stepper.settle()
         started = time.monotonic()
@@ -272,10 +259,12 @@ class Fit:
         self._loss_sum = self._zero()
         if self.settings.patience and progress.bad_epochs >= self.settings.patience and not progress.stopped:
             progress.stopped = "early stop"
-        self._checkpoint()
+        asked = self._asked_to_stop()
+        if last_of_phase or progress.stopped or asked or self.resumable.due_after_epoch():
+            self._checkpoint()
         self.record(progress.history)
         self.observers.call("epoch_end", record)
-        if self._asked_to_stop():
+        if asked:
             raise KeyboardInterrupt
 
     def _keep_if_best(self, values: dict[str, float]) -> None:
@@ -288,8 +277,7 @@ class Fit:
             return
         progress.best_value, progress.best_epoch, progress.bad_epochs = value, progress.epoch + 1, 0
         if self.device.is_main:
-            progress.best_file = self.store.save_best(progress.epoch + 1, self.model.state_dict())
-        progress.best_file = self.device.broadcast(progress.best_file)
+            self.resumable.keep_best(progress.epoch + 1)
 
     def _train_loss(self) -> float:
         """Mean over the epoch's rows; each process has summed up its share."""
@@ -333,44 +321,22 @@ class Fit:
             return False
         return bool(self.device.broadcast(self.progress.seconds >= self.settings.budget))
 
-    def _checkpoint_due(self) -> bool:
-        every = self.settings.checkpoint_steps
-        if every and self.progress.step % every == 0:
-            return True
-        return time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds
-
     def _checkpoint(self) -> None:
         self.stepper.settle()
         self.progress.micro_batch = self.stepper.micro_batch
         if self.device.is_main:
-            tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
-            tensors |= {f"optimizer/{name}": v for name, v in optimizer_tensors(self.optimizer, self.model).items()}
-            if self.ema:
-                tensors |= {f"ema/{name}": value for name, value in self.ema.average.items()}
-            tensors["loss_sum"] = self._loss_sum
-            meta = asdict(self.progress)
-            if self.stepper.scaler:
-                meta["scaler"] = self.stepper.scaler.state_dict()
-            path = self.store.save(self.progress.step, tensors, meta)
-            self.observers.call("checkpoint", str(path), self.progress.step)
-        self._saved_at = time.monotonic()
+            path = self.resumable.save(self.progress, self._loss_sum)
+            self.observers.call("checkpoint", path, self.progress.step)
+        self.resumable.saved()
 
     def _restore(self) -> None:
-        checkpoint = self.store.load()
-        if checkpoint is None:
+        found = self.resumable.restore()
+        if found is None:
             self.say("nothing to resume from yet: starting at the first step")
             return
-        meta = dict(checkpoint.meta)
-        scaler = meta.pop("scaler", None)
-        if self.stepper.scaler and scaler:
-            self.stepper.scaler.load_state_dict(scaler)
-        self.progress = Progress(**meta)
+        self.progress, loss_sum = found
+        self._loss_sum = loss_sum.to(self.device.torch_device)
         self.stepper.micro_batch = self.progress.micro_batch
-        self.model.load_state_dict(_under("model/", checkpoint.tensors))
-        restore_optimizer(self.optimizer, self.model, _under("optimizer/", checkpoint.tensors))
-        if self.ema:
-            self.ema.restore(_under("ema/", checkpoint.tensors))
-        self._loss_sum = checkpoint.tensors["loss_sum"].to(self.device.torch_device)
         self.record(self.progress.history)
         total = self.plan.epochs * self.sampler.batches
         self.say(f"resuming after step {self.progress.step} of {total} (epoch {self.progress.epoch + 1})")
@@ -396,7 +362,3 @@ class Fit:
             done_steps=self.progress.step,
             plan=self.plan.describe(self.model),
         )
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

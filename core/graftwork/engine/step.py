@@ -62,6 +62,7 @@ class Stepper:
         )
         self._refused = ""
         self._pending: deque[_Watched] = deque()
+        self._moving: tuple[int, list[Tensor]] | None = None
 
     def step(self, wrapped: Callable[..., Any], batch: Batch, number: int, regulariser: Regulariser | None) -> Tensor:
         """Run step `number` (from 1) and return this process's share of its loss, a detached scalar on the device.
@@ -150,8 +151,13 @@ class Stepper:
 
     def _moving_buffers(self) -> list[Tensor]:
         """Buffers that a forward pass may move (BatchNorm statistics), to be put back before a retry."""
-        frozen = {id(tensor) for tensor in self.model.frozen_tensors(self.model.frozen_stages).values()}
-        return [buffer for buffer in self.model.buffers() if id(buffer) not in frozen]
+        stages = self.model.frozen_stages
+        if (
+            self._moving is None or self._moving[0] != stages
+        ):  # to look through a deep net takes as long as a small step
+            frozen = {id(tensor) for tensor in self.model.frozen_tensors(stages).values()}
+            self._moving = stages, [buffer for buffer in self.model.buffers() if id(buffer) not in frozen]
+        return self._moving[1]
 
     def _apply(self, number: int, parts: Mapping[str, Tensor]) -> None:
         if self.scaler:
