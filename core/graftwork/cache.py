@@ -8,10 +8,22 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import TemporaryFile, mkstemp
 
-from graftwork.cache_entries import PARTIAL, cache_root, entries, nearest_folder, remove, sweep, writable
+from graftwork.cache_entries import (
+    ABOUT,
+    PARTIAL,
+    WAY_OUT,
+    cache_root,
+    entries,
+    nearest_folder,
+    remove,
+    sweep,
+    writable,
+)
+from graftwork.console import say
 from graftwork.errors import RunFailed, UsageError
 
 LIMITED = ("states", "pictures", "tokens")
@@ -27,10 +39,35 @@ _UNITS |= {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
 
 
 def cache_folder(kind: str) -> Path:
-    """The folder of one kind of cached files: KIND in $GRAFTWORK_CACHE, or in ~/.cache/graftwork; made when missing."""
+    """The folder of one kind of cached files: KIND in $GRAFTWORK_CACHE, or in ~/.cache/graftwork; made when missing.
+
+    The kinds of LIMITED cost nothing but time, so that a run goes on where they cannot be written: the user is told, once,
+    and the folder is given all the same. What is there is found; whoever writes there gets an OSError and does without.
+
+    Raises:
+        UsageError: the folder of another kind, without which a run cannot go on, is missing and cannot be made.
+    """
     folder = cache_root() / kind
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if kind in LIMITED:
+            TemporaryFile(dir=folder).close()  # says what stands in the way, as rights alone do not
+    except OSError as error:
+        if kind not in LIMITED:
+            raise UsageError(f"cannot be made ({error.strerror})", where=str(folder), hint=WAY_OUT) from None
+        going_without(error)
     return folder
+
+
+def going_without(error: OSError) -> None:
+    """Tell the user that what could be used again is not kept, because it cannot be written; once a process, since several
+    kinds and splits meet with the same."""
+    _say_once(f"cache: {cache_root()} cannot be written ({error.strerror or error}): going on without. {WAY_OUT}")
+
+
+@cache
+def _say_once(line: str) -> None:
+    say(line)
 
 
 def write_once(path: Path, write: Callable[[Path], None]) -> None:
@@ -58,9 +95,10 @@ def write_once(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def touch(path: Path) -> None:
-    """Note that an entry that is a file is used now."""
+    """Note that an entry, a file or a folder, is used now. Whoever finds one and reads it says so: what was not used for
+    longest goes first."""
     with suppress(OSError):
-        os.utime(path)
+        os.utime(path / ABOUT if path.is_dir() else path)
 
 
 def size_limit(held: int) -> tuple[int, str]:

@@ -29,7 +29,7 @@ ABOUT = "about.json"
 PARTIAL = ".partial-"
 TRASH = ".trash-"
 LOCK = ".lock-"
-_WAY_OUT = "Set GRAFTWORK_CACHE to a folder of yours that can be read and written"
+WAY_OUT = "Set GRAFTWORK_CACHE to a folder of yours that can be read and written"
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,23 @@ class Leftovers:
 
 
 def cache_root() -> Path:
-    """$GRAFTWORK_CACHE, or ~/.cache/graftwork; it need not exist."""
-    root = os.environ.get("GRAFTWORK_CACHE")
-    return Path(root).expanduser() if root else Path.home() / ".cache" / "graftwork"
+    """$GRAFTWORK_CACHE, or ~/.cache/graftwork; it need not exist.
+
+    Raises:
+        UsageError: there is no home folder to go from.
+    """
+    root = os.environ.get("GRAFTWORK_CACHE") or "~/.cache/graftwork"
+    try:
+        return Path(root).expanduser()
+    except RuntimeError:  # a container may run under a user whom its system does not know
+        raise UsageError("nobody says where the home folder is", where=root, hint=WAY_OUT) from None
 
 
 def nearest_folder() -> Path:
     """The cache's folder, or the one in which it would be made."""
     folder = cache_root().absolute()
-    while not folder.exists() and folder != folder.parent:
+    # Unlike Path.exists, which raises where a folder above may not be searched.
+    while not os.path.exists(folder) and folder != folder.parent:  # noqa: PTH110
         folder = folder.parent
     return folder
 
@@ -132,7 +140,7 @@ def _items(folder: Path, hidden: bool = False) -> Iterator[os.DirEntry[str]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(f"cannot be read ({error.strerror})", where=str(folder), hint=_WAY_OUT) from None
+        raise UsageError(f"cannot be read ({error.strerror})", where=str(folder), hint=WAY_OUT) from None
 
 
 def _entry(kind: str, path: Path) -> Entry:

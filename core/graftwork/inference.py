@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from graftwork.engine.evaluate import evaluate as evaluate_model
 from graftwork.engine.evaluate import predictions
 from graftwork.engine.precision import choose
 from graftwork.errors import DataError, RunFailed, UsageError
-from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Model, Predictions, Spec, Task
+from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Model, Predictions, Task
 from graftwork.parts import Parts
 from graftwork.run_files import PREDICTIONS, RunDirectory
 
@@ -103,12 +104,11 @@ def evaluate(
     for finding in one.findings:
         if finding.level != "note":
             say(f"data: {finding.message}")
-    place = Device(device)
-    precision, _ = choose("auto", place.torch_device)
-    model = artifact.model.to(place.torch_device)
+    model = artifact.model
     examples = task.examples(one.splits[split], model.backbone.input, artifact.facts, False)
-    metrics = task.metrics(artifact.facts, place.torch_device)
-    values = evaluate_model(model, examples, metrics, place, precision, 1)
+    with _placed(model, device, say) as (place, precision):
+        metrics = task.metrics(artifact.facts, place.torch_device)
+        values = evaluate_model(model, examples, metrics, place, precision, 1)
     return {
         "run": str(run),
         "data": data,
@@ -120,12 +120,18 @@ def evaluate(
 
 
 def predict(
-    run: Path, inputs: Sequence[str], catalogue: Catalogue, device: str = "auto", draw: bool = False
+    run: Path,
+    inputs: Sequence[str],
+    catalogue: Catalogue,
+    device: str = "auto",
+    draw: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[dict[str, Any]]:
     """Predictions for new inputs, one dict each, in order; values of type bytes are the content of files (PNG).
 
     Args:
         draw: whether to give each input with its prediction drawn on it, as `drawn`, where the task can.
+        say: takes lines for the user.
 
     Raises:
         UsageError: nothing was given.
@@ -135,27 +141,40 @@ def predict(
         raise UsageError("nothing to predict", hint="Give files or folders after the run")
     keep_freed_memory()
     artifact = load_artifact(run, Parts(catalogue))
-    rows = artifact.task.read_inputs(inputs, artifact.facts)
-    place = Device(device)
-    precision, _ = choose("auto", place.torch_device)
-    model = artifact.model.to(place.torch_device)
-    examples = artifact.task.examples(rows, model.backbone.input, artifact.facts, False)
+    task, model = artifact.task, artifact.model
+    rows = task.read_inputs(inputs, artifact.facts)
+    examples = task.examples(rows, model.backbone.input, artifact.facts, False)
     origins = rows["origin"]
     waiting: dict[int, dict[str, Any]] = {}
     following = 0
-    for found, batch in predictions(model, examples, place, precision, 1):
-        waiting |= zip(batch.rows.tolist(), artifact.task.decode(found, artifact.facts), strict=True)
-        while following in waiting:  # rows that differ in size come out of order
-            prediction = waiting.pop(following)
-            if draw:
-                picture = artifact.task.draw(rows[following], prediction, artifact.facts)
-                if picture is None:
-                    raise UsageError(
-                        f"task {artifact.card['task']['name']!r} draws no predictions", hint="Leave --draw out"
-                    )
-                prediction = prediction | {"drawn": _png(picture)}
-            yield {"input": origins[following], **prediction}
-            following += 1
+    with _placed(model, device, say) as (place, precision):
+        for found, batch in predictions(model, examples, place, precision, 1):
+            waiting |= zip(batch.rows.tolist(), task.decode(found, artifact.facts), strict=True)
+            while following in waiting:  # rows that differ in size come out of order
+                prediction = waiting.pop(following)
+                if draw:
+                    picture = task.draw(rows[following], prediction, artifact.facts)
+                    if picture is None:
+                        name = artifact.card["task"]["name"]
+                        raise UsageError(f"task {name!r} draws no predictions", hint="Leave --draw out")
+                    prediction = prediction | {"drawn": _png(picture)}
+                yield {"input": origins[following], **prediction}
+                following += 1
+
+
+@contextmanager
+def _placed(model: Model, requested: str, say: Callable[[str], None]) -> Iterator[tuple[Device, str]]:
+    """The device that a model is on until the block ends, and the precision there; threads and memory stay within what the
+    control group allows, as in training."""
+    place = Device(requested)
+    try:
+        place.fit_threads(say)
+        model.to(place.torch_device)
+        place.bound_memory(say)
+        precision, _ = choose("auto", place.torch_device)
+        yield place, precision
+    finally:
+        place.close()
 
 
 def _png(picture: PictureImage) -> bytes:

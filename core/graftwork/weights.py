@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from graftwork.cache import cache_folder
+from graftwork.cache_entries import WAY_OUT, cache_root
 from graftwork.errors import RunFailed, UsageError
 from graftwork.interfaces.backbone import Backbone
 from graftwork.interfaces.head import Head
@@ -100,7 +101,9 @@ def fetch_any(places: Sequence[str], sha256: str | None, size: int | None) -> Pa
 def at_hand(places: Sequence[str]) -> bool:
     """Whether one of several places can give its file without a network: a package that is installed, a download made before."""
     return any(
-        _package_is_there(place) if place.startswith("package:") else _target(place, _default_cache()).is_file()
+        _package_is_there(place)
+        if place.startswith("package:")
+        else os.path.isfile(_target(place, cache_root() / "weights"))  # noqa: PTH113
         for place in places
     )
 
@@ -142,8 +145,7 @@ def _download(url: str, expected: str | None, size: int | None, cache: Path) -> 
     if url.startswith("http://") and (expected is None or len(expected) < 64):
         raise UsageError("is neither https nor verified by a whole sha256", where=url, hint=_WAY_OUT)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=cache, prefix=f".{name}-", delete=False) as partial:
+        with _beside(cache, name) as partial:
             try:
                 _copy(url, partial, size)
                 partial.flush()
@@ -160,6 +162,20 @@ def _download(url: str, expected: str | None, size: int | None, cache: Path) -> 
             f"cannot be downloaded ({_first_line(error)})", where=url, hint=f"No network? {_WAY_OUT}"
         ) from None
     return target
+
+
+def _beside(cache: Path, name: str) -> Any:
+    """A new file in the folder of downloads.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        return NamedTemporaryFile(dir=cache, prefix=f".{name[:100]}-", delete=False)
+    except OSError as error:
+        what = f"cannot be written ({error.strerror}), so that {name} cannot be downloaded"
+        raise UsageError(what, where=str(cache), hint=WAY_OUT) from None
 
 
 def _copy(url: str, file: Any, size: int | None) -> None:

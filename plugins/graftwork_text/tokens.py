@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from graftwork import UsageError
-from graftwork.cache import cache_folder, write_once
+from graftwork.cache import cache_folder, going_without, touch, write_once
 from graftwork.interfaces import TextInput
 
 if TYPE_CHECKING:
@@ -100,25 +100,31 @@ def tokenise(rows: Dataset, input: TextInput) -> TokenTable:
     """Token numbers of the columns `text` and, where there is one, `text_pair`.
 
     Args:
-        rows: read in batches; only token numbers are kept, in memory for little text, else in a mapped Arrow file.
+        rows: read in batches; only token numbers are kept, in memory for little text and where the cache cannot
+            be written, else in a mapped Arrow file.
         input: the tokenizer and the length at which rows are cut; of a pair, the longer text is cut first.
     """
     tokenizer = load_tokenizer(input)
     names = [name for name in ("text", "text_pair") if name in rows.column_names]
     texts = rows.select_columns(names)
     key, characters = _fingerprint(texts, names, input)
-    if characters <= IN_MEMORY_CHARACTERS:
-        return TokenTable(pa.Table.from_batches(_encode(texts, names, tokenizer, input.length), SCHEMA))
-    path = cache_folder("tokens") / f"{key}.arrow"
-    if not path.is_file():
+    if characters > IN_MEMORY_CHARACTERS:
+        path = cache_folder("tokens") / f"{key}.arrow"
+        try:
+            if path.is_file():
+                touch(path)
+            else:
+                write_once(path, lambda file: _write(file, _encode(texts, names, tokenizer, input.length)))
+            return TokenTable(_map(path), path)
+        except OSError as error:
+            going_without(error)
+    return TokenTable(pa.Table.from_batches(_encode(texts, names, tokenizer, input.length), SCHEMA))
 
-        def write(file: Path) -> None:
-            with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-                for batch in _encode(texts, names, tokenizer, input.length):
-                    writer.write_batch(batch)
 
-        write_once(path, write)
-    return TokenTable(_map(path), path)
+def _write(file: Path, batches: Iterator[pa.RecordBatch]) -> None:
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
 
 
 def _map(path: Path) -> pa.Table:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from graftwork.cache import DEFAULT_LIMIT, LIMIT, cache_folder, make_room, parse_size, size_limit, touch, write_once
+from graftwork.cache import (
+    DEFAULT_LIMIT,
+    LIMIT,
+    LIMITED,
+    cache_folder,
+    make_room,
+    parse_size,
+    size_limit,
+    touch,
+    write_once,
+)
 from graftwork.cache_entries import Leftovers, cache_root, entries, kinds, linked, remove, sweep
 from graftwork.errors import UsageError
 
@@ -64,6 +75,71 @@ def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("GRAFTWORK_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder("tables") == tmp_path / ".cache" / "graftwork" / "tables"
+
+
+def test_without_a_home_folder_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", "~nobody-of-that-name/cache")
+    with pytest.raises(UsageError, match=r"where the home folder is\. Set GRAFTWORK_CACHE"):
+        cache_root()
+
+
+@pytest.mark.parametrize("kind", LIMITED)
+def test_a_kind_that_only_saves_time_is_done_without_where_it_cannot_be_written_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    (tmp_path / "file").touch()
+    root = tmp_path / "file" / "cache"
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(root))
+    assert cache_folder(kind) == cache_folder(kind) == root / kind
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"cache: {root} cannot be written (Not a directory): going on without. Set GRAFTWORK_CACHE")
+    with pytest.raises(OSError, match="Not a directory"):
+        write_once(root / kind / "x", lambda path: None)
+    assert not make_room(0)
+
+
+@pytest.mark.parametrize("kind", ["weights", "tables"])
+def test_a_kind_that_is_needed_says_what_where_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UsageError) as raised:
+        cache_folder(kind)
+    assert str(raised.value).startswith(
+        f"{tmp_path}/file/{kind}: cannot be made (Not a directory). Set GRAFTWORK_CACHE"
+    )
+
+
+STRANGER = """
+import os, sys
+from graftwork.cache import cache_folder, make_room
+from graftwork.cache_entries import nearest_folder
+os.setuid(65534)
+print(cache_folder("states"), make_room(0), nearest_folder())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_home_that_may_not_even_be_searched_is_one_line_too(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    root = tmp_path / "inner" / "cache"
+    root.parent.mkdir()
+    tmp_path.chmod(0o700)
+    done = command([sys.executable, "-c", STRANGER], env={"GRAFTWORK_CACHE": str(root)})
+    assert done.stdout.split()[:2] == [str(root / "states"), "False"], done.stderr
+    assert root.is_relative_to(done.stdout.split()[2])
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["cache"] and "Permission" in done.stderr
+
+
+def test_using_an_entry_marks_it_a_file_as_well_as_a_folder(cache: Path) -> None:
+    old = [folder("states", "folder", idle=9 * DAY), file("tokens", "file", idle=9 * DAY)]
+    folder("states", "unused", idle=DAY)
+    assert entries()[0].key == "unused"
+    for path in old:
+        touch(path)
+    assert entries()[2].key == "unused"
+    touch(cache / "states" / "nowhere")
+    assert len(entries()) == 3
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -266,7 +342,7 @@ def test_room_is_made_from_what_was_not_used_for_longest(cache: Path, monkeypatc
     monkeypatch.setenv(LIMIT, "4000")
     assert make_room(0) and len(keys()) == 4
     assert make_room(1) and keys() == ["used-1", "used-2", "used-3"]
-    touch(cache / "pictures" / "used-1" / "about.json")
+    touch(cache / "pictures" / "used-1")
     assert make_room(3000) and keys() == ["used-1"]
 
 

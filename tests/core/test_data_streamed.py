@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,30 @@ def test_a_table_is_unpacked_once_and_again_when_it_changes(tmp_path: Path, monk
         assert rows["text"][:] == [text]
         assert rows.cache_files
         assert len(list((tmp_path / "cache" / "tables").iterdir())) == count
+
+
+def test_an_unpacked_table_that_is_found_is_marked_as_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tables, "STREAMED_FROM", 0)
+    (tmp_path / "a.csv").write_text("text,label\na,1\n")
+    read(tmp_path / "a.csv")
+    (unpacked,) = (tmp_path / "cache" / "tables").iterdir()
+    os.utime(unpacked, (0, 0))
+    read(tmp_path / "a.csv")
+    assert time.time() - unpacked.stat().st_mtime < 60
+
+
+def test_a_table_that_cannot_be_unpacked_names_the_folder_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "STREAMED_FROM", 0)
+    file = tmp_path / "a.csv"
+    file.write_text("text,label\na,1\n")
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(file))
+    with pytest.raises(DataError) as raised:
+        read(file)
+    what = f"{file}: cannot be unpacked into the cache: {file}/tables cannot be made (Not a directory). Set GRAFTWORK_CACHE"
+    assert str(raised.value).startswith(what)
 
 
 def test_the_fingerprint_of_data_is_what_earlier_versions_wrote_down() -> None:

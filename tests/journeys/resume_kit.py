@@ -59,6 +59,22 @@ TEXT: dict[str, Any] = {
 }
 """Texts of different lengths, so in batches of like length, with dropout in every layer."""
 
+COMPILED: dict[str, Any] = {
+    "compile": "on",
+    "epochs": 2,
+    "batch_size": 25,
+    "precision": "fp32",
+    "backbone": "transformers",
+    "backbone_options": {
+        "config": json.dumps(
+            {"model_type": "bert", "vocab_size": 4096, "hidden_size": 32, "num_hidden_layers": 1,
+             "num_attention_heads": 2, "intermediate_size": 64}
+        ),
+        "length": 64,
+    },
+}  # fmt: skip
+"""Of TEXT: as little as can be compiled, in batches of many sizes and a smaller last one; 8 steps."""
+
 _SCENES: dict[str, Any] = {
     **_SHARED,
     "limit_train": 40,

@@ -23,7 +23,7 @@ import torchmetrics.classification  # noqa: F401
 import torchvision  # noqa: F401
 import transformers  # noqa: F401
 from planted_bugs import PLANTED
-from resume_kit import BASES, STEPS, killed_then_resumed, uninterrupted, wait
+from resume_kit import BASES, COMPILED, STEPS, killed_then_resumed, uninterrupted, wait
 
 import graftwork.run  # noqa: F401 (imported before the forks, so that each costs a second)
 
@@ -53,7 +53,13 @@ def _strategy(folder: Path, strategy: str, arguments: argparse.Namespace) -> dic
     task: dict[str, Any] = {"task": arguments.task}
     if arguments.views:
         task |= {"views": arguments.views, "task_options": KEPT_OPTIONS.get(arguments.task, {})}
+    code = folder / "code"
+    if arguments.compiled:
+        # Its own, since code that other runs left could be for other sizes.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(code)
+        task |= COMPILED
     whole, seconds = uninterrupted(folder, strategy, **task)
+    assert not arguments.compiled or any(code.rglob("*.so")), "nothing was compiled"
     draw = random.Random(strategy)
     trials: list[dict[str, Any]] = [{"after_step": step} for step in _steps(arguments.steps)]
     trials += [{"after_seconds": draw.uniform(0.05, seconds * 1.02)} for _ in range(arguments.moments)]
@@ -134,6 +140,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--views", type=int, help="fixed views, so that states are kept, each run in a cache of its own"
     )
+    parser.add_argument("--compiled", action="store_true", help="a tiny encoder of texts, compiled, 8 steps")
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args()
 

@@ -208,6 +208,43 @@ def test_a_cache_that_cannot_be_written_is_listed_and_clearing_it_fails_in_one_l
     assert f"{small_disk} cannot be written" in examine_caches()["problem"]
 
 
+TRAIN = (
+    "train", "--task", "image-classification", "--data", "sample:digits", "--limit-train", "20", "--epochs", "2",
+    "--strategy", "linear-probe", "--workers", "0", "--device", "cpu",
+)  # fmt: skip
+
+
+def test_a_run_that_cannot_keep_anything_says_so_once_and_trains_the_same(graft: Graft, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    weights = []
+    for cache in (tmp_path / "file" / "cache", tmp_path / "cache"):
+        out = tmp_path / f"beside-{cache.parent.name}"
+        done = graft(*TRAIN, "--backbone", "graftnet-s", "--out", out, env={"GRAFTWORK_CACHE": str(cache)})
+        assert done.code == 0, done.stderr
+        told = [line for line in done.stderr.splitlines() if line.startswith("cache:")]
+        assert told == (
+            [
+                f"cache: {cache} cannot be written (Not a directory): going on without. "
+                "Set GRAFTWORK_CACHE to a folder of yours that can be read and written"
+            ]
+            if cache.parent.name == "file"
+            else []
+        )
+        weights.append((out / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_weights_that_cannot_be_put_anywhere_are_one_line_with_the_folder_and_the_way_out(
+    graft: Graft, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = graft(
+        *TRAIN, "--backbone", "resnet18", "--out", tmp_path / "run", env={"GRAFTWORK_CACHE": str(tmp_path / "file")}
+    )
+    assert (done.code, len(done.errors)) == (2, 1)
+    assert f"{tmp_path}/file/weights: cannot be made (Not a directory). Set GRAFTWORK_CACHE" in done.errors[0]
+
+
 def test_room_is_made_on_a_disk_that_is_full_whatever_the_limit(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from graftwork.cli.options import Device, Json
-from graftwork.console import number, out, out_json
+from graftwork.console import number, out, out_json, say
 from graftwork.errors import DataError
 
 
@@ -36,7 +36,7 @@ def command(
 
     from graftwork import inference
 
-    found = inference.predict(run, words, catalogue, device=device or "auto", draw=draw)
+    found = inference.predict(run, words, catalogue, device=device or "auto", draw=draw, say=say)
     predictions: Iterator[dict[str, Any]] = (inference.write_files(prediction, folder) for prediction in found)
     if json:
         out_json(list(predictions))

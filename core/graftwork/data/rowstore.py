@@ -22,9 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-ABOUT = "about.json"
+from graftwork.cache import touch
+from graftwork.cache_entries import ABOUT, PARTIAL
+
 SEGMENT = "segment-"
-PARTIAL = ".partial-"
 _TRIES = 20
 _META = "meta.json"
 _DIGESTS = "digests.npy"
@@ -149,16 +150,13 @@ class RowStore:
         used = sorted({place[0] for place in places if place is not None})
         renumbered = {old: new for new, old in enumerate(used)}
         array = np.array([(renumbered[place[0]], place[1]) for place in places if place], dtype=np.int64).reshape(-1, 2)
-        with suppress(OSError):
-            os.utime(self.folder / ABOUT)
+        touch(self.folder)
         return StoredRows([segments[number] for number in used], array)
 
     def _segments(self, in_memory: int) -> list[_Segment]:
         """Every whole segment; one that is damaged or going away at this moment counts as absent."""
-        if not self.folder.is_dir():
-            return []
         found = []
-        with suppress(OSError):  # cleared at this moment
+        with suppress(OSError):  # cleared at this moment, or below a folder that may not be searched
             folders = sorted(self.folder.glob(f"{SEGMENT}*"))
             size = sum(path.stat().st_size for folder in folders for path in folder.glob("*.bin"))
             for folder in folders:

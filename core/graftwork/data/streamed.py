@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graftwork.cache import cache_folder, write_once
-from graftwork.errors import DataError
+from graftwork.cache import cache_folder, touch, write_once
+from graftwork.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -172,8 +172,13 @@ def _mapped(file: Path, key: str, schema: pa.Schema, batches: Callable[[], Itera
 
     try:
         target = cache_folder("tables") / f"{name}.arrow"
-        if not target.is_file():
+        if target.is_file():
+            touch(target)
+        else:
             write_once(target, write)
+    except UsageError as error:
+        what = f"cannot be unpacked into the cache: {error.where} {error.what}"
+        raise DataError(what, where=str(file), hint=error.hint) from None
     except OSError as error:
         hint = "Free space there, or set GRAFTWORK_CACHE to another folder"
         raise DataError(f"cannot be unpacked into the cache ({error})", where=str(file), hint=hint) from None

@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from graftwork.cache import cache_folder, make_room
+from graftwork.cache_entries import writable
 from graftwork.console import byte_size
 from graftwork.data.rowstore import RowStore
 from graftwork.data.sampler import as_columns
@@ -160,10 +161,9 @@ class Prefixes:
         if epochs == 1 and self._apart(self.train.examples) is self.train.examples:
             return Choice(False, True, used, states, 0, "one epoch reads every row once")
         if not _room(nbytes[cut] + promised, [store.folder.name for store in stores]):
-            size = byte_size(nbytes[cut])
-            return Choice(
-                False, True, used, states, nbytes[cut], f"{size} more do not fit into the cache or on the disk"
-            )
+            reason = f"{byte_size(nbytes[cut])} more do not fit into the cache or on the disk"
+            reason = reason if writable() else "the cache cannot be written"
+            return Choice(False, True, used, states, nbytes[cut], reason)
         return Choice(True, True, used, states, nbytes[cut], f"computed once instead of {epochs} times")
 
     def data(self, model: Model, index: int, asked: Callable[[], bool]) -> PhaseData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+from torchvision.ops import batched_nms, remove_small_boxes
 
 
 def to_original(boxes: Tensor, size: Tensor, original: Tensor) -> Tensor:
@@ -14,8 +14,9 @@ def to_original(boxes: Tensor, size: Tensor, original: Tensor) -> Tensor:
         size: [2], height and width of the picture on the canvas.
         original: [2], as stored.
     """
-    height, width = size.tolist()
-    clipped: Tensor = clip_boxes_to_image(boxes, (height, width))
+    # Not torchvision's clip_boxes_to_image: it takes numbers, and reading them waits for the device, once a picture.
+    edge = size.flip(0).to(boxes.dtype)
+    clipped = torch.minimum(boxes.clamp(min=0), edge.repeat(2))
     scale = (original / size).flip(0).to(boxes.dtype)
     return clipped * scale.repeat(2)
 

@@ -65,10 +65,11 @@ class SegmentationHead(Head):
     def predict(self, features: Features) -> Predictions:
         """One dict a row: `mask`, uint8 [h, w] class indices in pixels of the original."""
         logits = self.logits(features).float()
-        places = (features[name].tolist() for name in ("size", "original", "canvas"))
+        # Together, since reading numbers waits for the device.
+        places = torch.stack([features[name] for name in ("size", "original", "canvas")], dim=1).tolist()
         return [
             {"mask": mask_of(row, tuple(size), tuple(original), tuple(canvas))}
-            for row, size, original, canvas in zip(logits, *places, strict=True)
+            for row, (size, original, canvas) in zip(logits, places, strict=True)
         ]
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
