@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import warm
 from measure import (
     Row,
     busy_note,
@@ -95,8 +96,13 @@ class Arm:
     cleared: Sequence[Path] = ()
 
 
-def measure(arm: Arm, seed: int) -> Row:
+def measure(arm: Arm, seed: int, forked: bool = False) -> Row:
     """One run of an arm, or the figures of the finished one.
+
+    Args:
+        arm: what to run.
+        seed: noted in the row.
+        forked: start it as a fork of this process (see `warm`): quick, and no time of it means anything.
 
     Raises:
         SystemExit: the run failed, or its folder holds the figures of another command.
@@ -117,7 +123,7 @@ def measure(arm: Arm, seed: int) -> Row:
         shutil.rmtree(folder, ignore_errors=True)
     arm.place.mkdir(parents=True)
     row: Row = {"arm": arm.name, "seed": seed, "command": command[1:], "code": code}
-    row |= timed(command, arm.place, arm.environment)
+    row |= timed(command, arm.place, arm.environment, forked)
     row |= arm.figures()
     temporary = arm.place / "result.tmp"
     temporary.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
@@ -143,7 +149,7 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def timed(command: Sequence[str], out: Path, environment: Mapping[str, str] | None = None) -> Row:
+def timed(command: Sequence[str], out: Path, environment: Mapping[str, str] | None = None, forked: bool = False) -> Row:
     """Run a command to its end, its output into out/log.txt; wall and processor seconds of the whole process tree.
 
     Raises:
@@ -151,9 +157,12 @@ def timed(command: Sequence[str], out: Path, environment: Mapping[str, str] | No
     """
     say(shlex.join(command))
     everything, ours, began = busy_seconds(), processor_seconds(), time.perf_counter()
-    with (out / "log.txt").open("w", encoding="utf-8") as log:
-        given = {**os.environ, **(environment or {})}
-        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False, env=given).returncode
+    if forked and warm.available():
+        code = warm.run(command, out / "log.txt", out / "log.txt", environment or {})
+    else:
+        with (out / "log.txt").open("w", encoding="utf-8") as log:
+            given = {**os.environ, **(environment or {})}
+            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False, env=given).returncode
     seconds, ours = time.perf_counter() - began, processor_seconds() - ours
     if code:
         tail = "".join((out / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True)[-5:])

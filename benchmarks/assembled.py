@@ -22,7 +22,7 @@ from graftwork.engine.fit import Fit, FitData, sampler_of
 from graftwork.engine.observers import Observers
 from graftwork.engine.precision import choose, set_up_math
 from graftwork.engine.settings import FitSettings
-from graftwork.interfaces import Examples, Model, PlanContext
+from graftwork.interfaces import Examples, Model, Observer, PlanContext
 from graftwork.parts import Parts
 from graftwork.rundata import read_data
 
@@ -71,7 +71,7 @@ class Assembled:
         """The row numbers of every batch of an epoch."""
         return [spec.all_rows for spec in sampler_of(self.data, self.settings, self.device).epoch(epoch)]
 
-    def fit(self) -> list[dict[str, Any]]:
+    def fit(self, observers: Sequence[Observer] = ()) -> list[dict[str, Any]]:
         """Train the model by its strategy's plan; one record an epoch, as in metrics.jsonl. Checkpoints are thrown away."""
         strategy = Parts(load_catalogue()).strategy(self.config)
         sampler = sampler_of(self.data, self.settings, self.device)
@@ -86,7 +86,7 @@ class Assembled:
             sampler.batches,
         )
         plan = strategy.plan(self.model, context)
-        silent = Observers([], lambda line: None)
+        watched = Observers(observers, lambda line: None)
         with tempfile.TemporaryDirectory() as folder:
             store = CheckpointStore(Path(folder), lambda line: None)
             history: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ class Assembled:
                 self.settings,
                 self.device,
                 store,
-                silent,
+                watched,
                 record,
                 lambda line: None,
             ).run(False)

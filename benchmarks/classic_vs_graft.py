@@ -93,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = environment()
     weights = given.weights or random_weights("resnet18", given.runs)
     arms = ("A", "B", "C") if given.train_size else ("A", "B")
-    rows = [measure(arm_of(arm, given, weights, seed), seed) for seed in range(given.repeats) for arm in arms]
+    rows = [
+        measure(arm_of(arm, given, weights, seed), seed, given.tiny) for seed in range(given.repeats) for arm in arms
+    ]
     notes = [
         f"{given.epochs} epochs on {given.data.name}, both from {weights.name}; validation after every epoch. The whole "
         "process includes imports, reading the data and, for graft, its audit, test split, artifact, proofs and report.",

@@ -52,7 +52,7 @@ class Voc(Dataset):  # type: ignore[type-arg]
                 boxes.append(corners)
                 labels.append(self.classes.index(str(found.findtext("name"))))
         target = {
-            "boxes": tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+            "boxes": tv_tensors.BoundingBoxes(
                 torch.tensor(boxes).reshape(-1, 4), format="XYXY", canvas_size=(image.height, image.width)
             ),
             "labels": torch.tensor(labels, dtype=torch.int64),
@@ -100,8 +100,8 @@ def main() -> None:
     loader = DataLoader(rows, given.batch_size, shuffle=True, num_workers=given.workers, collate_fn=collate)
     model = build(given.weights, len(classes), given.size).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=given.lr, weight_decay=0.01)
-    steps = given.epochs * len(loader)
-    rising = max(1, round(given.warmup * steps))
+    steps: int = given.epochs * len(loader)
+    rising: int = max(1, round(given.warmup * steps))
 
     def factor(step: int) -> float:
         if step < rising:

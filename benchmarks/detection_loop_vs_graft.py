@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     where = environment()
     given.weights = given.weights or random_weights("squeezenet1_0", given.runs)
-    rows = [measure(arm_of(arm, given, seed), seed) for seed in range(given.repeats) for arm in given.arms]
+    rows = [measure(arm_of(arm, given, seed), seed, given.tiny) for seed in range(given.repeats) for arm in given.arms]
     notes = [
         f"{given.epochs} epochs on {given.data.name}, shorter side {given.size} pixels, batches of 8, AdamW at 2e-4 with "
         "warm-up and cosine, one process, no loader processes. Validation is in neither side's pictures a second. The whole "

@@ -59,15 +59,15 @@ COMPARISONS = (
         "linear-probe",
         "linear_probe",
         "linear_probe",
-        ("--data", "DATA/clothing", "--rows", "5000", "--epochs", "10", "--train-size", "224"),
+        ("--data", "DATA/clothing", "--rows", "5000", "--epochs", "10"),
         ("clothing",),
     ),
     Comparison(
         "partial-cached",
         "partial_cached",
         "partial_cached",
-        ("--data", "DATA/clothing", "--rows", "2000", "--epochs", "10"),
-        ("clothing",),
+        ("--data", "DATA/clothing", "--texts", "DATA/sst2", "--rows", "2000", "--epochs", "10"),
+        ("clothing", "sst2"),
     ),
     Comparison(
         "text-vs-trainer", "text_vs_trainer", "text_vs_trainer", ("--data", "DATA/sst2", "--epochs", "3"), ("sst2",)

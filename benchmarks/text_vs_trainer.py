@@ -185,7 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = environment()
     data = prepare(given.data, given.limit_train, given.runs / f"data-{given.limit_train or 'all'}")
     wasted = padding_shares(row_sizes(data, given.model or installed_model(), given.length), (8, 32))
-    rows = [measure(arm_of(arm, given, data, seed), seed) for seed in range(given.repeats) for arm in given.arms]
+    rows = [
+        measure(arm_of(arm, given, data, seed), seed, given.tiny) for seed in range(given.repeats) for arm in given.arms
+    ]
     verdicts = [
         verdict(
             f"text, examples a second in training: graft train over {NAMES[arm][2:]}",

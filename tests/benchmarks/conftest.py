@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,8 @@ sys.path.append(str(BENCHMARKS))  # scripts import what they share from beside t
 
 Run = Callable[..., str]
 Results = Callable[[Path, str], dict[str, Any]]
-
-
-def _run(script: str, *words: object) -> str:
-    command = [sys.executable, str(BENCHMARKS / script), *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+FRESH = {"growth.py", "startup.py", "everything.py"}
+"""Scripts that start and measure processes that must be fresh, or start the other scripts."""
 
 
 def _results(out: Path, name: str) -> dict[str, Any]:
@@ -38,9 +32,32 @@ def _results(out: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def run() -> Run:
-    """Runs a benchmark and gives its stdout; its stderr is shown when it fails."""
-    return _run
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Runs a benchmark and gives its stdout; its stderr is shown when it fails.
+
+    Each is a process of its own; where freshness does not matter it is forked from one that has imported torch and all,
+    because that takes longer than most tiny benchmarks.
+    """
+    import warm
+
+    server, places = warm.Server(), tmp_path_factory.mktemp("said")
+
+    def call(script: str, *words: object) -> str:
+        command = [sys.executable, str(BENCHMARKS / script), *map(str, words)]
+        environment = {"OMP_NUM_THREADS": "1"}
+        out, error = places / "stdout", places / "stderr"
+        if script in FRESH or not warm.available():
+            with out.open("w", encoding="utf-8") as stdout, error.open("w", encoding="utf-8") as stderr:
+                code = subprocess.run(
+                    command, stdout=stdout, stderr=stderr, env=os.environ | environment, check=False, timeout=300
+                ).returncode
+        else:
+            code = server.run(command, out, error, environment)
+        assert code == 0, error.read_text(encoding="utf-8")[-3000:]
+        return out.read_text(encoding="utf-8")
+
+    yield call
+    server.close()
 
 
 @pytest.fixture(scope="session")

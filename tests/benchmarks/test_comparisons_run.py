@@ -63,12 +63,32 @@ def test_a_plain_detection_loop_and_graft_train_are_compared(run: Run, results: 
     assert ours == pytest.approx(plain, rel=0.2)  # the same net and weights
 
 
-def test_the_engine_and_a_bare_loop_do_the_same_steps(run: Run, results: Results, tmp_path: Path) -> None:
-    run("engine_overhead.py", "--tiny", "--out", tmp_path)
-    found = results(tmp_path, "engine_overhead")
-    assert arms(found) == ["A", "B", "A", "B"] and limits(found) == [1.03, 1.03]
-    for bare, ours in zip(found["rows"][::2], found["rows"][1::2], strict=True):
-        assert bare["case"] == ours["case"] and ours["loss"] == pytest.approx(bare["loss"], rel=0.02)
+@pytest.fixture(scope="module")
+def overview(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of one comparison, run by the command that runs all of them."""
+    out = tmp_path_factory.mktemp("everything")
+    page = run("everything.py", "--tiny", "--only", "engine-overhead", "--out", out)
+    assert (out / "overview.md").read_text(encoding="utf-8").strip() == page.strip()
+    return out
+
+
+def test_one_command_runs_what_is_asked_for_and_writes_one_page_over_all(run: Run, overview: Path) -> None:
+    page = (overview / "overview.md").read_text(encoding="utf-8")
+    assert "engine over a bare loop, graftnet-s" in page and "classic: not run" in page
+    lines = json.loads((overview / "overview.json").read_text(encoding="utf-8"))
+    assert [line["at_most"] for line in lines] == [1.03, 1.03]
+    again = run("everything.py", "--tiny", "--page-only", "--out", overview)
+    assert again.splitlines()[:12] == page.splitlines()[:12]
+
+
+def test_the_engine_and_a_bare_loop_do_the_same_steps(results: Results, overview: Path) -> None:
+    found = results(overview / "engine-overhead", "engine_overhead")
+    assert arms(found) == list("ABBA") * 2 and limits(found) == [1.03, 1.03]
+    bare, ours = ([row for row in found["rows"] if row["arm"] == arm] for arm in "AB")
+    for plain, fit in zip(bare, ours, strict=True):
+        assert plain["case"] == fit["case"] and fit["loss"] == pytest.approx(plain["loss"], rel=0.02)
+    assert all(len(row["step_milliseconds"]) == len(row["processor_milliseconds"]) == 2 for row in found["rows"])
+    assert all(used > 0 for row in found["rows"] for used in row["processor_milliseconds"])
 
 
 def test_a_linear_probe_is_compared_with_a_frozen_loop_and_with_its_second_run(
@@ -87,7 +107,9 @@ def test_a_linear_probe_is_compared_with_a_frozen_loop_and_with_its_second_run(
 def test_training_from_the_cache_ends_with_the_same_weights(run: Run, results: Results, tmp_path: Path) -> None:
     run("partial_cached.py", "--tiny", "--out", tmp_path)
     found = results(tmp_path, "partial_cached")
-    assert arms(found) == ["A", "B"] and limits(found) == [2.0, None, None]
+    assert arms(found) == ["A", "B"] * 3 and limits(found) == [2.0] * 3
+    assert [row["case"] for row in found["rows"][::2]] == ["resnet18", "resnet50", "minilm-l6"]
     assert found["same_weights"] is True
-    caches = {folder.name[6]: list(folder.glob("states/*")) for folder in tmp_path.glob("runs/cache-*")}
-    assert caches["B"] and not caches.get("A"), "only the cached side keeps states"
+    assert [row["kept_mb"] > 0 for row in found["rows"]] == [False, True] * 3
+    kept = {folder.name.split("-")[1] for folder in tmp_path.glob("runs/cache-*") if list(folder.glob("states/*"))}
+    assert kept == {"B"}, "only the cached side keeps states"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,31 @@ def test_a_verdict_is_the_median_over_rounds_against_its_limit() -> None:
     assert verdict("only told", [1.0])["holds"] is None
     line = verdict_lines([enough])[0]
     assert (line["median (range)"], line["limit"], line["holds"]) == ("4.000 (1.000 to 5.000)", "at least 4", "yes")
+
+
+def test_the_interval_of_a_median_holds_it_and_gets_narrower_with_more_rounds() -> None:
+    from measure import interval_of_median
+
+    few = [1.0, 1.1, 0.9, 1.3, 1.05]
+    low, high = interval_of_median(few)
+    assert 0.9 <= low < 1.05 < high <= 1.3
+    assert (low, high) == interval_of_median(few), "the same values give the same interval"
+    narrower = interval_of_median(few * 10)
+    assert narrower[1] - narrower[0] < high - low
+    assert interval_of_median([2.0]) == (2.0, 2.0)
+
+
+def test_rounds_of_the_engine_are_compared_within_themselves_so_that_drift_cancels() -> None:
+    from engine_overhead import ROUND, overheads
+
+    # A machine that slows down steadily, and a side that takes twice as long.
+    times = iter(range(100, 200))
+    rows = [
+        {"arm": arm, "round": number, "step_milliseconds": [next(times) * (2 if arm == "B" else 1)]}
+        for number in range(3)
+        for arm in ROUND
+    ]
+    assert overheads(rows, "step_milliseconds") == [2.0] * 3
 
 
 def test_ratios_are_taken_within_a_round_so_that_a_slow_round_slows_both_sides() -> None:
@@ -74,16 +98,6 @@ def test_a_command_that_fails_says_why(tmp_path: Path) -> None:
 
     with pytest.raises(SystemExit, match=r"exit code 3[\s\S]*no such thing"):
         timed([sys.executable, "-c", "print('no such thing'); raise SystemExit(3)"], tmp_path)
-
-
-def test_one_command_runs_what_is_asked_for_and_writes_one_page_over_all(run: Run, tmp_path: Path) -> None:
-    page = run("everything.py", "--tiny", "--only", "engine-overhead", "--out", tmp_path)
-    assert "engine over a bare loop, graftnet-s" in page and "classic: not run" in page
-    lines = json.loads((tmp_path / "overview.json").read_text(encoding="utf-8"))
-    assert [line["at_most"] for line in lines] == [1.03, 1.03]
-    assert (tmp_path / "overview.md").read_text(encoding="utf-8").strip() == page.strip()
-    again = run("everything.py", "--tiny", "--page-only", "--out", tmp_path)
-    assert again.splitlines()[:12] == page.splitlines()[:12]
 
 
 def test_a_comparison_whose_data_is_not_there_is_left_out_by_name(run: Run, tmp_path: Path) -> None:

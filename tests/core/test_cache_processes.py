@@ -29,9 +29,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextmanager
 def process(script: str) -> Iterator[subprocess.Popen[str]]:
     """A Python process that is dead in the end, whatever happens."""
-    started = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    )
+    pipe = subprocess.PIPE
+    words = [sys.executable, "-c", script]
+    started = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ)
     try:
         yield started
     finally:
@@ -149,16 +149,20 @@ def test_two_processes_that_make_room_at_once_remove_no_more_than_one_would(
 ) -> None:
     monkeypatch.setenv(LIMIT, "100000")
     script = (
-        "import sys, time\nfrom graftwork.cache import make_room\n"
-        "print('ready', flush=True)\nwhile time.time() < {start}:\n    pass\n"
-        "print(make_room(30_000))\n"
+        "import sys\nfrom graftwork.cache import make_room\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\nprint(make_room(30_000))\n"
     )
     for _ in range(5):
         for number in range(10):
             if not (cache / "states" / f"used-{number}").exists():
                 entry(f"used-{number}", files=4, size=2499, idle=1000 - 60 * number)
-        start = time.time() + 1.0
-        with process(script.format(start=start)) as first, process(script.format(start=start)) as second:
-            answers = [one.communicate(timeout=60)[0].split() for one in (first, second)]
-        assert answers == [["ready", "True"]] * 2
+        with process(script) as first, process(script) as second:
+            for one in (first, second):
+                assert one.stdout is not None and one.stdout.readline() == "ready\n"
+            for one in (first, second):  # both wait for this line, so they begin within microseconds
+                assert one.stdin is not None
+                one.stdin.write("go\n")
+                one.stdin.flush()
+            answers = [one.communicate(timeout=60)[0].strip() for one in (first, second)]
+        assert answers == ["True"] * 2
         assert sorted(found.key for found in entries()) == [f"used-{number}" for number in range(3, 10)]
