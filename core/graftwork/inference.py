@@ -16,7 +16,7 @@ from graftwork.engine.evaluate import evaluate as evaluate_model
 from graftwork.engine.evaluate import predictions
 from graftwork.engine.precision import choose
 from graftwork.errors import DataError, RunFailed, UsageError
-from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Model, Predictions, Task
+from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Model, Predictions, Spec, Task
 from graftwork.parts import Parts
 from graftwork.run_files import PREDICTIONS, RunDirectory
 
