@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graftwork.data.seeds import seed_cpu
 from graftwork.engine.cgroup import usable_cores
 from graftwork.engine.memory import bound_memory
 from graftwork.errors import UsageError
@@ -74,6 +75,14 @@ class Device:
             return nullcontext()
         context: AbstractContextManager[Any] = wrapped.no_sync()
         return context
+
+    def seed(self, number: int) -> None:
+        """Seed the generators that the model draws from. (`torch.manual_seed` queues work for every kind of accelerator, there
+        or not, and notes who asked: a quarter of a millisecond a step.)"""
+        if self.torch_device.type == "cpu":
+            seed_cpu(number)
+        else:
+            torch.manual_seed(number)
 
     def total(self, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums of scalars over all processes, on this device."""

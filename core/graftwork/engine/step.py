@@ -133,7 +133,7 @@ class Stepper:
         micro_batches = batch.split(size)
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
-            torch.manual_seed(derive(STEP, self.seed, number, self.device.rank, index))
+            self.device.seed(derive(STEP, self.seed, number, self.device.rank, index))
             with self.device.no_sync(wrapped, last):
                 with autocast(self.precision, self.device.torch_device):
                     sums = wrapped(micro, "loss")
