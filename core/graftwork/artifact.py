@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from graftwork import __version__
+from graftwork.catalogue import Kind
 from graftwork.check import read_model_card
 from graftwork.errors import PluginError, RunFailed, UsageError
 from graftwork.interfaces import Batch, Facts, Model, Predictions, Spec, Task
@@ -61,15 +62,21 @@ def save_artifact(
         {
             "format": "graftwork-model/1",
             "graftwork": __version__,
-            "task": {"name": task.name, "options": dict(task.options)},
-            "backbone": {"name": backbone.name, "options": dict(backbone.options)},
-            "head": {"name": head.name, "options": dict(head.options)},
+            "task": _part(task),
+            "backbone": _part(backbone),
+            "head": _part(head),
             "input": model.backbone.input.to_json(),
             "facts": facts,
             "sha256": hashlib.sha256(data).hexdigest(),
             "about": about,
         },
     )
+
+
+def _part(spec: Spec) -> dict[str, Any]:
+    """A part as the card has it: the name alone, and beside it the plugin where that is a third party's."""
+    plugin, colon, name = spec.name.rpartition(":")
+    return {"name": name, **({"plugin": plugin} if colon else {}), "options": dict(spec.options)}
 
 
 def load_artifact(run: Path, parts: Parts) -> Artifact:
@@ -84,8 +91,10 @@ def load_artifact(run: Path, parts: Parts) -> Artifact:
     if not re.fullmatch(r"[0-9a-f]{64}", card["sha256"]):
         raise UsageError("has a sha256 that is not 64 hexadecimal digits", where=where)
     specs: dict[str, Spec] = {}
-    for part in ("backbone", "head"):
-        entry = parts.catalogue.get("backbones" if part == "backbone" else "heads", card[part]["name"])
+    kinds: dict[str, Kind] = {"backbone": "backbones", "head": "heads"}
+    for part, kind in kinds.items():
+        entry = parts.catalogue.get(kind, card[part]["name"])
+        parts.plugins.builder(kind, card[part]["name"])  # a plugin that fails is no fault of the file
         specs[part] = Spec(card[part]["name"], _known(card[part]["options"], entry.options, folder / CARD))
     task_entry = parts.catalogue.task(card["task"]["name"])
     task = parts.task(card["task"]["name"], _known(card["task"]["options"], task_entry.options, folder / CARD))

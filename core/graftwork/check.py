@@ -33,9 +33,9 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
     task = attempt(catalogue.task, config.task)
     backbone = attempt(backbone_entry, config.backbone, catalogue, task.modality if task else None)
     head = attempt(catalogue.head, config.head)
-    strategy = attempt(catalogue.strategy, split_strategy(config.strategy)[0])
+    strategy = attempt(catalogue.strategy, split_strategy(config.strategy, catalogue)[0])
     if strategy:
-        attempt(strategy_argument, strategy, config.strategy)
+        attempt(strategy_argument, strategy, config.strategy, catalogue)
     for kind, entry, options in (
         ("task", task, config.task_options),
         ("backbone", backbone, config.backbone_options),
@@ -44,13 +44,18 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
     ):
         if entry is not None:
             problems.extend(check_options(kind, entry, options))
+    problems.extend(check_observers(config, catalogue))
     if task and backbone and task.modality != backbone.modality:
         problems.append(
             f"backbone {config.backbone!r} takes {backbone.modality}, task {config.task!r} needs {task.modality}. "
             f"See graft list backbones --task {config.task}"
         )
-    if task and head and config.task not in head.tasks:
-        fitting = [name for name, entry in catalogue.entries["heads"].items() if config.task in entry.tasks]
+    if task and head and catalogue.refers(head.plugin, "tasks", head.tasks, config.task) is None:
+        fitting = [
+            name
+            for name, entry in catalogue.entries["heads"].items()
+            if catalogue.refers(entry.plugin, "tasks", entry.tasks, config.task)
+        ]
         problems.append(f"head {config.head!r} is not for {config.task!r}. Known: {', '.join(fitting)}")
     if backbone and head and (lacking := head.lacking(backbone.features)):
         problems.append(
@@ -59,7 +64,7 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
     if head and config.imbalance in ("weights", "focal") and "imbalance" not in head.options:
         problems.append(f"head {config.head!r} does not know --imbalance {config.imbalance}. Try sampler")
     if backbone:
-        problems.extend(_check_weights(config, backbone, head))
+        problems.extend(_check_weights(config, catalogue, backbone, head))
     problems.extend(_check_data(config, catalogue))
     return problems
 
@@ -70,16 +75,52 @@ def raise_for(problems: list[str]) -> None:
         raise UsageError("; ".join(problems) if len(problems) > 1 else problems[0])
 
 
-def check_options(kind: str, entry: Entry, given: Mapping[str, Any]) -> list[str]:
-    """Options that the entry does not have, or values that it does not take."""
+def check_options(kind: str, entry: Entry, given: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Options that the entry does not have, or values that it does not take.
+
+    Args:
+        kind: of the entry; the setting is KIND_options.
+        entry: whose options they are.
+        given: by name.
+        prefix: of a name in the setting, where that holds the options of several entries.
+    """
     problems = []
     for name, value in given.items():
         option = entry.options.get(name)
         if option is None:
             hint = did_you_mean(name, list(entry.options)) if entry.options else "It has none"
-            problems.append(f"{kind}_options.{name} is not an option. {hint}")
+            problems.append(f"{kind}_options.{prefix}{name} is not an option. {hint}")
         elif wrong := option.check(value):
-            problems.append(f"{kind}_options.{name} {wrong}")
+            problems.append(f"{kind}_options.{prefix}{name} {wrong}")
+    return problems
+
+
+def observer_options(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """The options of each observer by its name; in the setting each is `NAME.OPTION`."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in config.observer_options.items():
+        name, _, option = key.rpartition(".")  # a name may hold dots
+        found.setdefault(name, {})[option] = value
+    return found
+
+
+def check_observers(config: RunConfig, catalogue: Catalogue) -> list[str]:
+    """Observers that do not exist or are named twice, and options that they do not have."""
+    problems = [f"observer {name!r} is named twice" for name in {*config.observers} if config.observers.count(name) > 1]
+    given = observer_options(config)
+    for name in sorted({*config.observers, *given}):
+        if not name:
+            problems += [
+                f"observer_options.{key} does not say which observer. Write observer_options.NAME.{key}"
+                for key in given[name]
+            ]
+            continue
+        try:
+            entry = catalogue.get("observers", name)
+        except UsageError as error:
+            problems.append(str(error))
+            continue
+        problems += check_options("observer", entry, given.get(name, {}), f"{name}.")
     return problems
 
 
@@ -101,7 +142,7 @@ def opened_by(name: str, catalogue: Catalogue, modality: str | None = None) -> s
         UsageError: a reference that only backbones of other modalities open.
     """
     backbones = catalogue.entries["backbones"]
-    if name in backbones or name.startswith(RUN_SCHEME):
+    if catalogue.find("backbones", name) is not None or name.startswith(RUN_SCHEME):
         return None
     scheme, colon, _ = name.partition(":")
     kind = scheme if colon else "path"
@@ -114,11 +155,19 @@ def opened_by(name: str, catalogue: Catalogue, modality: str | None = None) -> s
     if not found:
         what = f"for {modality} " if modality else ""
         raise UsageError(f"no backbone {what}opens {name!r}", hint="Give a catalogue name, see graft list backbones")
-    return found[0]
+    plugins = {backbones[backbone].plugin for backbone in found}
+    own = [backbone for backbone in found if backbones[backbone].plugin in catalogue.ours]
+    if len(plugins) > 1 and not own:
+        raise UsageError(
+            f"{' and '.join(sorted(plugins))} both open {name!r}", hint="GRAFTWORK_PLUGINS=-NAME leaves one of them out"
+        )
+    return (own or found)[0]
 
 
 def read_model_card(run: Path) -> dict[str, Any]:
     """A run's model.json, as far as it is well formed: names are catalogue names, options plain data.
+
+    What a third party's plugin made is named as PLUGIN:NAME, from the file's `name` and `plugin`.
 
     Raises:
         UsageError: there is none, or it is not one that graftwork wrote.
@@ -135,6 +184,11 @@ def read_model_card(run: Path) -> dict[str, Any]:
         raise UsageError(f"is not readable JSON ({error})", where=str(path)) from None
     check_model_card(card, path)
     result: dict[str, Any] = card
+    for part in ("task", "backbone", "head"):
+        # On disk a name never holds a colon: what looks like module:function is refused before it is looked up.
+        plugin = result[part].pop("plugin", None)
+        if plugin is not None:
+            result[part]["name"] = f"{plugin}:{result[part]['name']}"
     return result
 
 
@@ -160,13 +214,22 @@ def check_model_card(card: Any, path: Path) -> None:
             raise UsageError(f"has no valid {part}", where=str(path))
         if not re.fullmatch(NAME_PATTERN, spec["name"]):
             raise UsageError(f"names the {part} {spec['name'][:60]!r}, which is not a catalogue name", where=str(path))
+        plugin = spec.get("plugin")
+        if plugin is not None and (not isinstance(plugin, str) or not re.fullmatch(NAME_PATTERN, plugin)):
+            raise UsageError(f"names a plugin of the {part} that no plugin can be called", where=str(path))
     if not isinstance(card.get("facts"), dict) or not isinstance(card.get("sha256"), str):
         raise UsageError("lacks facts or sha256", where=str(path))
 
 
-def _check_weights(config: RunConfig, backbone: BackboneEntry, head: HeadEntry | None) -> list[str]:
+def _check_weights(
+    config: RunConfig, catalogue: Catalogue, backbone: BackboneEntry, head: HeadEntry | None
+) -> list[str]:
     weights = config.weights
-    whole = {name: known for name, known in head.weights.items() if known.backbone == config.backbone} if head else {}
+    whole = [
+        name
+        for name, known in (head.weights.items() if head else ())
+        if head and catalogue.refers(head.plugin, "backbones", [known.backbone], config.backbone)
+    ]
     if weights in ("none", "auto", config.backbone) or weights in backbone.weights or weights in whole:
         return []
     if weights.startswith(RUN_SCHEME):
@@ -191,7 +254,7 @@ def _check_data(config: RunConfig, catalogue: Catalogue) -> list[str]:
             entry = catalogue.dataset(name)
         except UsageError as error:
             return [str(error)]
-        if entry.task != config.task:
+        if catalogue.refers(entry.plugin, "tasks", [entry.task], config.task) is None:
             return [f"sample:{name} is for {entry.task}, not {config.task}"]
     return []
 
@@ -205,9 +268,11 @@ def resolve_and_check(layers: Sequence[Layer], catalogue: Catalogue) -> Resolved
     resolved = resolve(layers, catalogue)
     task = catalogue.task(resolved.config.task)
     if resolved.config.backbone == "auto":
-        resolved = resolved.replace("backbone", task.default_backbone, "the task's default backbone")
+        name = catalogue.name_for(task.plugin, "backbones", task.default_backbone)
+        resolved = resolved.replace("backbone", name, "the task's default backbone")
     if resolved.config.head == "auto":
-        resolved = resolved.replace("head", task.default_head, "the task's default head")
+        name = catalogue.name_for(task.plugin, "heads", task.default_head)
+        resolved = resolved.replace("head", name, "the task's default head")
     raise_for(check(resolved.config, catalogue))
     if resolved.config.weights == "auto":
         resolved = resolved.replace("weights", *_own_weights(resolved.config, catalogue))

@@ -70,7 +70,8 @@ class RunConfig(BaseModel):
     micro_batch: int | None = Field(None, ge=1, description="rows a forward pass; the optimizer step stays batch_size")
     checkpoint_seconds: float = Field(60.0, ge=0, description="seconds between checkpoints inside an epoch")
     checkpoint_steps: int | None = Field(None, ge=1, description="also a checkpoint every so many steps")
-    observers: tuple[str, ...] = ()
+    observers: tuple[str, ...] = Field((), description="who watches the run, catalogue names")
+    observer_options: dict[str, Any] = Field({}, description="options of observers by NAME.OPTION, e.g. csv.every")
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -244,31 +245,32 @@ def _recipe_settings(values: Mapping[str, Any], catalogue: Catalogue) -> dict[st
     task = catalogue.task(values["task"])
     backbone_name = values.get("backbone", "auto")
     if backbone_name == "auto":
-        backbone_name = task.default_backbone
-    strategy_name = split_strategy(str(values.get("strategy", RunConfig.model_fields["strategy"].default)))[0]
+        backbone_name = catalogue.name_for(task.plugin, "backbones", task.default_backbone)
+    strategy = str(values.get("strategy", RunConfig.model_fields["strategy"].default))
+    strategy_name = split_strategy(strategy, catalogue)[0]
     owners: list[tuple[str, Any]] = [(f"task {values['task']}", task)]
-    if backbone_name in catalogue.entries["backbones"]:
+    if catalogue.find("backbones", backbone_name) is not None:
         owners.append((f"backbone {backbone_name}", catalogue.backbone(backbone_name)))
     head_name = values.get("head", "auto")
     if head_name == "auto":
-        head_name = task.default_head
-    if head_name in catalogue.entries["heads"]:
+        head_name = catalogue.name_for(task.plugin, "heads", task.default_head)
+    if catalogue.find("heads", head_name) is not None:
         owners.append((f"head {head_name}", catalogue.head(head_name)))
     if str(values["data"]).startswith("sample:"):
         name = str(values["data"]).partition(":")[2]
         sample = catalogue.dataset(name)
-        if sample.task == values["task"]:  # another task's sample is refused by `check`
+        # Another task's sample is refused by `check`.
+        if catalogue.refers(sample.plugin, "tasks", [sample.task], values["task"]):
             owners.append((f"sample {name}", sample))
-    recipes = [(owner, entry.recipe) for owner, entry in owners]
-    recipes.append((f"strategy {strategy_name}", catalogue.strategy(strategy_name).recipe))
-    recipes += [
-        (f"{owner} with {strategy_name}", entry.recipes.get(strategy_name))
-        for owner, entry in owners
-        if isinstance(entry, TaskEntry | BackboneEntry)
-    ]
+    owners.append((f"strategy {strategy_name}", catalogue.strategy(strategy_name)))
+    recipes = [(owner, entry.plugin, entry.recipe) for owner, entry in owners]
+    for owner, entry in owners:
+        if isinstance(entry, TaskEntry | BackboneEntry):
+            meant = catalogue.refers(entry.plugin, "strategies", entry.recipes, strategy_name)
+            recipes.append((f"{owner} with {strategy_name}", entry.plugin, entry.recipes.get(meant or "")))
     found: dict[str, Setting] = {}
-    for owner, recipe in recipes:
-        if recipe is None or (recipe.tasks and values["task"] not in recipe.tasks):
+    for owner, plugin, recipe in recipes:
+        if recipe is None or (recipe.tasks and not catalogue.refers(plugin, "tasks", recipe.tasks, values["task"])):
             continue
         for key, value in recipe.settings.items():
             name, dot, inner = key.partition(".")

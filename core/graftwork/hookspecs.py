@@ -67,5 +67,5 @@ def graftwork_datasets() -> Mapping[str, DatasetBuilder]:
 
 @hookspec
 def graftwork_observers() -> Mapping[str, ObserverBuilder]:
-    """Watchers of a run (`--set observers=NAME`): catalogue name to a function that builds the Observer."""
+    """Watchers of a run (`--observer NAME`): catalogue name to a function that builds the Observer."""
     raise NotImplementedError

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import re
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +44,28 @@ def library_versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    return found
+
+
+def requirement_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """Versions of the installed libraries that these distributions require: a plugin may compute with others than graftwork.
+
+    Args:
+        distributions: names of installed ones; one that is not there has no requirements.
+    """
+    found = {}
+    for distribution in distributions:
+        try:
+            required = importlib.metadata.requires(distribution) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        for text in required:
+            name = re.match(r"[\w.-]+", text)
+            try:
+                if name and "extra ==" not in text:
+                    found[name[0]] = importlib.metadata.version(name[0])
+            except importlib.metadata.PackageNotFoundError:
+                continue
     return found
 
 

@@ -16,9 +16,10 @@ from graftwork.engine.evaluate import evaluate as evaluate_model
 from graftwork.engine.evaluate import predictions
 from graftwork.engine.precision import choose
 from graftwork.errors import DataError, RunFailed, UsageError
-from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Model, Predictions, Spec, Task
+from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Model, Predictions, Task
 from graftwork.parts import Parts
 from graftwork.run_files import PREDICTIONS, RunDirectory
+from graftwork.rundata import samples_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -95,7 +96,7 @@ def evaluate(
     artifact = load_artifact(run, parts)
     task = artifact.task
     options = artifact.card["task"]["options"]
-    request = DataRequest(data, columns, None, options, lambda name: parts.plugins.build("datasets", name, Spec(name)))
+    request = DataRequest(data, columns, None, options, samples_of(parts))
     tables = task.read(request)
     if split not in tables.splits:
         raise DataError(f"{data} has no split {split!r}", hint=f"It has {', '.join(tables.splits)}: pass --split")

@@ -11,7 +11,7 @@ from graftwork.engine.device import Device
 from graftwork.engine.filling import Rows
 from graftwork.engine.fit import FitData
 from graftwork.engine.prefix import Prefixes
-from graftwork.identity import code_of, library_versions
+from graftwork.identity import code_of, library_versions, requirement_versions
 from graftwork.interfaces import Facts, Model, Spec, Task
 from graftwork.rundata import RunData
 
@@ -37,7 +37,7 @@ def prefixes_of(
         "task": [config.task, catalogue.task(config.task).complete(config.task_options)],
         "backbone": [backbone.name, backbone.options],
         "facts": facts_of_rows(task, data.facts),
-        "versions": library_versions(),
+        "versions": library_versions() | requirement_versions(sorted(_strangers(config, catalogue, backbone))),
         "compiled": config.compile == "on",
         "code": code_of(task, model.backbone, rows.train),
     }
@@ -55,3 +55,9 @@ def prefixes_of(
         config.precision,
         say,
     )
+
+
+def _strangers(config: RunConfig, catalogue: Catalogue, backbone: Spec) -> set[str]:
+    """The distributions of third parties whose code makes the states."""
+    owners = (catalogue.task(config.task).plugin, catalogue.backbone(backbone.name).plugin)
+    return {catalogue.plugins[owner].distribution for owner in owners if owner in catalogue.plugins} - {"graftwork"}

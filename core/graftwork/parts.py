@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,19 @@ from typing import Any
 import torch
 
 from graftwork.catalogue import Catalogue, split_strategy, strategy_argument
-from graftwork.check import RUN_SCHEME, backbone_entry, check_options, opened_by, read_model_card
+from graftwork.check import (
+    RUN_SCHEME,
+    backbone_entry,
+    check_observers,
+    check_options,
+    observer_options,
+    opened_by,
+    read_model_card,
+)
 from graftwork.config import RunConfig
 from graftwork.data.seeds import INIT, derive
-from graftwork.errors import PluginError, UsageError
-from graftwork.interfaces import Backbone, Facts, Model, Observer, Pretrained, Spec, Strategy, Task
+from graftwork.errors import UsageError
+from graftwork.interfaces import Backbone, Facts, Head, Model, Observer, Pretrained, Spec, Strategy, Task
 from graftwork.plugins import Plugins
 from graftwork.weights import LoadReport, fetch, fetch_any, load_backbone, load_head, read_state, state_sha256
 
@@ -56,17 +64,17 @@ class Parts:
         """A task with its options completed."""
         entry = self.catalogue.task(name)
         _refuse(check_options("task", entry, options))
-        task: Task = self.plugins.build("tasks", name, Spec(name, entry.complete(options)))
+        task: Task = self.plugins.make(Task, "tasks", name, Spec(name, entry.complete(options)))
         return task
 
     def strategy(self, config: RunConfig) -> Strategy:
         """The strategy of a configuration, with its argument."""
-        name = split_strategy(config.strategy)[0]
+        name = split_strategy(config.strategy, self.catalogue)[0]
         entry = self.catalogue.strategy(name)
         _refuse(check_options("strategy", entry, config.strategy_options))
-        argument = strategy_argument(entry, config.strategy)
+        argument = strategy_argument(entry, config.strategy, self.catalogue)
         spec = Spec(name, entry.complete(config.strategy_options), None if argument is None else str(argument))
-        strategy: Strategy = self.plugins.build("strategies", name, spec)
+        strategy: Strategy = self.plugins.make(Strategy, "strategies", name, spec)
         return strategy
 
     def backbone_spec(self, config: RunConfig) -> Spec:
@@ -84,7 +92,7 @@ class Parts:
             name = card["backbone"]["name"]
             given = {**card["backbone"]["options"], **given}
         _refuse(check_options("backbone", entry, given))
-        return Spec(name, entry.complete(given))
+        return Spec(self.catalogue.qualified("backbones", name), entry.complete(given))
 
     def head_spec(self, config: RunConfig) -> Spec:
         """Name and completed options of the head; `imbalance` is passed on to a head that knows it."""
@@ -94,7 +102,7 @@ class Parts:
         if "imbalance" in entry.options:
             given.setdefault("imbalance", config.imbalance)
         _refuse(check_options("head", entry, given))
-        return Spec(config.head, entry.complete(given))
+        return Spec(self.catalogue.qualified("heads", config.head), entry.complete(given))
 
     def backbone(self, spec: Spec, config: RunConfig) -> Backbone:
         """A backbone alone, for its input facts; its weights are random.
@@ -102,7 +110,7 @@ class Parts:
         Raises:
             UsageError, RunFailed: a file of its input facts cannot be had.
         """
-        built: Backbone = self.plugins.build("backbones", spec.name, spec)
+        built: Backbone = self.plugins.make(Backbone, "backbones", spec.name, spec)
         self.use_input_of(built, spec.name, config)
         return built
 
@@ -125,27 +133,35 @@ class Parts:
     def _open(self, reference: str, opener: str) -> Pretrained:
         """What the backbone entry `opener` makes of a reference; opened once."""
         if reference not in self._opened:
-            plugin = self.catalogue.backbone(opener).plugin
-            openers = self.plugins.builders("openers", plugin)
-            if opener not in openers:
-                raise PluginError(
-                    f"plugin {plugin!r} says that {opener!r} opens references, but supplies no opener for it",
-                    hint="Report it to the plugin's author",
-                )
-            self._opened[reference] = openers[opener](reference)
+            self._opened[reference] = self.plugins.open(Pretrained, opener, reference)
         return self._opened[reference]
 
     def model(self, backbone: Spec, head: Spec, facts: Facts, seed: int) -> Model:
         """A model with random weights, a function of the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(INIT, seed, 0))
-            built: Backbone = self.plugins.build("backbones", backbone.name, backbone)
+            built: Backbone = self.plugins.make(Backbone, "backbones", backbone.name, backbone)
             torch.manual_seed(derive(INIT, seed, 1))
-            return Model(built, self.plugins.build("heads", head.name, head, built, facts))
+            return Model(built, self.plugins.make(Head, "heads", head.name, head, built, facts))
 
-    def observers(self, config: RunConfig) -> list[Observer]:
-        """The observers that the configuration names."""
-        return [self.plugins.build("observers", name, Spec(name)) for name in config.observers]
+    def observers(self, config: RunConfig, say: Callable[[str], None]) -> list[Observer]:
+        """The observers that the configuration names, with their options completed.
+
+        Args:
+            config: of the run.
+            say: takes a line about options that have no effect.
+
+        Raises:
+            UsageError: what an observer needs is not installed, or an option does not fit.
+        """
+        _refuse(check_observers(config, self.catalogue))
+        given = observer_options(config)
+        for name in sorted(given.keys() - {*config.observers}):
+            say(f"observer_options.{name} has no effect: {name} does not watch this run (--observer {name})")
+        specs = [
+            Spec(name, self.catalogue.get("observers", name).complete(given.get(name, {}))) for name in config.observers
+        ]
+        return [self.plugins.make(Observer, "observers", spec.name, spec) for spec in specs]
 
     def load_weights(self, model: Model, config: RunConfig, name: str) -> Starting:
         """Load the configured starting weights into the model's backbone, and into a head that takes some of them.
@@ -171,7 +187,7 @@ class Parts:
             )
             both = read_state(path)
             state = _under("backbone.", both)
-            if card["head"]["name"] == config.head:
+            if self.catalogue.refers("", "heads", [card["head"]["name"]], config.head):
                 others = _under("head.", both)
             use_input(model.backbone, card.get("input"))
         elif weights in entry.weights:
@@ -185,7 +201,7 @@ class Parts:
             use_input(model.backbone, whole.input)
         elif weights == config.backbone:
             state = {}
-            for path in self._open(weights, name).weights:
+            for path in self._open(weights, name).files():
                 state |= read_state(path)
         else:
             state = read_state(fetch(weights, None, None))

@@ -31,7 +31,12 @@ def run_quickstart(out: Path, seeds: int, catalogue: Catalogue, say: Callable[[s
         `tours`, by task, those whose weights are at hand: `metric`, `rows` (one a run: name, seed, the metric on test,
         seconds), mean `transfer` and `scratch`, `difference`, `report`.
     """
-    suites = {name: suite for name, suite in catalogue.entries["suites"].items() if name.startswith(PREFIX)}
+    # The tour is graftwork's own: a suite of somebody else's must not be able to break it.
+    suites = {
+        name: suite
+        for name, suite in catalogue.entries["suites"].items()
+        if name.startswith(PREFIX) and suite.plugin in catalogue.ours
+    }
     tours = {}
     for name, suite in suites.items():
         task = str(suite.shared["task"])

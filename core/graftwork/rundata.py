@@ -52,10 +52,9 @@ def read_data(task: Task, config: RunConfig, parts: Parts) -> RunData:
     Raises:
         DataError: it cannot be trained on; the audit's errors, all in one line.
     """
-    samples = _samples(parts)
     entry = parts.catalogue.task(config.task)
     options = entry.complete(config.task_options)
-    request = DataRequest(config.data, config.columns, config.group_by, options, samples)
+    request = DataRequest(config.data, config.columns, config.group_by, options, samples_of(parts))
     tables = task.read(request)
     group = "group" if config.group_by else None
     splits, made = complete(tables.splits, task.strata, config.seed, group)
@@ -109,5 +108,6 @@ def inspect(
     return found.with_findings(more).to_json(data)
 
 
-def _samples(parts: Parts) -> Callable[[str], Any]:
-    return lambda name: parts.plugins.build("datasets", name, Spec(name))
+def samples_of(parts: Parts) -> Callable[[str], Any]:
+    """What opens the sample data sets of the catalogue: a name to its splits."""
+    return lambda name: parts.plugins.make(Mapping, "datasets", name, Spec(name))

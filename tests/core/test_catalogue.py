@@ -142,7 +142,9 @@ def test_an_installed_plugin_brings_its_entries_without_being_imported(install: 
 
 def test_a_plugin_is_found_by_its_top_package_only(install: Install) -> None:
     text = STRATEGY.format(plugin="graft-deep", package="graft_deep", name="deep")
-    install("graft-deep", text, "raise SystemExit", point="graft_deep.inner.hooks")
+    folder = install("graft-deep", text, "raise SystemExit", point="graft_deep.inner.hooks")
+    (folder / "inner").mkdir()
+    (folder / "inner" / "hooks.py").write_text("raise SystemExit")
     assert load_catalogue().strategy("deep").plugin == "graft-deep"
 
 
@@ -171,12 +173,74 @@ def test_a_plugin_whose_package_is_gone_says_so(install: Install) -> None:
     assert "not installed completely" in (load_catalogue().plugins["graft-gone"].problem or "")
 
 
-def test_a_name_that_two_plugins_claim_stops_only_who_uses_it(install: Install) -> None:
+def test_a_name_of_graftworks_own_cannot_be_taken(install: Install) -> None:
     install("graft-twin", STRATEGY.format(plugin="graft-twin", package="graft_twin", name="full"))
     catalogue = load_catalogue()
-    with pytest.raises(UsageError, match=r"strategy 'full' is claimed by graftwork-strategies and graft-twin"):
-        catalogue.strategy("full")
+    assert catalogue.strategy("full").plugin == "graftwork-strategies"
+    assert catalogue.strategy("graft-twin:full").plugin == "graft-twin"
+    assert catalogue.strategy("graftwork-strategies:full") is catalogue.strategy("full")
+    assert catalogue.shadowed == {("strategies", "full"): ["graft-twin"]}
+    assert catalogue.entries["strategies"]["graft-twin:full"] is catalogue.strategy("graft-twin:full")
+
+
+def test_a_name_that_third_parties_share_stops_only_who_uses_it_and_says_how_to_pick(install: Install) -> None:
+    for name in ("graft-a", "graft-b", "graft-c"):
+        install(name, STRATEGY.format(plugin=name, package=name.replace("-", "_"), name="fancy"))
+    catalogue = load_catalogue()
+    with pytest.raises(UsageError, match=r"strategy 'fancy' is claimed by graft-a and graft-b and graft-c") as caught:
+        catalogue.strategy("fancy")
+    assert "graft-a:fancy or graft-b:fancy or graft-c:fancy" in str(caught.value)
+    for name in ("graft-a", "graft-b", "graft-c"):
+        assert catalogue.strategy(f"{name}:fancy").plugin == name
+    assert "fancy" not in catalogue.entries["strategies"]
     assert catalogue.strategy("lp-ft")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("graft-a:fency", r"plugin graft-a has no such strategy.*Did you mean graft-a:fancy"),
+        ("graft-d:fancy", r"no plugin 'graft-d' is installed.*Did you mean fancy"),
+        ("nobody:nothing", r"no plugin 'nobody' is installed.*graft list plugins"),
+        ("graft-a:", "plugin graft-a has no such strategy"),
+        ("graft-a:fancy:2", "plugin graft-a has no such strategy"),
+        (":fancy", "unknown strategy ':fancy'"),
+    ],
+)
+def test_a_pick_that_is_wrong_gets_its_neighbours(install: Install, name: str, what: str) -> None:
+    install("graft-a", STRATEGY.format(plugin="graft-a", package="graft_a", name="fancy"))
+    with pytest.raises(UsageError, match=what):
+        load_catalogue().strategy(name)
+
+
+def test_the_name_that_is_kept_means_the_same_whatever_is_installed_later(install: Install) -> None:
+    install("graft-a", STRATEGY.format(plugin="graft-a", package="graft_a", name="fancy"))
+    catalogue = load_catalogue()
+    assert catalogue.qualified("strategies", "fancy") == "graft-a:fancy"
+    assert catalogue.qualified("strategies", "graft-a:fancy") == "graft-a:fancy"
+    assert catalogue.qualified("strategies", "full") == "full"
+    assert catalogue.qualified("strategies", "graftwork-strategies:full") == "full"
+    install("graft-b", STRATEGY.format(plugin="graft-b", package="graft_b", name="fancy"))
+    assert load_catalogue().strategy("graft-a:fancy").plugin == "graft-a"
+
+
+def test_a_reference_means_what_the_plugin_that_makes_it_has_itself(install: Install) -> None:
+    task = """\
+version: 1
+tasks:
+  detection: {plugin: graft-own, factory: "graft_own:t", summary: t, modality: image, primary_metric: m,
+    default_backbone: graftnet-s, default_head: linear}
+heads:
+  linear: {plugin: graft-own, factory: "graft_own:h", summary: h, tasks: [detection], needs: [pooled]}
+"""
+    install("graft-own", task)
+    catalogue = load_catalogue()
+    head, ours = catalogue.head("graft-own:linear"), catalogue.head("linear")
+    assert catalogue.refers("graft-own", "tasks", head.tasks, "graft-own:detection") == "detection"
+    assert catalogue.refers("graft-own", "tasks", head.tasks, "detection") is None
+    assert catalogue.refers("graftwork-heads", "tasks", ours.tasks, "image-classification") == "image-classification"
+    assert catalogue.name_for("graft-own", "heads", "linear") == "graft-own:linear"
+    assert catalogue.name_for("graft-own", "backbones", "graftnet-s") == "graftnet-s"
 
 
 def test_an_unknown_name_gets_its_neighbours() -> None:
@@ -236,6 +300,24 @@ def test_a_strategy_spec_splits_at_its_first_colon() -> None:
     assert split_strategy("partial:2") == ("partial", "2")
     assert split_strategy("partial:") == ("partial", "")
     assert split_strategy("a:b:c") == ("a", "b:c")
+
+
+def test_a_strategy_of_a_picked_plugin_keeps_its_argument(install: Install) -> None:
+    for name in ("graft-a", "partial"):
+        install(name, STRATEGY.format(plugin=name, package=name.replace("-", "_"), name="fancy"))
+    catalogue = load_catalogue()
+    assert split_strategy("graft-a:fancy", catalogue) == ("graft-a:fancy", None)
+    assert split_strategy("graft-a:fancy:2", catalogue) == ("graft-a:fancy", "2")
+    assert split_strategy("graft-a:fency:2", catalogue) == ("graft-a:fency", "2")
+    assert split_strategy("nobody:2", catalogue) == ("nobody", "2")
+    # A plugin that is called like a strategy takes nothing from it.
+    assert split_strategy("partial:2", catalogue) == ("partial", "2")
+    assert split_strategy("partial:fancy", catalogue) == ("partial:fancy", None)
+    assert split_strategy("partial:fancy:3", catalogue) == ("partial:fancy", "3")
+    assert strategy_argument(catalogue.strategy("partial"), "partial:2", catalogue) == 2
+    assert strategy_argument(catalogue.strategy("graft-a:fancy"), "graft-a:fancy", catalogue) is None
+    with pytest.raises(UsageError, match="'graft-a:fancy' takes no argument, got '2'"):
+        strategy_argument(catalogue.strategy("graft-a:fancy"), "graft-a:fancy:2", catalogue)
 
 
 def test_an_empty_registry_needs_only_its_version() -> None:

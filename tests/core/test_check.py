@@ -160,6 +160,9 @@ HOSTILE = [
     _changed(backbone={"name": ["toynet"], "options": {}}),
     _changed(head={"name": "!!python/object:os.system", "options": {}}),
     _changed(head={"name": "a" * 100_000, "options": {}}),
+    _changed(head={"name": "toyhead", "plugin": "os:system", "options": {}}),
+    _changed(head={"name": "toyhead", "plugin": "../x", "options": {}}),
+    _changed(head={"name": "toyhead", "plugin": ["os"], "options": {}}),
     _changed(facts=[]), _changed(facts=None), _changed(sha256=None), _changed(sha256=7),
 ]  # fmt: skip
 

@@ -66,8 +66,10 @@ def _fail(error: BaseException, debug: bool) -> int:
         say(f"graft: error: {one_line(usage_message(error))}")
         return 2
     advice = "" if debug else "; run again with --debug for the traceback"
-    say(f"graft: error: unexpected {type(error).__name__}: {one_line(str(error))}{advice}")
-    return PluginError.exit_code if _from_plugin(error) else 1
+    plugin = _culprit(error)
+    where = f" in plugin {plugin!r}" if plugin else ""
+    say(f"graft: error: unexpected {type(error).__name__}{where}: {one_line(str(error))}{advice}")
+    return PluginError.exit_code if plugin or _from_plugin(error) else 1
 
 
 def _is_usage(error: BaseException) -> bool:
@@ -83,6 +85,17 @@ def _from_plugin(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
+
+
+def _culprit(error: BaseException) -> str | None:
+    """The third party's plugin whose code raised an error that nobody expected, where that can be found out."""
+    try:
+        from graftwork.catalogue import load_catalogue
+        from graftwork.plugins import culprit
+
+        return culprit(error, load_catalogue())
+    except Exception:  # what is broken may be what would tell
+        return None
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[bool, list[str]]:

@@ -20,6 +20,8 @@ PACKAGES = (
     "graftwork", "torch", "torchvision", "accelerate", "datasets", "torchmetrics", "safetensors", "numpy", "pillow", "simplejpeg",
     "pydantic", "pluggy", "typer", "rich",
 )  # fmt: skip
+LEFT_OUT = "left out by GRAFTWORK_PLUGINS"
+"""The state of a plugin that the user does not want; nothing is broken."""
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16")
 
 
@@ -134,35 +136,35 @@ def _torch() -> dict[str, Any]:
 
 
 def _plugins() -> dict[str, Any]:
-    """Each plugin loaded for once: `ok`, or why it does not work."""
+    """Each plugin loaded for once: `ok`, or why it does not work. A stranger's in a process of its own: it may hang or crash."""
+    from graftwork import faults
     from graftwork.catalogue import load_catalogue
+    from graftwork.cli.load_one import problem_of
+    from graftwork.cli.loading import Loaded, examine
     from graftwork.plugins import Plugins
 
     catalogue = load_catalogue()
     plugins = Plugins(catalogue)
-    states = {}
-    for name, state in catalogue.plugins.items():
-        problem = state.problem or _plugin_problem(plugins, name)
-        states[name] = {"distribution": state.distribution, "version": state.version, "state": problem or "ok"}
-    return states
-
-
-def _plugin_problem(plugins: Any, name: str) -> str | None:
-    """Loads a plugin and compares what its code supplies with what its registry.yaml says."""
-    from graftwork.catalogue import KINDS
-    from graftwork.errors import GraftworkError
-
-    for kind in KINDS:
-        if kind == "suites":
-            continue
-        listed = {key for key, entry in plugins.catalogue.entries[kind].items() if entry.plugin == name}
-        try:
-            lacking = sorted(listed - set(plugins.builders(kind, name)))
-        except GraftworkError as error:
-            return str(error)
-        if lacking:
-            return f"supplies no builder for {kind} {', '.join(lacking[:5])}{', …' if len(lacking) > 5 else ''}"
-    return None
+    usable = [state for state in catalogue.plugins.values() if state.problem is None]
+    loaded = {state.name: Loaded(problem_of(plugins, state.name)) for state in usable if state.name in catalogue.ours}
+    strangers = [state for state in usable if state.name not in catalogue.ours]
+    loaded |= examine([state.name for state in strangers])
+    verdicts: dict[str, faults.Fault | None] = {}
+    for state in strangers:
+        found = loaded[state.name]
+        verdicts[state.name] = faults.Fault(found.problem, faults.stamp(state), found.at) if found.problem else None
+    faults.remember(verdicts)
+    return {
+        name: {
+            "distribution": state.distribution,
+            "version": state.version,
+            "origin": state.origin,
+            "editable": state.editable,
+            "state": state.problem or loaded[name].problem or "ok",
+            "notes": list(loaded[name].notes) if name in loaded else [],
+        }
+        for name, state in catalogue.plugins.items()
+    }
 
 
 def _caches() -> dict[str, str]:
@@ -224,13 +226,18 @@ def _show(found: dict[str, Any]) -> None:
         rows.append(["plugins", f"BROKEN: {plugins['problem']}"])
     else:
         for name, state in plugins.items():
-            rows.append([f"plugin {name}", f"{state['distribution']} {state['version']}: {state['state']}"])
+            notes = f" ({'; '.join(state['notes'])})" if state["notes"] else ""
+            place = f", editable {state['origin']}" if state["editable"] else ""
+            rows.append(
+                [f"plugin {name}", f"{state['distribution']} {state['version']}{place}: {state['state']}{notes}"]
+            )
     rows += [[f"cache {name}" if name != "offline" else name, text] for name, text in found["caches"].items()]
     out_table(["what", "found"], rows)
     for about, text in found["advice"].items():
         out(f"advice on {about}: {text}")
     broken = any("problem" in part for part in (torch, plugins, found["caches"]))
-    broken = broken or any(state["state"] != "ok" for state in plugins.values())
+    fine = ("ok", LEFT_OUT)
+    broken = broken or any(state["state"] not in fine for state in plugins.values() if isinstance(state, dict))
     out()
     out("something is broken, see above" if broken else "everything works")
 

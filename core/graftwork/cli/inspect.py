@@ -72,8 +72,10 @@ def check_data_choice(task: str, data: str, options: Mapping[str, Any], catalogu
 
     raise_for(check_options("task", catalogue.task(task), options))
     scheme, colon, name = data.partition(":")
-    if colon and scheme == "sample" and catalogue.dataset(name).task != task:
-        raise UsageError(f"{data} is for {catalogue.dataset(name).task}, not {task}")
+    if colon and scheme == "sample":
+        entry = catalogue.dataset(name)
+        if catalogue.refers(entry.plugin, "tasks", [entry.task], task) is None:
+            raise UsageError(f"{data} is for {entry.task}, not {task}")
 
 
 def check_backbone_choice(task: str, backbone: str, catalogue: Catalogue) -> None:

@@ -1,4 +1,4 @@
-"""`graft list`: what is installed, from registry.yaml files alone.
+"""`graft list`: what is installed, from registry.yaml files alone. No plugin is imported, so that none can slow it or break it.
 
 (A module called `list` would become an attribute of the package and hide the builtin there.)
 """
@@ -25,7 +25,7 @@ TITLES = {
     "datasets": ["name", "task", "rows", "licence", "summary"],
     "observers": ["name", "summary"],
     "suites": ["name", "summary"],
-    "plugins": ["name", "distribution", "version", "provides", "state"],
+    "plugins": ["name", "version", "origin", "provides", "state", "cause"],
 }
 
 
@@ -50,8 +50,7 @@ def command(
         if json:
             out_json(plugins)
         else:
-            _table(kind, [[plugin[title] if title != "provides" else _provides(plugin) for title in TITLES["plugins"]]
-                          for plugin in plugins])  # fmt: skip
+            _table(kind, [_plugin_row(plugin) for plugin in plugins])
     else:
         entries = _entries(catalogue, kind, task)
         if json:
@@ -62,11 +61,23 @@ def command(
 
 def _note_problems(catalogue: Catalogue, kind: str | None) -> None:
     """What could not be taken in, on stderr; the rest of the list is right."""
-    for plugin in catalogue.plugins.values():
-        if plugin.problem and kind != "plugins":
-            say(f"graft: note: plugin {plugin.name} could not be read: {plugin.problem}")
+    if kind != "plugins":
+        for plugin in _plugins(catalogue):
+            if plugin["state"] == "failed":
+                say(f"graft: note: plugin {plugin['name']} {plugin['cause']}")
+            elif plugin["cause"] and plugin["state"] != "left out":
+                say(f"graft: note: plugin {plugin['name']} could not be read: {plugin['cause']}")
+        without = [state.name for state in catalogue.plugins.values() if state.state == "left out"]
+        if without:
+            say(f"graft: note: left out by GRAFTWORK_PLUGINS: {', '.join(without)}")
     for (where, name), owners in catalogue.clashes.items():
-        say(f"graft: note: {where} {name!r} is claimed by {' and '.join(owners)}")
+        if kind in (None, where):
+            picks = " or ".join(f"{owner}:{name}" for owner in owners)
+            say(f"graft: note: {where} {name!r} is claimed by {' and '.join(owners)}: say {picks}")
+    for (where, name), owners in catalogue.shadowed.items():
+        if kind in (None, where):
+            picks = " or ".join(f"{owner}:{name}" for owner in owners)
+            say(f"graft: note: {where} {name!r} is graftwork's own; that of {' and '.join(owners)} is {picks}")
 
 
 def _table(kind: str, rows: list[list[Any]]) -> None:
@@ -83,10 +94,10 @@ def _entries(catalogue: Catalogue, kind: str, task: str | None) -> dict[str, Any
         return entries
     wanted = catalogue.task(task)
     rules: dict[str, Callable[[str, Any], bool]] = {
-        "tasks": lambda name, entry: name == task,
+        "tasks": lambda name, entry: entry is wanted,
         "backbones": lambda name, entry: entry.modality == wanted.modality,
-        "heads": lambda name, entry: task in entry.tasks,
-        "datasets": lambda name, entry: entry.task == task,
+        "heads": lambda name, entry: catalogue.refers(entry.plugin, "tasks", entry.tasks, task) is not None,
+        "datasets": lambda name, entry: catalogue.refers(entry.plugin, "tasks", [entry.task], task) is not None,
     }
     fits = rules.get(kind)
     return {name: entry for name, entry in entries.items() if fits is None or fits(name, entry)}
@@ -113,29 +124,39 @@ def _row(kind: str, name: str, entry: Any) -> list[Any]:
 
 def _plugins(catalogue: Catalogue) -> list[dict[str, Any]]:
     """Every installed plugin, what it provides and what is wrong with it."""
-    return [
-        {
-            "name": state.name,
-            "package": state.package,
-            "distribution": state.distribution,
-            "version": state.version,
-            "provides": {
-                kind: names
-                for kind, entries in catalogue.entries.items()
-                if (names := [name for name, entry in entries.items() if _facts_plugin(entry) == state.name])
-            },
-            "state": state.problem or "ok",
-        }
-        for state in catalogue.plugins.values()
-    ]
+    from graftwork.faults import fault_of, remembered
+
+    known = remembered()
+    provided: dict[str, dict[str, list[str]]] = {}
+    for kind, entries in catalogue.entries.items():
+        for name, entry in entries.items():
+            bare = name.removeprefix(f"{entry.plugin}:")
+            provided.setdefault(entry.plugin, {}).setdefault(kind, []).append(bare)
+    rows = []
+    for state in catalogue.plugins.values():
+        fault = fault_of(state, known) if state.problem is None else None
+        rows.append(
+            {
+                "name": state.name,
+                "package": state.package,
+                "distribution": state.distribution,
+                "version": state.version,
+                "origin": state.origin,
+                "editable": state.editable,
+                "first_party": state.name in catalogue.ours,
+                "provides": provided.get(state.name, {}) if state.problem is None else {},
+                "state": "failed" if fault else state.state,
+                "cause": f"{fault.cause}, when it was last loaded, {fault.when}" if fault else state.problem,
+            }
+        )
+    return rows
 
 
-def _facts_plugin(entry: Any) -> Any:
-    return entry.get("plugin") if isinstance(entry, dict) else entry.plugin
-
-
-def _provides(plugin: dict[str, Any]) -> str:
-    return ", ".join(f"{len(names)} {kind}" for kind, names in plugin["provides"].items()) or "-"
+def _plugin_row(plugin: dict[str, Any]) -> list[Any]:
+    provides = ", ".join(f"{len(names)} {kind}" for kind, names in plugin["provides"].items()) or "-"
+    where = f"{'editable ' if plugin['editable'] else ''}{plugin['origin'] or '?'}"
+    origin = f"{plugin['distribution']}, {where}"
+    return [plugin["name"], plugin["version"], origin, provides, plugin["state"], plugin["cause"] or ""]
 
 
 def _overview(catalogue: Catalogue, task: str | None, json: bool) -> None:

@@ -48,6 +48,8 @@ def parse_source(text: str) -> Source:
     match = _SCHEME.fullmatch(text)
     if match is None or _exists(Path(text).expanduser()):
         return Source("path", text)
+    if match[1].lower() == "sample":
+        return Source("sample", match[2])  # PLUGIN:NAME is one name
     name, colon, argument = match[2].partition(":")
     return Source(match[1].lower(), name, argument if colon else None)
 

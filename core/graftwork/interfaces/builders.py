@@ -38,15 +38,20 @@ class Pretrained:
     Args:
         options: of the catalogue entry that opened it; plain data from which the backbone is built again without the
             source.
-        weights: safetensors files on this machine that together hold its tensors.
+        weights: safetensors files on this machine that together hold its tensors; or what gives them when they are loaded,
+            where `--weights none` and `--weights FILE` are to need no download.
         input: facts of its input by name, as `Backbone.use_input` takes them.
         about: what a reader wants to know, e.g. the revision that a name stood for.
     """
 
     options: Mapping[str, Any]
-    weights: tuple[Path, ...]
+    weights: tuple[Path, ...] | Callable[[], tuple[Path, ...]]
     input: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
+
+    def files(self) -> tuple[Path, ...]:
+        """The files of its weights. Raises what the opener raises where they cannot be had."""
+        return self.weights() if callable(self.weights) else self.weights
 
 
 Opener = Callable[[str], Pretrained]

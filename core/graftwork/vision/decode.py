@@ -76,12 +76,14 @@ def decoders() -> dict[str, str]:
     return used if _simplejpeg is None else {**used, "simplejpeg": str(_simplejpeg.__version__)}
 
 
-def read_cell(cell: Mapping[str, Any]) -> bytes:
-    """The encoded content of an image cell.
+def read_cell(cell: Mapping[str, Any] | None) -> bytes:
+    """The encoded content of an image cell; None is a cell that a table or the hub has left empty.
 
     Raises:
         DataError: the cell has neither content nor a readable file.
     """
+    if cell is None:
+        raise DataError("an image cell is empty")
     if cell.get("bytes") is not None:
         return bytes(cell["bytes"])
     path = cell.get("path")

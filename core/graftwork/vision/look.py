@@ -48,7 +48,7 @@ class Look:
     thumbnail: bytes = b""
 
 
-def look_at(cell: Mapping[str, Any]) -> Look:
+def look_at(cell: Mapping[str, Any] | None) -> Look:
     """Decode an image cell as far as is needed to know that `decode_rgb` will succeed.
 
     JPEGs are decoded at a reduced scale: every coefficient is read, few are transformed.
