@@ -41,6 +41,7 @@ from graftwork.interfaces import (
     Strategy,
     Task,
 )
+from graftwork.interfaces.observer import read_only
 from graftwork.keeping import facts_of_rows, prefixes_of
 from graftwork.parts import Parts, Starting
 from graftwork.report import write_report
@@ -78,10 +79,17 @@ def execute(
         return summary
     device = Device(resolved.config.device)
     try:
+        # In every process, so that a missing library ends all of them; the main one's are used.
+        named = Parts(catalogue).observers(resolved.config, say if device.is_main else lambda line: None)
         if not device.is_main:
-            return _execute(resolved, catalogue, directory, device, resume, (), lambda line: None)
+            return _execute(resolved, catalogue, directory, device, resume, Observers((), say), lambda line: None)
         with directory.locked(resume):
-            return _execute(resolved, catalogue, directory, device, resume, observers, say)
+            watchers = Observers([*observers, *named], say)
+            with watchers.told_of_failure():
+                summary = _execute(resolved, catalogue, directory, device, resume, watchers, say)
+            if watchers:
+                watchers.call("run_end", read_only(summary))
+            return summary
     finally:
         device.close()
 
@@ -92,7 +100,7 @@ def _execute(
     directory: RunDirectory,
     device: Device,
     resume: bool,
-    observers: Sequence[Observer],
+    watchers: Observers,
     say: Say,
 ) -> dict[str, Any]:
     started = time.monotonic()
@@ -101,7 +109,6 @@ def _execute(
     device.fit_threads(say)
     parts = Parts(catalogue)
     config = resolved.config
-    watchers = Observers([*observers, *parts.observers(config)] if device.is_main else [], say)
     task = parts.task(config.task, config.task_options)
     data = read_data(task, config, parts)
     _say_findings(data.findings, say)
@@ -154,12 +161,9 @@ def _execute(
         compile_for_run(model, plan.phases[0], fit_data.train, sampler, device, config)
     store = CheckpointStore(directory.path / CHECKPOINTS, say)
     record = directory.write_history if device.is_main else lambda history: None
-    fit = Fit(model, plan, fit_data, settings, device, store, watchers, record, say, prefixes)
-    try:
-        progress = fit.run(resume)
-    except BaseException as error:
-        watchers.call("failure", str(error))
-        raise
+    if watchers:
+        watchers.introduce(str(directory.path), config.model_dump(mode="json"))
+    progress = Fit(model, plan, fit_data, settings, device, store, watchers, record, say, prefixes).run(resume)
     if progress.stopped:
         say(
             f"stopped by {progress.stopped} after epoch {progress.epoch}: keeping the best, epoch {progress.best_epoch}"
@@ -171,7 +175,8 @@ def _execute(
     test = _final_test(task, model, data, device, config, directory)
     summary = _summary(config, task, parameters, data, device, progress, val, test, time.monotonic() - started)
     if device.is_main:
-        task_spec = Spec(config.task, catalogue.task(config.task).complete(config.task_options))
+        task_options = catalogue.task(config.task).complete(config.task_options)
+        task_spec = Spec(catalogue.qualified("tasks", config.task), task_options)
         about = {key: summary[key] for key in ("val", "test", "best_epoch", "seed", "strategy", "versions", "data")}
         about["weights"] = starting.source
         save_artifact(directory, model, task_spec, backbone, head, data.facts, about)

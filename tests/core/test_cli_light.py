@@ -87,6 +87,9 @@ LIGHT = [
     (["cache", "list"], 0),
     (["cache", "clear", "--dry-run"], 0),
     (["cache", "clera"], 2),
+    (["plugin"], 0),
+    (["plugin", "new", "Not-A-Name", "--kind", "backbone"], 2),
+    (["plugin", "check", "nowhere"], 2),
 ]
 
 
@@ -112,7 +115,7 @@ def test_every_command_has_help_that_says_what_it_does(capsys: pytest.CaptureFix
     assert main(["-h"]) == 0
     text = capsys.readouterr().out
     for name in (
-        "quickstart", "list", "inspect", "train", "evaluate", "predict", "report", "explain", "doctor", "cache",
+        "quickstart", "list", "inspect", "train", "evaluate", "predict", "report", "explain", "doctor", "cache", "plugin",
     ):  # fmt: skip
         assert f"  {name} " in text
         assert main([name, "-h"]) == 0
@@ -150,7 +153,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(words: list[str], what: str, tm
     assert what in one_error(graft(*words, cwd=tmp_path), 2)
 
 
-@pytest.mark.parametrize("name", ["rank", "depth", "bench", "export", "plugin"])
+@pytest.mark.parametrize("name", ["rank", "depth", "bench", "export"])
 def test_reserved_names_say_that_they_come_later(name: str) -> None:
     assert f"graft {name} comes with a later release" in one_error(graft(name, "x", "--task", "y", "-h"), 2)
 

@@ -82,6 +82,9 @@ def command(
         Path | None, typer.Option("--out", metavar="DIR", help="Run directory, else a new one in runs/.")
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings as YAML; flags are stronger.")] = None,
+    observer: Annotated[
+        list[str] | None, typer.Option("--observer", metavar="O", help="Who watches: csv, tensorboard, …; repeatable.")
+    ] = None,
     assignments: Set = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Record where a few steps spend their time, in DIR/profile/.")
@@ -103,7 +106,7 @@ def command(
         "columns": columns_of(column) or None, "group_by": group_by,
         "limit_train": limit_train, "seed": seed, "device": device, "precision": precision,
         "workers": int(workers) if workers and workers.isdecimal() else workers, "micro_batch": micro_batch,
-        "compile": compiled,
+        "compile": compiled, "observers": tuple(observer) if observer else None,
     }  # fmt: skip
     layers = [override_layer(flags, assignments or ())]
     if config is not None:
@@ -186,6 +189,10 @@ def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+WATCHING = ("observers", "observer_options")
+"""Settings that change no number, so that a run may go on with others: on a machine without the library, for example."""
+
+
 def differences(layers: list[Layer], stored: Layer) -> list[str]:
     """Explicit settings that a stored run does not have, as `lr is 0.1 (--lr), was 0.01`."""
     from graftwork.config import validate
@@ -198,7 +205,7 @@ def differences(layers: list[Layer], stored: Layer) -> list[str]:
         for name in layer.values:
             found.pop(name, None)
             given, kept = getattr(now, name), getattr(before, name)
-            if given == "auto" or _equal(name, given, kept):
+            if given == "auto" or name in WATCHING or _equal(name, given, kept):
                 continue
             found[name] = f"{name} is {given} ({layer.origin[name]}), was {kept}"
     return list(found.values())
@@ -220,7 +227,7 @@ def _new_directory(task: str) -> Path:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("--out is missing", hint="Several processes need one run directory that all of them know")
-    stem = Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = Path("runs") / f"{task.replace(':', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidate, number_of = stem, 1
     while candidate.exists():
         number_of += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ from graftwork.engine.settings import FitSettings
 from graftwork.engine.step import Stepper, own_random_state
 from graftwork.errors import RunFailed
 from graftwork.interfaces import EpochRecord, Examples, FitRecord, Metrics, Model, Phase, Plan, StepRecord
+from graftwork.interfaces.observer import read_only
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ class Fit:
         """
         if resume:
             self._restore()
-        self.observers.call("fit_start", self._fit_record())
+        if self.observers:
+            self.observers.call("fit_start", self._fit_record())
         with own_random_state(), graceful() as self._interrupt:
             while self.progress.epoch < self.plan.epochs and not self.progress.stopped:
                 self._train_phase(*self._phase_at(self.progress.epoch))
@@ -241,6 +243,8 @@ class Fit:
                 0 if validation.cheap or self.device.torch_device.type == "cpu" else self.settings.workers,
             )
             self._keep_if_best(values)
+        if self.observers:
+            self.observers.call("evaluation_end", read_only(values))
         progress.seconds += time.monotonic() - started
         record = EpochRecord(
             epoch=progress.epoch + 1,
@@ -250,7 +254,7 @@ class Fit:
             seconds=train_seconds + time.monotonic() - started,
             samples_per_second=progress.loss_rows / max(train_seconds, 1e-9),
         )
-        progress.history.append(asdict(record))
+        progress.history.append(record.to_json())
         if (last_of_phase or progress.stopped) and progress.frozen:
             progress.proofs.append(check_kept(self.model, phase, progress.frozen))
         progress.epoch += 1
@@ -259,11 +263,12 @@ class Fit:
         self._loss_sum = self._zero()
         if self.settings.patience and progress.bad_epochs >= self.settings.patience and not progress.stopped:
             progress.stopped = "early stop"
+        # Before the checkpoint: a run that is killed in between tells of the epoch again, instead of never.
+        self.observers.call("epoch_end", record)
         asked = self._asked_to_stop()
         if last_of_phase or progress.stopped or asked or self.resumable.due_after_epoch():
             self._checkpoint()
         self.record(progress.history)
-        self.observers.call("epoch_end", record)
         if asked:
             raise KeyboardInterrupt
 
@@ -360,5 +365,8 @@ class Fit:
             precision=self.settings.precision,
             primary_metric=self.data.primary_metric,
             done_steps=self.progress.step,
+            done_epochs=self.progress.epoch,
             plan=self.plan.describe(self.model),
+            folder=self.observers.folder,
+            settings=self.observers.settings,
         )
