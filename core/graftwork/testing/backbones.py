@@ -10,95 +10,60 @@ class TestMyNet(BackboneConformance):
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from graftwork.data.rowstore import RowStore
-from graftwork.data.states import columns_of
-from graftwork.interfaces import Backbone, Batch, Features, Head, Model, Predictions, Targets
+from graftwork.catalogue import BackboneEntry
+from graftwork.interfaces import Backbone, Model
+from graftwork.testing.base import accelerator, close, copied, doing, same
+from graftwork.testing.probe import Probe, backward, batch_of, probed, rows_of
+from graftwork.testing.staging import StagedChecks
+from graftwork.testing.surroundings import check_leaves_alone, shuffled_random
 
+__all__ = ["BackboneConformance", "Probe"]
 
-class Probe(Head):
-    """A linear layer on the mean of every feature that a backbone provides: the simplest head that reads them all."""
-
-    def __init__(self, provides: Mapping[str, int], outputs: int = 2) -> None:
-        super().__init__()
-        self.needs = frozenset(provides)
-        self.layers = nn.ModuleDict({name: nn.Linear(channels, outputs) for name, channels in provides.items()})
-
-    def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
-        return {"loss": self._scores(features).square().sum()}
-
-    def predict(self, features: Features) -> Predictions:
-        return {"scores": self._scores(features)}
-
-    def _scores(self, features: Features) -> Tensor:
-        parts = []
-        for name, layer in self.layers.items():
-            feature = features[name].float()
-            dims = [2, 3] if feature.ndim == 4 else [1]
-            parts.append(layer(feature if feature.ndim == 2 else feature.mean(dims)))
-        return torch.stack(parts).sum(0)
+_SHIFT = 0.1  # how far the scores of the probe are to move when a backbone learns
+_SHARES = (0.1, 0.03, 0.01, 0.003, 0.001)  # of the loss, by which a step is to lower it
 
 
-class BackboneConformance:
+class BackboneConformance(StagedChecks):
     """What being a backbone means, as tests. A subclass supplies `build` and `inputs`; both are called often: keep it small.
 
     A check that cannot hold is named in `exceptions` with the reason, and is skipped with it.
     """
 
-    exceptions: ClassVar[Mapping[str, str]] = {}
-    """Name of a test method to the reason why it does not apply."""
-
-    def build(self) -> Backbone:
-        """A fresh backbone with random weights, the smallest of its kind."""
-        raise NotImplementedError("a subclass of BackboneConformance supplies build()")
-
-    def inputs(self) -> dict[str, Tensor]:
-        """A batch of at least two rows, each tensor batch first; the same at every call."""
-        raise NotImplementedError("a subclass of BackboneConformance supplies inputs()")
-
-    @pytest.fixture(autouse=True)
-    def _prepared(self, request: pytest.FixtureRequest) -> None:
-        reason = self.exceptions.get(request.node.originalname)
-        if reason:
-            pytest.skip(reason)
-        torch.manual_seed(0)
-
-    def test_every_tensor_belongs_to_exactly_one_stage(self) -> None:
-        backbone = self.build()
-        assert len(backbone.stages()) >= 1
-        places: dict[int, int] = {}
-        for stage in backbone.stages():
-            for tensor in {id(t): t for t in [*stage.parameters(), *stage.buffers()]}.values():
-                places[id(tensor)] = places.get(id(tensor), 0) + 1
-        for name, tensor in [*backbone.named_parameters(), *backbone.named_buffers()]:
-            assert places.get(id(tensor)) == 1, f"{name} is in {places.get(id(tensor), 0)} stages"
+    backbone: ClassVar[str] = ""
+    """Its catalogue name: with it, what registry.yaml says is held against what `build` gives."""
 
     def test_features_have_the_declared_shapes(self) -> None:
         backbone, inputs = self.build().eval(), self.inputs()
-        with torch.no_grad():
+        with torch.no_grad(), doing("evaluating the backbone"):
             features = backbone(inputs)
-        rows = _rows(inputs)
+        rows = rows_of(inputs)
         for name, channels in backbone.provides.items():
+            assert name in features, f"the backbone declares the feature {name} and does not give it"
             tensor = features[name]
+            shape = tuple(tensor.shape)
             if name == "tokens":
-                assert tensor.ndim == 3 and tensor.shape[::2] == (rows, channels), name
-                assert features["mask"].shape == tensor.shape[:2], "tokens come with a mask [B, T]"
+                assert tensor.ndim == 3 and shape[::2] == (rows, channels), (
+                    f"tokens {shape} are not [{rows}, T, {channels}]"
+                )
+                assert "mask" in features and features["mask"].shape == shape[:2], "tokens come with a mask [B, T]"
             elif name.startswith("map"):
-                assert tensor.ndim == 4 and tensor.shape[:2] == (rows, channels), name
+                fits = tensor.ndim == 4 and shape[:2] == (rows, channels)
+                assert fits, (
+                    f"{name} has the shape {shape}, declared are {channels} channels: [{rows}, {channels}, H, W]"
+                )
             else:
-                assert tensor.shape == (rows, channels), name
-            assert torch.isfinite(tensor).all(), name
+                assert shape == (rows, channels), f"{name} has the shape {shape}, declared is [{rows}, {channels}]"
+            assert torch.isfinite(tensor).all(), f"{name} is not finite"
 
     def test_maps_have_the_size_that_their_stride_says(self) -> None:
         backbone, inputs = self.build().eval(), self.inputs()
@@ -108,7 +73,11 @@ class BackboneConformance:
             if name.startswith("map"):
                 stride = int(name.removeprefix("map"))
                 height, width = next(t for t in inputs.values() if t.ndim == 4).shape[-2:]
-                assert features[name].shape[2:] == (-(-height // stride), -(-width // stride)), name
+                wanted = (-(-height // stride), -(-width // stride))
+                found = tuple(features[name].shape[2:])
+                assert found == wanted, (
+                    f"{name} is {found} for a picture of {(height, width)}; stride {stride} gives {wanted}"
+                )
 
     def test_only_needed_features_are_given_and_they_are_the_same(self) -> None:
         backbone, inputs = self.build().eval(), self.inputs()
@@ -116,99 +85,74 @@ class BackboneConformance:
             everything = backbone(inputs)
             for name in backbone.provides:
                 alone = backbone(inputs, frozenset({name}))
-                assert set(alone) - {"mask"} == {name}
-                assert torch.equal(alone[name], everything[name]), name
+                given = set(alone) - {"mask"}
+                assert given == {name}, f"only {name} was needed, given are {sorted(given)}"
+                same(
+                    {name: alone[name]}, {name: everything[name]}, f"{name} is another one when nothing else is needed"
+                )
 
-    def test_suffix_of_prefix_equals_forward_at_every_cut(self) -> None:
+    def test_evaluating_twice_gives_the_same_features(self) -> None:
         backbone, inputs = self.build().eval(), self.inputs()
-        needs = frozenset(backbone.provides)
         with torch.no_grad():
-            expected = backbone(inputs)
-            for cut in range(len(backbone.stages()) + 1):
-                state = backbone.prefix(inputs, cut, needs)
-                before = {name: tensor.clone() for name, tensor in state.items()}
-                features = backbone.suffix(state, cut, needs)
-                _same(features, expected, f"cut {cut}")
-                _same(state, before, f"suffix changes its state at cut {cut}")
-        _same(inputs, self.inputs(), "the inputs are changed")
+            with shuffled_random(1):
+                first = copied(backbone(inputs))
+            with shuffled_random(2):
+                backbone({name: tensor.flip(0) for name, tensor in inputs.items()})
+                second = backbone(inputs)
+        same(
+            second,
+            first,
+            "evaluating a batch again gives other features: they depend on random numbers or earlier calls",
+        )
 
-    def test_the_state_can_be_cached_row_by_row(self) -> None:
+    def test_evaluation_changes_no_weight_and_no_buffer(self) -> None:
+        backbone = self.build().eval()
+        before = copied({**dict(backbone.named_parameters()), **dict(backbone.named_buffers())})
+        with torch.no_grad():
+            backbone(self.inputs())
+        after = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
+        same(after, before, "evaluating a batch changes a weight or a buffer")
+
+    def test_a_row_does_not_depend_on_the_rows_beside_it(self) -> None:
         backbone, inputs = self.build().eval(), self.inputs()
-        needs = frozenset(backbone.provides)
-        rows = _rows(inputs)
         with torch.no_grad():
-            for cut in range(len(backbone.stages()) + 1):
-                state = backbone.prefix(inputs, cut, needs)
-                for name, tensor in state.items():
-                    assert tensor.shape[0] == rows, f"state {name} at cut {cut} is not batch first"
-                single = {name: tensor[:1] for name, tensor in state.items()}
-                rebuilt = {name: torch.cat([tensor[:1], tensor[1:]]) for name, tensor in state.items()}
-                _same(backbone.suffix(rebuilt, cut, needs), backbone.suffix(state, cut, needs), f"cut {cut}")
-                for name, tensor in backbone.suffix(single, cut, needs).items():
-                    assert tensor.shape[0] == 1, f"{name} of one row at cut {cut}"
+            together = backbone(inputs)
+            reversed_ = backbone({name: tensor.flip(0) for name, tensor in inputs.items()})
+            alone = backbone({name: tensor[:1] for name, tensor in inputs.items()})
+        back = {name: tensor.flip(0) for name, tensor in reversed_.items()}
+        close(back, together, "in eval mode, a row's features depend on its place in the batch")
+        first = {name: tensor[:1] for name, tensor in together.items()}
+        close(alone, first, "in eval mode, a row's features depend on the rows beside it")
 
-    def test_training_from_kept_states_equals_training_without(self, tmp_path: Path) -> None:
-        original, inputs = self.build(), self.inputs()
-        for cut in range(1, len(original.stages()) + 1):
-            kept = _model(copy.deepcopy(original)).lay_out()
-            computed = copy.deepcopy(kept)  # with its head, whose weights are drawn
-            for model in (kept, computed):
-                model.train()
-                model.freeze(cut)
-            batch = _stored_and_read(kept, _batch(inputs), cut, tmp_path / str(cut))
-            for model, given in ((kept, batch), (computed, _batch(inputs))):
-                optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-                torch.manual_seed(0)
-                _backward(model(given))
-                optimizer.step()
-            _same(kept.state_dict(), computed.state_dict(), f"after a step from states kept at cut {cut}")
-
-    def test_begin_and_finish_use_no_parameter(self) -> None:
-        backbone, inputs = self.build().eval(), self.inputs()
-        needs = frozenset(backbone.provides)
-        for name, tensor in backbone.begin(inputs).items():
-            assert not tensor.requires_grad, f"begin makes {name} from a parameter"
-        stages = len(backbone.stages())
+    def test_the_inputs_are_left_as_they_were(self) -> None:
+        model, inputs = probed(self.build()), self.inputs()
+        model.eval()
         with torch.no_grad():
-            state = backbone.prefix(inputs, stages, needs)
-        for name, tensor in backbone.suffix(state, stages, needs).items():
-            assert not tensor.requires_grad, f"finish makes {name} from a parameter"
+            model(batch_of(inputs))
+        same(inputs, self.inputs(), "evaluating changes the inputs")
+        model.train()
+        backward(model(batch_of(inputs)))
+        same(inputs, self.inputs(), "a training step changes the inputs")
 
-    def test_frozen_stages_stay_bit_identical_at_every_depth(self) -> None:
-        original = self.build()
-        for depth in range(len(original.stages()) + 1):
-            model = _model(copy.deepcopy(original))
-            model.train()
-            model.freeze(depth)
-            model.train()
-            frozen = {name: tensor.clone() for name, tensor in model.frozen_tensors(depth).items()}
-            free = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-            optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
-            _backward(model(_batch(self.inputs())))
-            optimizer.step()
-            _same(model.frozen_tensors(depth), frozen, f"frozen to depth {depth}")
-            now = dict(model.named_parameters())
-            assert any(not torch.equal(now[name], tensor) for name, tensor in free.items()), "nothing was trained"
+    def test_it_can_learn_one_batch(self) -> None:
+        model = probed(self.build())
+        model.head.requires_grad_(False)
+        _settle_norms(model, self.inputs())
+        learns = _descends(model.eval(), self.inputs())  # eval mode: dropout would hide what is learned
+        assert learns, (
+            "the loss of one batch does not fall when the backbone alone learns: a small step along its gradients does not "
+            "lower it, so they are not the gradients of what it computes"
+        )
 
-    def test_gradients_reach_every_trainable_tensor_and_no_frozen_one(self) -> None:
-        original = self.build()
-        with torch.no_grad():
-            for parameter in original.parameters():
-                # Initial zeros (a last norm's scale, a layer scale) stop gradients on purpose; away from them nothing does.
-                parameter.add_(torch.randn_like(parameter) * 0.02)
-        for depth in range(len(original.stages()) + 1):
-            model = _model(copy.deepcopy(original))
-            model.freeze(depth)
-            # Eval mode: stochastic depth may skip a block in training.
-            model.eval()
-            _backward(model.head.loss(model.features(_batch(self.inputs())), {}))
-            frozen = {id(tensor) for tensor in model.frozen_tensors(depth).values()}
-            for name, parameter in model.named_parameters():
-                if id(parameter) in frozen:
-                    assert parameter.grad is None, f"{name} is frozen at depth {depth} and has a gradient"
-                else:
-                    assert parameter.grad is not None, f"no gradient reaches {name} at depth {depth}"
-                    assert parameter.grad.any(), f"the gradient of {name} is zero at depth {depth}"
+    def test_the_same_seed_builds_the_same_weights(self) -> None:
+        states = []
+        for _ in range(2):
+            torch.manual_seed(7)
+            states.append(self.build().state_dict())
+        same(states[1], states[0], "built twice from one seed, the weights differ")
+
+    def test_building_leaves_the_process_as_it_was(self) -> None:
+        check_leaves_alone("building the backbone", self.build)
 
     def test_saved_and_loaded_weights_give_the_same_features(self, tmp_path: Path) -> None:
         first, inputs = self.build().eval(), self.inputs()
@@ -217,63 +161,106 @@ class BackboneConformance:
         second = self.build().eval()
         second.load_state_dict(load_file(tmp_path / "model.safetensors"))
         with torch.no_grad():
-            _same(second(inputs), first(inputs), "after saving and loading")
+            same(second(inputs), first(inputs), "saved and loaded weights give other features")
 
     def test_its_own_key_names_pass_through_translate(self) -> None:
         backbone = self.build()
         own = backbone.state_dict()
-        assert set(backbone.translate(own)) == set(own)
+        lost = set(own) ^ set(backbone.translate(own))
+        assert not lost, f"translate does not pass its own key names on: {', '.join(sorted(lost)[:3])}"
 
     def test_input_facts_survive_pickling_and_are_plain_json(self) -> None:
-        facts = self.build().input
-        assert pickle.loads(pickle.dumps(facts)) == facts
-        json.dumps(facts.to_json())
-        with pytest.raises(AttributeError):
-            facts.anything = 1
+        backbone = self.build()
+        facts = backbone.input
+        with doing("pickling the input facts, as loader processes need it,"):
+            again = pickle.loads(pickle.dumps(facts))
+        assert again == facts, "the input facts are others once they were pickled"
+        with doing("writing the input facts as JSON"):
+            plain = json.loads(json.dumps(facts.to_json()))
+        with doing("giving the backbone its own input facts again"):
+            backbone.use_input(plain)
+        assert backbone.input == facts, "the input facts are others once they were written as JSON and read"
+        assert _is_frozen(facts), "the input facts can be written to: let them be a frozen dataclass"
+
+    def test_the_registry_says_what_the_code_does(self) -> None:
+        if not self.backbone:
+            pytest.skip("the class has no attribute `backbone`, the catalogue name")
+        problems = registry_faults(self.backbone, self.catalogue().backbone(self.backbone), self.build())
+        assert not problems, "; ".join(problems)
 
     def test_it_runs_on_the_accelerator_of_this_machine(self) -> None:
-        if not torch.accelerator.is_available():
-            pytest.skip("this machine has no accelerator")
-        device = torch.accelerator.current_accelerator()
+        device = accelerator()
         backbone = self.build().eval().to(device)
         with torch.no_grad():
             features = backbone({name: tensor.to(device) for name, tensor in self.inputs().items()})
-        assert all(torch.isfinite(tensor).all() for tensor in features.values())
+        for name, tensor in features.items():
+            assert torch.isfinite(tensor).all(), f"{name} is not finite on {device}"
 
 
-def _stored_and_read(model: Model, batch: Batch, cut: int, folder: Path) -> Batch:
-    """A batch by way of the disk: the states that its rows have after `cut` stages."""
-    digests = [f"{row:064x}".encode() for row in range(len(batch))]
-    training = model.training
-    model.eval()
-    columns = columns_of(model.prefixes(batch, (cut,))[cut], batch, len(batch), frozenset())
-    model.train(training)
-    store = RowStore(folder / "entry", {})
-    with store.writing() as writer:
-        writer.add(digests, columns)
-    stored = store.open(digests)
-    assert stored is not None, "the store lost rows"
-    state = {name.removeprefix("state/"): value for name, value in stored.gather(range(len(batch))).items()}
-    return Batch(batch.rows, {}, {}, {name: value for name, value in state.items() if isinstance(value, Tensor)})
+def _is_frozen(facts: Any) -> bool:
+    try:
+        facts.anything = 1
+    except AttributeError:
+        return True
+    return False
 
 
-def _backward(losses: Mapping[str, Tensor]) -> None:
-    torch.autograd.backward(list(losses.values()))
+def registry_faults(name: str, entry: BackboneEntry, built: Backbone) -> list[str]:
+    """What registry.yaml says of a backbone that its code does not do, one sentence each."""
+    said = f"registry.yaml says of {name}"
+    problems = []
+    if dict(entry.features) != dict(built.provides):
+        problems.append(f"{said}: features {dict(entry.features)}; it provides {dict(built.provides)}")
+    if entry.stages != len(built.stages()):
+        problems.append(f"{said}: {entry.stages} stages; it has {len(built.stages())}")
+    parameters = sum(parameter.numel() for parameter in built.parameters())
+    if entry.parameters != parameters:
+        problems.append(f"{said}: {entry.parameters} parameters; it has {parameters}")
+    facts = json.loads(json.dumps(built.input.to_json()))
+    for fact, value in entry.input.items():
+        if fact not in facts or facts[fact] != value:
+            problems.append(f"{said}: input {fact} {value!r}; it wants {facts.get(fact, 'no such fact')!r}")
+    return problems
 
 
-def _rows(inputs: Mapping[str, Tensor]) -> int:
-    return int(next(iter(inputs.values())).shape[0])
+def _settle_norms(model: Model, inputs: dict[str, torch.Tensor]) -> None:
+    """Give norms the statistics of these rows: with those that they start from, a deep net with random weights is silent."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.train()(batch_of(inputs))
 
 
-def _batch(inputs: dict[str, Tensor]) -> Batch:
-    return Batch(torch.arange(_rows(inputs)), inputs, {})
+def _descends(model: Model, inputs: dict[str, torch.Tensor]) -> bool:
+    """Whether a small step along the gradients lowers a loss about as much as they promise.
 
+    The loss moves the probe's scores apart, row by row. It is no matter of learning rates: the step is that which promises a
+    certain share of the loss, and is made smaller where the loss is curved.
+    """
+    batch = batch_of(inputs)
+    with torch.no_grad():
+        scores = model(batch, "predict")["scores"]
+        signs = torch.tensor([1.0, -1.0]).repeat(len(scores))[: len(scores), None]
+        wanted = scores + _SHIFT * scores.abs().clamp(min=1.0) * signs
 
-def _model(backbone: Backbone) -> Model:
-    return Model(backbone, Probe(backbone.provides))
+    def loss_now() -> torch.Tensor:
+        found: torch.Tensor = (model(batch, "predict")["scores"] - wanted).square().mean()
+        return found
 
-
-def _same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> None:
-    assert set(found) == set(expected), where
-    for name, tensor in expected.items():
-        assert torch.equal(found[name], tensor), f"{where}: {name} differs"
+    loss = loss_now()
+    before = float(loss.detach())
+    moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss, moving, allow_unused=True)
+    steep = sum(float(gradient.double().square().sum()) for gradient in gradients if gradient is not None)
+    if not steep:
+        return False
+    start = [parameter.detach().clone() for parameter in moving]
+    for share in _SHARES:
+        with torch.no_grad():
+            for parameter, origin, gradient in zip(moving, start, gradients, strict=True):
+                if gradient is not None:
+                    parameter.copy_(origin - share * before / steep * gradient)
+            if before - float(loss_now()) >= 0.3 * share * before:
+                return True
+    return False

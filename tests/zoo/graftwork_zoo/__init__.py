@@ -1,0 +1,53 @@
+"""graftwork-zoo: plugins that are right (`tame-…`), and beside each the same with one mistake. The kit must catch them all.
+
+What is wrong with each, and which check has to say so, stands in `zoo_faults`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graftwork import hookimpl
+
+
+@hookimpl
+def graftwork_backbones() -> Mapping[str, Any]:
+    from graftwork_zoo import backbones
+
+    return dict.fromkeys(("tame-net", "miscounted"), backbones.build)
+
+
+@hookimpl
+def graftwork_heads() -> Mapping[str, Any]:
+    from graftwork_zoo import dense_heads, heads
+
+    return dict.fromkeys(heads.ALL, heads.build) | dict.fromkeys(dense_heads.ALL, dense_heads.build)
+
+
+@hookimpl
+def graftwork_tasks() -> Mapping[str, Any]:
+    from graftwork_zoo import tasks
+
+    return dict.fromkeys(tasks.ALL, tasks.build)
+
+
+@hookimpl
+def graftwork_strategies() -> Mapping[str, Any]:
+    from graftwork_zoo import strategies
+
+    return dict.fromkeys(strategies.ALL, strategies.build)
+
+
+@hookimpl
+def graftwork_datasets() -> Mapping[str, Any]:
+    from graftwork_zoo import datasets
+
+    return dict.fromkeys(datasets.names(), datasets.build)
+
+
+@hookimpl
+def graftwork_observers() -> Mapping[str, Any]:
+    from graftwork_zoo import observers
+
+    return dict.fromkeys(observers.ALL, observers.build)

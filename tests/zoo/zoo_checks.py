@@ -1,0 +1,56 @@
+"""The zoo's conformance tests, as its author would write them: a class of the kit for each plugin. `zoo_runner` runs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from graftwork_zoo import backbones
+from torch import Tensor
+from zoo_faults import FAULTS, Plugin
+from zoo_packages import plugin_of
+
+from graftwork.interfaces import Backbone, Spec
+from graftwork.testing import (
+    BackboneConformance,
+    DatasetConformance,
+    HeadConformance,
+    ObserverConformance,
+    PluginConformance,
+    StrategyConformance,
+    TaskConformance,
+)
+
+LISTED = ("tame-net", "miscounted")
+"""The backbones that are in registry.yaml."""
+
+
+class _OfBackbone(BackboneConformance):
+    name: str
+
+    def build(self) -> Backbone:
+        return backbones.build(Spec(self.name))
+
+    def inputs(self) -> dict[str, Tensor]:
+        return {"pixels": torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))}
+
+
+def checks_of(plugin: Plugin) -> type:
+    """The class of the kit for a plugin."""
+    name = plugin.name
+    bases: dict[str, tuple[type, dict[str, Any]]] = {
+        "backbone": (_OfBackbone, {"name": name, "backbone": name if name in LISTED else ""}),
+        "head": (HeadConformance, {"head": name}),
+        "task": (TaskConformance, {"task": name}),
+        "strategy": (StrategyConformance, {"strategy": name, "task": "tame-pictures"}),
+        "dataset": (DatasetConformance, {"dataset": name}),
+        "observer": (ObserverConformance, {"observer": name, "task": "tame-pictures"}),
+        "plugin": (PluginConformance, {"plugin": plugin_of(name)}),
+    }
+    base, settings = bases[plugin.kind]
+    return type(plugin.test_class, (base,), settings)
+
+
+for fault in FAULTS:
+    for each in (fault.wrong, fault.right):
+        globals()[each.test_class] = checks_of(each)
