@@ -111,7 +111,7 @@ def test_every_link_and_path_on_a_page_leads_somewhere(page: Path) -> None:
     ):
         if not any((root / path).exists() for root in (ROOT, ROOT / "core" / "graftwork")):
             wrong.append(path)
-    for path in re.findall(r"`(graftwork(?:_images|_text|_detection|_segmentation)?/[\w./-]*)`", prose):
+    for path in re.findall(r"`(graftwork(?:_images|_text|_detection|_segmentation|_track)?/[\w./-]*)`", prose):
         if not any((root / path).exists() for root in (ROOT / "core", ROOT / "plugins")):
             wrong.append(path)
     assert not wrong

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from graftwork import __version__
-from graftwork.cli import cache, doctor, evaluate, explain, later, listing, predict, quickstart, report, train
+from graftwork.cli import cache, doctor, evaluate, explain, later, listing, plugin, predict, quickstart, report, train
 from graftwork.cli import inspect as inspect_command
 from graftwork.console import out
 from graftwork.errors import did_you_mean
@@ -57,6 +57,7 @@ def application() -> Any:
     ):
         app.command(name, context_settings=HELP)(command)
     app.add_typer(cache.application(), name="cache")
+    app.add_typer(plugin.application(), name="plugin")
     for name in later.NAMES:
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
         app.command(name, hidden=True, context_settings=settings)(later.command)

@@ -6,7 +6,7 @@ import typer
 
 from graftwork.errors import UsageError
 
-NAMES = ("rank", "depth", "bench", "export", "plugin")
+NAMES = ("rank", "depth", "bench", "export")
 
 
 def command(context: typer.Context) -> None:
