@@ -18,12 +18,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import datasets  # noqa: F401
+import matplotlib.backends.backend_svg  # noqa: F401
+import sklearn.datasets  # noqa: F401
 import torch  # noqa: F401
 import torchmetrics.classification  # noqa: F401
 import torchvision  # noqa: F401
 import transformers  # noqa: F401
 from planted_bugs import PLANTED
-from resume_kit import BASES, COMPILED, STEPS, killed_then_resumed, uninterrupted, wait
+from resume_kit import BASES, COMPILED, STEPS, Outcome, killed_then_resumed, uninterrupted, wait
 
 import graftwork.run  # noqa: F401 (imported before the forks, so that each costs a second)
 
@@ -86,14 +89,16 @@ CONDITIONS: dict[str, dict[str, Any]] = {"best_forgotten": STILL}
 def _bugs(folder: Path, names: list[str]) -> dict[str, bool]:
     """Whether each planted bug changes something that the tests compare."""
     caught = {}
+    wholes: dict[str, Outcome] = {}
     for name in names:
         conditions = CONDITIONS.get(name, USUAL)
         settings = {key: value for key, value in conditions.items() if key != "after_step"}
-        place = folder / name
-        place.mkdir()
-        whole, _ = uninterrupted(place, **settings)
+        place = folder / f"bugs-{settings['strategy']}"
+        if place.name not in wholes:
+            place.mkdir()
+            wholes[place.name], _ = uninterrupted(place, **settings)
         try:
-            caught[name] = killed_then_resumed(place, mutate=PLANTED[name], **conditions) != whole
+            caught[name] = killed_then_resumed(place, mutate=PLANTED[name], **conditions) != wholes[place.name]
         except AssertionError:
             caught[name] = True
     return caught
