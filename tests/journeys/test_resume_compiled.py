@@ -8,6 +8,7 @@ from resume_kit import run_trials
 from graftwork.engine.compiling import why_not
 
 
+@pytest.mark.acceptance
 @pytest.mark.skipif(why_not() is not None, reason=f"this machine cannot compile: {why_not()}")
 def test_a_compiled_run_that_is_killed_ends_the_same() -> None:
     # Mid-epoch, behind a checkpoint: the resumed run meets other sizes first.

@@ -11,9 +11,9 @@ from resume_kit import BASES, run_trials
     [("image-classification", "lp-ft"), ("text-classification", "partial:1"), ("segmentation", "linear-probe")],
 )
 def test_killed_runs_that_keep_states_end_the_same(task: str, strategy: str) -> None:
-    words = ("--task", task, "--strategies", strategy, "--views", "2", "--steps", "19", "--moments", "2", "--bugs", "")
+    words = ("--task", task, "--strategies", strategy, "--views", "2", "--steps", "19", "--moments", "1", "--bugs", "")
     found = run_trials(*words, "--workers", "0")
-    assert found["strategies"][strategy] == {"trials": 3, "identical": 3, "different": []}
+    assert found["strategies"][strategy] == {"trials": 2, "identical": 2, "different": []}
 
 
 @pytest.mark.acceptance

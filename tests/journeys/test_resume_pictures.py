@@ -8,9 +8,9 @@ from resume_kit import run_trials
 
 @pytest.mark.parametrize(("task", "strategy"), [("detection", "full"), ("segmentation", "lp-ft")])
 def test_killed_runs_with_batches_of_like_shape_end_the_same(task: str, strategy: str) -> None:
-    words = ("--task", task, "--strategies", strategy, "--steps", "1,18,19", "--moments", "1", "--bugs", "")
+    words = ("--task", task, "--strategies", strategy, "--steps", "19", "--moments", "1", "--bugs", "")
     found = run_trials(*words, "--workers", "0")
-    assert found["strategies"][strategy] == {"trials": 4, "identical": 4, "different": []}
+    assert found["strategies"][strategy] == {"trials": 2, "identical": 2, "different": []}
 
 
 @pytest.mark.acceptance
