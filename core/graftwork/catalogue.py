@@ -44,7 +44,7 @@ __all__ = [
     "KINDS", "NAME_PATTERN", "BackboneEntry", "Catalogue", "DatasetEntry", "Entry", "File", "HeadEntry", "Kind",
     "ModelWeights", "ObserverEntry", "Option", "PluginFacts", "PluginState", "Recipe", "Registry", "State",
     "StrategyEntry", "SuiteEntry", "TaskEntry", "Weights", "first_party_registry", "load_catalogue", "offline",
-    "read_registry", "split_strategy", "strategy_argument",
+    "read_registry", "singular", "split_strategy", "strategy_argument",
 ]  # fmt: skip
 
 
@@ -174,11 +174,11 @@ class Catalogue:
                 entries[f"{owner}:{name}"] = entry
 
     def _unknown(self, kind: Kind, name: str) -> UsageError:
-        what = f"unknown {_singular(kind)} {name!r}"
+        what = f"unknown {singular(kind)} {name!r}"
         if (kind, name) in self.clashes:
             owners = self.clashes[kind, name]
             hint = f"Pick one: {' or '.join(f'{owner}:{name}' for owner in owners)}"
-            return UsageError(f"{_singular(kind)} {name!r} is claimed by {' and '.join(owners)}", hint=hint)
+            return UsageError(f"{singular(kind)} {name!r} is claimed by {' and '.join(owners)}", hint=hint)
         plugin, colon, bare = name.partition(":")
         if not colon:
             return UsageError(what, hint=f"{did_you_mean(name, list(self.entries[kind]))}{self._missing()}")
@@ -187,7 +187,7 @@ class Catalogue:
             return UsageError(f"{what}: plugin {plugin} is not in use", hint=_capital(state.problem))
         if state is not None:
             own = [f"{plugin}:{known}" for known in self._of_plugin.get(plugin, {}).get(kind, {})]
-            return UsageError(f"{what}: plugin {plugin} has no such {_singular(kind)}", hint=did_you_mean(name, own))
+            return UsageError(f"{what}: plugin {plugin} has no such {singular(kind)}", hint=did_you_mean(name, own))
         same = [known for known in self.entries[kind] if known.rpartition(":")[2] == bare]
         # No command to install it: the name may come from a stranger's artifact.
         hint = f"Did you mean {same[0]}?" if same else "What a plugin made needs that plugin; see graft list plugins"
@@ -237,7 +237,8 @@ def strategy_argument(entry: StrategyEntry, spec: str, catalogue: Catalogue | No
     return value
 
 
-def _singular(kind: Kind) -> str:
+def singular(kind: Kind) -> str:
+    """One of a kind: `strategy` of `strategies`."""
     return {"strategies": "strategy"}.get(kind, kind[:-1])
 
 

@@ -153,7 +153,12 @@ def _plugins(catalogue: Catalogue) -> list[dict[str, Any]]:
 
 
 def _plugin_row(plugin: dict[str, Any]) -> list[Any]:
-    provides = ", ".join(f"{len(names)} {kind}" for kind, names in plugin["provides"].items()) or "-"
+    from graftwork.catalogue import singular
+
+    counted = [
+        f"{len(names)} {kind if len(names) > 1 else singular(kind)}" for kind, names in plugin["provides"].items()
+    ]
+    provides = ", ".join(counted) or "-"
     where = f"{'editable ' if plugin['editable'] else ''}{plugin['origin'] or '?'}"
     origin = f"{plugin['distribution']}, {where}"
     return [plugin["name"], plugin["version"], origin, provides, plugin["state"], plugin["cause"] or ""]
