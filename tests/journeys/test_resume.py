@@ -21,7 +21,7 @@ def test_killed_runs_end_like_the_uninterrupted_one() -> None:
         ("image-classification", "gradual"),
         ("image-classification", "lora"),
         ("text-classification", "full"),
-        ("text-classification", "lora"),
+        pytest.param("text-classification", "lora", marks=pytest.mark.acceptance),
     ],
 )
 def test_every_kind_of_run_ends_the_same_after_a_kill(task: str, strategy: str) -> None:
