@@ -82,7 +82,10 @@ LIGHT = [
     (["predict", "nowhere", "x"], 2),
     (["report", "nowhere"], 2),
     (["explain", "nowhere"], 2),
+    (["bench"], 0),
+    (["bench", "--help"], 0),
     (["bench", "suite"], 2),
+    (["bench", "smoke", "--only", "task=nothing"], 2),
     (["cache"], 0),
     (["cache", "list"], 0),
     (["cache", "clear", "--dry-run"], 0),
@@ -153,7 +156,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(words: list[str], what: str, tm
     assert what in one_error(graft(*words, cwd=tmp_path), 2)
 
 
-@pytest.mark.parametrize("name", ["rank", "depth", "bench", "export"])
+@pytest.mark.parametrize("name", ["rank", "depth", "export"])
 def test_reserved_names_say_that_they_come_later(name: str) -> None:
     assert f"graft {name} comes with a later release" in one_error(graft(name, "x", "--task", "y", "-h"), 2)
 
@@ -473,10 +476,10 @@ def test_a_hostile_plan_ends_in_one_line(tmp_path: Path, text: str, capsys: pyte
 
 
 def test_a_termination_signal_ends_like_ctrl_c_and_only_while_training() -> None:
-    from graftwork.cli.train import _terminate_as_interrupt
+    from graftwork.cli.train import terminate_as_interrupt
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), _terminate_as_interrupt():
+    with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
 

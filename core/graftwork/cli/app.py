@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from graftwork import __version__
-from graftwork.cli import cache, doctor, evaluate, explain, later, listing, plugin, predict, quickstart, report, train
+from graftwork.cli import (
+    bench,
+    cache,
+    doctor,
+    evaluate,
+    explain,
+    later,
+    listing,
+    plugin,
+    predict,
+    quickstart,
+    report,
+    train,
+)
 from graftwork.cli import inspect as inspect_command
 from graftwork.console import out
 from graftwork.errors import did_you_mean
@@ -56,6 +69,7 @@ def application() -> Any:
         ("doctor", doctor.command),
     ):
         app.command(name, context_settings=HELP)(command)
+    app.add_typer(bench.application(), name="bench")
     app.add_typer(cache.application(), name="cache")
     app.add_typer(plugin.application(), name="plugin")
     for name in later.NAMES:

@@ -6,7 +6,7 @@ import typer
 
 from graftwork.errors import UsageError
 
-NAMES = ("rank", "depth", "bench", "export")
+NAMES = ("rank", "depth", "export")
 
 
 def command(context: typer.Context) -> None:

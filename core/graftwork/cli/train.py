@@ -121,7 +121,7 @@ def command(
         resolved = _with_first_origins(resolved, where)
     if where is None:
         where = _new_directory(resolved.config.task)
-    with _terminate_as_interrupt():
+    with terminate_as_interrupt():
         try:
             summary = _execute(resolved, catalogue, where, resume, profile)
         except KeyboardInterrupt:
@@ -245,7 +245,7 @@ def _first_process() -> bool:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM (a scheduler's way to say stop) ends the run like Ctrl-C: a checkpoint and the resume command are left."""
 
     def interrupt(signum: int, frame: Any) -> None:

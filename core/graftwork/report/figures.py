@@ -19,7 +19,7 @@ from graftwork.report.view import RunView
 
 COLOURS = ("#1f6f8b", "#d1603d", "#5b8c5a", "#7d5ba6", "#b8860b", "#c2528b", "#3d3d8f", "#6b6b6b")
 
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: searchable, small, and the browser knows every script
     "font.family": ["sans-serif"],
     "font.size": 10,
@@ -42,7 +42,7 @@ def to_svg(figure: Figure, salt: str) -> str:
         salt: differs between the figures of a page, since its ids must.
     """
     target = io.StringIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
+    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         # A script that matplotlib's own font lacks is drawn by the browser.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure.savefig(target, format="svg", metadata=_METADATA, bbox_inches="tight", transparent=True)
@@ -82,7 +82,7 @@ def learning_curves(views: Sequence[RunView], names: Sequence[str]) -> Figure | 
     """
     if not any(view.epochs for view in views):
         return None
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         for index, (view, name) in enumerate(zip(views, names, strict=True)):

@@ -1,0 +1,236 @@
+"""The figures of a benchmark's page: heat map, critical-difference diagram, gains, score against time, learning curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from graftwork.bench.analysis import Analysis, Comparison, Entry
+from graftwork.bench.wording import half_width
+from graftwork.report.figures import COLOURS, STYLE, plain
+
+_INK, _SOFT, _LINE = "#1d2730", "#5d6873", "#e4e8ec"
+_VERDICTS = {"positive": ("#2f7d4f", "o"), "negative": ("#a8321f", "X"), "not shown": ("#8a94a0", "s")}
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
+_BESIDE = 3  # panels in a row
+
+Curves = Mapping[str, Sequence[Sequence[float]]]
+"""Validation scores by epoch of each method, `[seeds][epochs]`."""
+
+
+def heat_map(entries: Sequence[Entry]) -> Figure:
+    """Data sets by backbones: the score of the strategy that did best on validation, coloured by its normalised score."""
+    best = best_on_validation(entries)
+    rows = list(dict.fromkeys(block_name(entry, entries) for entry in entries))
+    columns = list(dict.fromkeys(entry.backbone for entry in entries))
+    with mpl.rc_context(STYLE):
+        size = (2.2 + 1.25 * max(len(columns), 2), 0.9 + 0.55 * len(rows))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.set_xlim(0, len(columns))
+        axes.set_ylim(len(rows), 0)
+        colours = mpl.colormaps["YlGnBu"]
+        for entry in best:
+            x, y = columns.index(entry.backbone), rows.index(block_name(entry, entries))
+            share = min(1.0, max(0.0, entry.normalised)) if entry.normalised is not None else 0.0
+            axes.add_patch(
+                mpl.patches.Rectangle((x, y), 1, 1, facecolor=colours(0.05 + 0.75 * share), edgecolor="#fff")
+            )
+            ink = "#ffffff" if share > 0.62 else _INK
+            axes.text(x + 0.5, y + 0.4, f"{entry.score.value:.3f}", ha="center", va="center", fontsize=10, color=ink)
+            axes.text(x + 0.5, y + 0.75, plain(entry.strategy, 16), ha="center", va="center", fontsize=7, color=ink)
+        slanted = len(columns) > 6
+        axes.set_xticks(
+            [at + 0.5 for at in range(len(columns))], [plain(name, 24) for name in columns],
+            rotation=35 if slanted else 0, ha="right" if slanted else "center",
+        )  # fmt: skip
+        axes.set_yticks([at + 0.5 for at in range(len(rows))], [plain(name, 32) for name in rows])
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def best_on_validation(entries: Sequence[Entry]) -> list[Entry]:
+    """One entry a data set, budget and backbone: that of the strategy with the best mean validation score."""
+    found: dict[tuple[str, str, str], Entry] = {}
+    for entry in entries:
+        key = (entry.data, entry.labels, entry.backbone)
+        if key not in found or entry.val_score > found[key].val_score:
+            found[key] = entry
+    return list(found.values())
+
+
+def block_name(entry: Entry, entries: Sequence[Entry]) -> str:
+    """The data set, with its budget where there are several."""
+    several = len({other.labels for other in entries}) > 1
+    return f"{entry.data}, {entry.labels}" if several else entry.data
+
+
+def critical_differences(comparison: Comparison) -> Figure:
+    """Average ranks on an axis, bars over those that Nemenyi's test does not tell apart (Demšar 2006)."""
+    names, ranks = comparison.names, comparison.ranks
+    left = (len(names) + 1) // 2
+    depth = max(left, len(names) - left)
+    bars = len(comparison.rank_cliques)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 1.3 + 0.16 * bars + 0.27 * depth), layout="constrained")
+        axes = figure.subplots()
+        low, high = 1.0, float(len(names))
+        axes.set_xlim(low - 0.45 * (high - low) - 0.1, high + 0.45 * (high - low) + 0.1)
+        axes.axis("off")
+        axes.plot([low, high], [0, 0], color=_INK, linewidth=1.2)
+        for tick in range(1, len(names) + 1):
+            axes.plot([tick, tick], [0, 0.18], color=_INK, linewidth=1.2)
+            axes.text(tick, 0.28, str(tick), ha="center", va="bottom", fontsize=9, color=_SOFT)
+        span = min(comparison.critical_difference, high - low)
+        axes.plot([low, low + span], [1.15, 1.15], color=_INK, linewidth=1.6)
+        for end in (low, low + span):
+            axes.plot([end, end], [1.05, 1.25], color=_INK, linewidth=1.6)
+        beyond = " (beyond the axis)" if comparison.critical_difference > high - low else ""
+        axes.text(
+            low + span,
+            1.15,
+            f"  critical difference {comparison.critical_difference:.2f}{beyond}",
+            va="center",
+            fontsize=9,
+        )
+        for number, clique in enumerate(comparison.rank_cliques):
+            places = [ranks[names.index(name)] for name in clique]
+            height = -0.22 - 0.2 * number
+            axes.plot(
+                [min(places) - 0.03, max(places) + 0.03],
+                [height] * 2,
+                color="#d1603d",
+                linewidth=3.5,
+                solid_capstyle="butt",
+            )
+        for at, (name, rank) in enumerate(zip(names, ranks, strict=True)):
+            first = at < left
+            level = -0.5 - 0.2 * bars - 0.42 * (at if first else len(names) - 1 - at)
+            side = low - 0.06 * (high - low) if first else high + 0.06 * (high - low)
+            axes.plot([rank, rank, side], [0, level, level], color=_SOFT, linewidth=0.9)
+            axes.text(
+                side, level, f" {plain(name, 28)} {rank:.2f} ", ha="right" if first else "left", va="center", fontsize=9
+            )
+        axes.set_ylim(-0.75 - 0.2 * bars - 0.42 * (depth - 1), 1.5)
+    return figure
+
+
+def gains(entries: Sequence[Entry]) -> Figure | None:
+    """Gain over scratch with its interval, a line an entry; None where there is none."""
+    found = [entry for entry in entries if entry.gain is not None]
+    if not found:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.5, 0.9 + 0.26 * len(found)), layout="constrained")
+        axes = figure.subplots()
+        for at, entry in enumerate(found):
+            assert entry.gain is not None
+            mean, half = entry.gain.mean, half_width(entry.gain.mean)
+            colour, marker = _VERDICTS[entry.gain.verdict]
+            axes.errorbar(
+                mean.value, at, xerr=half or 0.0, fmt=marker, color=colour, markersize=5, capsize=2.5, linewidth=1.4
+            )
+        axes.axvline(0, color=_INK, linewidth=1)
+        names = [plain(f"{block_name(entry, entries)}  {entry.method}", 60) for entry in found]
+        axes.set_yticks(range(len(found)), names, fontsize=8.5)
+        axes.set_ylim(len(found) - 0.4, -0.6)
+        axes.set_xlabel("test score above the same net from scratch")
+        axes.grid(axis="x", color=_LINE, linewidth=0.8)
+        axes.set_axisbelow(True)
+    return figure
+
+
+def score_against_time(analysis: Analysis) -> Figure:
+    """A panel a data set: mean score over mean seconds of a cell; those that none beats in both are joined and named."""
+    styles = _styles(analysis.entries)
+
+    def draw(axes: Any, at: int) -> None:
+        front = analysis.fronts[at]
+        mine = [entry for entry in analysis.entries if (entry.data, entry.labels) == (front.data, front.labels)]
+        for entry in mine:
+            axes.plot(entry.seconds, entry.score.value, "o", color=styles[entry.method][0], markersize=5)
+        best = [analysis.entries[position] for position in front.entries]
+        axes.plot([e.seconds for e in best], [e.score.value for e in best], color=_SOFT, linewidth=1, zorder=0)
+        for number, entry in enumerate(best):
+            axes.annotate(
+                plain(entry.method, 30), (entry.seconds, entry.score.value), textcoords="offset points",
+                xytext=(5, -9 if number % 2 else 5), fontsize=7.5, color=_INK,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.margins(x=0.35, y=0.16)
+        _seconds(axes, [entry.seconds for entry in mine])
+        axes.set_title(plain(block_name(mine[0], analysis.entries)), fontsize=10)
+        axes.set_xlabel("seconds of a cell")
+        axes.set_ylabel(plain(mine[0].metric))
+
+    return _panels(len(analysis.fronts), draw)
+
+
+def _seconds(axes: Any, seconds: Sequence[float]) -> None:
+    """Plain numbers on a logarithmic axis, few enough to be read."""
+    low, high = min(seconds) / 1.6, max(seconds) * 1.6
+    steps = [step * 10**power for power in range(-1, 6) for step in (1, 2, 5)]
+    ticks = [step for step in steps if low <= step <= high]
+    while len(ticks) > 5:
+        ticks = ticks[::2]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def learning_curves(entries: Sequence[Entry], curves: Mapping[tuple[str, str], Curves]) -> Figure:
+    """A panel a data set: the validation score by epoch, the mean over seeds with the range as a band."""
+    styles = _styles(entries)
+    several = len({labels for _, labels in curves}) > 1
+    blocks = list(curves.items())
+
+    def draw(axes: Any, at: int) -> None:
+        (data, labels), methods = blocks[at]
+        for name, seeds in methods.items():
+            colour, dash = styles[name]
+            length = min(map(len, seeds))
+            columns = [[run[epoch] for run in seeds] for epoch in range(length)]
+            epochs = range(1, length + 1)
+            means = [sum(column) / len(column) for column in columns]
+            axes.plot(epochs, means, color=colour, linestyle=dash, linewidth=1.5, label=plain(name, 30))
+            if len(seeds) > 1:
+                lows, highs = [min(column) for column in columns], [max(column) for column in columns]
+                axes.fill_between(epochs, lows, highs, color=colour, alpha=0.12, linewidth=0)
+        axes.set_title(plain(f"{data}, {labels}" if several else data), fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"validation {plain(next(entry.metric for entry in entries if entry.data == data))}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False, fontsize=7, loc="best")
+
+    return _panels(len(blocks), draw, height=3.3)
+
+
+def _styles(entries: Sequence[Entry]) -> dict[str, tuple[str, Any]]:
+    """A colour and a line a method, the same in every figure."""
+    methods = list(dict.fromkeys(entry.method for entry in entries))
+    return {
+        name: (COLOURS[at % len(COLOURS)], _DASHES[at // len(COLOURS) % len(_DASHES)])
+        for at, name in enumerate(methods)
+    }
+
+
+def _panels(count: int, draw: Callable[[Any, int], None], height: float = 2.9) -> Figure:
+    columns = min(count, _BESIDE)
+    lines = math.ceil(count / columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(4.6, 3.6 * columns), height * lines), layout="constrained")
+        grid = figure.subplots(lines, columns, squeeze=False)
+        for at, axes in enumerate(grid.flat):
+            if at < count:
+                draw(axes, at)
+                axes.grid(axis="y", color=_LINE, linewidth=0.8)
+                axes.set_axisbelow(True)
+            else:
+                axes.axis("off")
+    return figure
