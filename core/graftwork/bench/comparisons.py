@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -231,11 +230,8 @@ def _readable(block: tuple[str, str, str]) -> str:
 
 
 def _fronts(entries: Sequence[Entry]) -> Iterable[Front]:
-    def where(at: int) -> tuple[str, str]:
-        return entries[at].data, entries[at].labels
-
-    for (data, labels), group in groupby(sorted(range(len(entries)), key=where), key=where):
-        positions = list(group)
+    for data, labels in dict.fromkeys((entry.data, entry.labels) for entry in entries):
+        positions = [at for at, entry in enumerate(entries) if (entry.data, entry.labels) == (data, labels)]
         costs = [entries[at].seconds for at in positions]
         front = pareto_front(costs, [entries[at].score.value for at in positions])
         yield Front(data, labels, tuple(positions[at] for at in front))

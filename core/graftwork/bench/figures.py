@@ -122,6 +122,11 @@ def critical_differences(comparison: Comparison) -> Figure:
     return figure
 
 
+def _beside(axes: Any, place: tuple[float, float], text: str, to_the_right: bool) -> None:
+    offset, side = ((6, 0), "left") if to_the_right else ((-6, 0), "right")
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", ha=side, va="center", fontsize=9, color=_INK)
+
+
 def gains(entries: Sequence[Entry]) -> Figure | None:
     """Gain over scratch with its interval, a line an entry; None where there is none."""
     found = [entry for entry in entries if entry.gain is not None]
@@ -206,9 +211,9 @@ def learning_curves(entries: Sequence[Entry], curves: Mapping[tuple[str, str], C
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"validation {plain(next(entry.metric for entry in entries if entry.data == data))}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, fontsize=7, loc="best")
+        axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
-    return _panels(len(blocks), draw, height=3.3)
+    return _panels(len(blocks), draw, height=3.7)
 
 
 def _styles(entries: Sequence[Entry]) -> dict[str, tuple[str, Any]]:

@@ -196,7 +196,7 @@ def _sections(analysis: Analysis, out: Path) -> Iterable[Section]:
 def _across(comparison: Comparison, level: float) -> Section:
     title = {"strategy": "Strategies", "backbone": "Backbones"}[comparison.of]
     ranked = [
-        [name, round(rank, 2), wording.interval(mean)]
+        [name, f"{rank:.2f}", wording.interval(mean)]
         for name, rank, mean in zip(comparison.names, comparison.ranks, comparison.interquartile_means, strict=True)
     ]
     improvement = [

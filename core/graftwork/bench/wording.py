@@ -7,7 +7,7 @@ import math
 from graftwork.bench.analysis import Analysis, Comparison
 from graftwork.bench.statistics import Estimate, PairedGain
 
-GAINS = {"positive": "better than scratch", "negative": "worse than scratch", "not shown": "not shown"}
+GAINS = {"positive": "better", "negative": "worse", "not shown": "not shown"}
 
 
 def estimate(found: Estimate, digits: int = 3) -> str:
@@ -29,12 +29,12 @@ def interval(found: Estimate, digits: int = 3) -> str:
 
 
 def gain(found: PairedGain | None) -> str:
-    """`+0.124 ± 0.030, better than scratch`; empty where nothing was transferred."""
+    """`+0.124 ± 0.030 better`: than scratch, and shown; empty where nothing was transferred."""
     if found is None:
         return ""
     half = half_width(found.mean)
     text = f"{found.mean.value:+.3f}" + ("" if half is None else f" ± {half:.3f}")
-    return f"{text}, {GAINS[found.verdict]}"
+    return f"{text} {GAINS[found.verdict]}"
 
 
 def comparison(found: Comparison, level: float) -> list[str]:
