@@ -280,3 +280,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
 def test_statistics_import_no_torch() -> None:
     code = "import sys, graftwork.bench.statistics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_task_shows_nothing_whether_its_scores_are_equal_or_not() -> None:
+    assert [pair.p for pair in wilcoxon_holm([[0.5, 0.5, 0.7]], ["a", "b", "c"])] == [1.0, 1.0, 1.0]

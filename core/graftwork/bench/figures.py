@@ -18,6 +18,7 @@ _INK, _SOFT, _LINE = "#1d2730", "#5d6873", "#e4e8ec"
 _VERDICTS = {"positive": ("#2f7d4f", "o"), "negative": ("#a8321f", "X"), "not shown": ("#8a94a0", "s")}
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
 _BESIDE = 3  # panels in a row
+_NAMED = 8  # curves of a panel with a colour and a name; the others are grey
 
 Curves = Mapping[str, Sequence[Sequence[float]]]
 """Validation scores by epoch of each method, `[seeds][epochs]`."""
@@ -190,21 +191,26 @@ def _seconds(axes: Any, seconds: Sequence[float]) -> None:
 
 
 def learning_curves(entries: Sequence[Entry], curves: Mapping[tuple[str, str], Curves]) -> Figure:
-    """A panel a data set: the validation score by epoch, the mean over seeds with the range as a band."""
+    """A panel a data set: the validation score by epoch, the mean over seeds with the range as a band.
+
+    The best are named, the others grey."""
     styles = _styles(entries)
     several = len({labels for _, labels in curves}) > 1
     blocks = list(curves.items())
 
     def draw(axes: Any, at: int) -> None:
         (data, labels), methods = blocks[at]
+        best = sorted(methods, key=lambda name: -max(_mean_curve(methods[name])))[:_NAMED]
         for name, seeds in methods.items():
+            means = _mean_curve(seeds)
+            epochs = range(1, len(means) + 1)
+            if name not in best:
+                axes.plot(epochs, means, color=_LINE, linewidth=1, zorder=0)
+                continue
             colour, dash = styles[name]
-            length = min(map(len, seeds))
-            columns = [[run[epoch] for run in seeds] for epoch in range(length)]
-            epochs = range(1, length + 1)
-            means = [sum(column) / len(column) for column in columns]
             axes.plot(epochs, means, color=colour, linestyle=dash, linewidth=1.5, label=plain(name, 30))
             if len(seeds) > 1:
+                columns = list(zip(*seeds, strict=False))
                 lows, highs = [min(column) for column in columns], [max(column) for column in columns]
                 axes.fill_between(epochs, lows, highs, color=colour, alpha=0.12, linewidth=0)
         axes.set_title(plain(f"{data}, {labels}" if several else data), fontsize=10)
@@ -214,6 +220,11 @@ def learning_curves(entries: Sequence[Entry], curves: Mapping[tuple[str, str], C
         axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
     return _panels(len(blocks), draw, height=3.7)
+
+
+def _mean_curve(seeds: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of each epoch, up to the shortest run's last."""
+    return [sum(column) / len(column) for column in zip(*seeds, strict=False)]
 
 
 def _styles(entries: Sequence[Entry]) -> dict[str, tuple[str, Any]]:

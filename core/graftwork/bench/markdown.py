@@ -32,7 +32,7 @@ def to_markdown(analysis: Analysis) -> str:
     if analysis.failures:
         parts += ["## Failed", _table(("cell", "cause"), analysis.failures)]
     if analysis.unfinished:
-        parts.append(f"{len(analysis.unfinished)} cells have not ended yet.")
+        parts.append(f"Not ended yet: {len(analysis.unfinished)} of {len(analysis.rows)} cells.")
     parts += ["## How the numbers came about", " ".join(wording.protocol(analysis))]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -182,7 +182,7 @@ def _sections(analysis: Analysis, out: Path) -> Iterable[Section]:
     yield Section("Score and time", [Figure(figures.score_against_time(analysis), caption)])
     curves = _curves(entries, out)
     if curves:
-        caption = "Mean over seeds; the band is the range."
+        caption = "Mean over seeds; the band is the range. Of many methods the best eight are named, the others grey."
         yield Section("Learning curves", [Figure(figures.learning_curves(entries, curves), caption)])
     if analysis.sweeps:
         rows = [

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from graftwork.bench.analysis import Analysis, Comparison
 from graftwork.bench.statistics import Estimate, PairedGain
+
+_LISTED = 10
 
 GAINS = {"positive": "better", "negative": "worse", "not shown": "not shown"}
 
@@ -43,7 +46,7 @@ def comparison(found: Comparison, level: float) -> list[str]:
     blocks = len(found.blocks)
     lines = [
         f"{len(found.names)} {plural} on {blocks} block{'' if blocks == 1 else 's'} that all of them finished: "
-        f"{'; '.join(found.blocks)}."
+        f"{_listed(found.blocks)}."
     ]
     if found.left_out:
         lines.append(f"Left out, since they did not finish on all of these: {', '.join(found.left_out)}.")
@@ -76,15 +79,21 @@ def _nemenyi(found: Comparison) -> str:
         for two in found.names[at + 1 :]
         if ranks[two] - ranks[one] >= found.critical_difference
     ]
-    return f"{text}: {'; '.join(apart) if apart else 'no two are shown to differ'}."
+    return f"{text}: {_listed(apart) if apart else 'no two are shown to differ'}."
 
 
 def _pairs(found: Comparison, alpha: str) -> str:
     different = [
         f"{pair.first} and {pair.second} (p {p_value(pair.adjusted_p)})" for pair in found.pairs if pair.differs
     ]
-    said = f"differ: {'; '.join(different)}" if different else "no two are shown to differ"
+    said = f"differ: {_listed(different)}" if different else "no two are shown to differ"
     return f"Wilcoxon's signed ranks with Holm's correction at {alpha}: {said}."
+
+
+def _listed(items: Sequence[str]) -> str:
+    """The first ten, and how many more there are."""
+    more = f"; and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return "; ".join(items[:_LISTED]) + more
 
 
 def p_value(p: float) -> str:

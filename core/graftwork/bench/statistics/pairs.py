@@ -84,6 +84,8 @@ def tasks_needed(methods: int, alpha: float = 0.05) -> int:
 
 
 def _signed_rank(difference: Array) -> float:
+    if len(difference) == 1:  # nothing can be shown; scipy refuses where the one difference is zero
+        return 1.0
     return float(min(1.0, stats.wilcoxon(difference, zero_method="zsplit").pvalue))
 
 
