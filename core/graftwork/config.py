@@ -27,7 +27,9 @@ class RunConfig(BaseModel):
     data: str = Field(description="path, sample:NAME, hf:NAME[:CONFIG] or another SCHEME:NAME")
     columns: dict[str, str] = Field({}, description="canonical column to the data's column")
     group_by: str | None = Field(None, description="column whose values are never torn between splits")
-    limit_train: int | None = Field(None, ge=1, description="use only so many training rows, stratified")
+    limit_train: int | str | None = Field(
+        None, description="use only so many training rows, stratified, or N/class; fewer are among more"
+    )
     task_options: dict[str, Any] = Field({}, description="options of the task")
 
     backbone: str = Field("auto", description="catalogue name, or run:DIR")
@@ -78,6 +80,14 @@ class RunConfig(BaseModel):
     def _duration(cls, value: Any) -> Any:
         return parse_duration(value) if isinstance(value, str) else value
 
+    @field_validator("limit_train")
+    @classmethod
+    def _limit(cls, value: int | str | None) -> int | str | None:
+        rows, a_class = parse_limit(value) if value is not None else (1, False)
+        if rows < 1:
+            raise ValueError("must be 1 or more")
+        return f"{rows}/class" if a_class else value if value is None else rows
+
     @field_validator("workers")
     @classmethod
     def _workers(cls, value: int | str) -> int | str:
@@ -96,6 +106,18 @@ def parse_duration(text: str) -> float:
     if not found:
         raise ValueError(f"{text!r} is not a duration; write 90s, 10m or 1.5h")
     return float(found[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+
+
+def parse_limit(value: int | str) -> tuple[int, bool]:
+    """How many training rows, and whether of each class: from `500` or `10/class`.
+
+    >>> parse_limit("10/class")
+    (10, True)
+    """
+    found = re.fullmatch(r"(\d+)(/class)?", str(value))
+    if not found:
+        raise ValueError(f"{value!r} is no number of rows; write 500 or 10/class")
+    return int(found[1]), found[2] is not None
 
 
 @dataclass(frozen=True)

@@ -159,12 +159,14 @@ class ObserverEntry(Entry):
 
 
 class SuiteEntry(_Facts):
-    """Runs that belong together: settings shared by all, and what each arm sets beside them."""
+    """A benchmark: a YAML file in the plugin's package, in the form that `graft bench` reads."""
 
     plugin: str
     summary: str
-    shared: dict[str, int | float | str | bool]
-    arms: dict[str, dict[str, int | float | str | bool]]
+    file: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*\.yaml$",
+        description="relative to the folder of the plugin's package",
+    )
 
 
 class PluginFacts(_Facts):

@@ -339,6 +339,7 @@ def _summary(
         "primary_metric": task.primary_metric,
         "val": val,
         "test": test,
+        "chance": task.chance(data.facts),
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "stopped": progress.stopped,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.catalogue import Catalogue
-from graftwork.config import RunConfig
+from graftwork.config import RunConfig, parse_limit
 from graftwork.data.fingerprint import combine, row_digests
 from graftwork.data.splits import complete, limit
 from graftwork.errors import RunFailed, UsageError
@@ -62,11 +62,16 @@ def read_data(task: Task, config: RunConfig, parts: Parts) -> RunData:
     findings = [*tables.findings, *made, *audited]
     if config.limit_train is not None:
         rows = tables.splits["train"]
-        rows, limited = limit(rows, task.strata(rows), config.limit_train, config.seed)
+        rows, limited = limit(rows, task.strata(rows), *_limit_of(config))
         tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
         findings += limited
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
     return RunData(tables, tuple(findings), task.facts(tables), combine(digests, tables.names), digests)
+
+
+def _limit_of(config: RunConfig) -> tuple[int, int, bool]:
+    count, a_class = parse_limit(config.limit_train or 0)
+    return count, config.seed, a_class
 
 
 def inspect(

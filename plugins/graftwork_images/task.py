@@ -86,6 +86,10 @@ class ImageClassification(Task):
 
         return ClassificationMetrics(facts, device)
 
+    def chance(self, facts: Facts) -> float:
+        """One class as likely as the other."""
+        return 1 / len(facts["classes"])
+
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         """A row: `label`, the most probable class; `confidence`, its probability; `probabilities` by class."""
         from graftwork.classification.labels import decode

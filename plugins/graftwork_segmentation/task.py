@@ -72,6 +72,11 @@ class Segmentation(Task):
 
         return SegmentationMetrics(facts, device)
 
+    def chance(self, facts: Facts) -> float:
+        """Every pixel the most frequent class: its share of the pixels is its IoU, that of the others 0."""
+        counts = facts["train_counts"]
+        return float(max(counts) / max(1, sum(counts)) / len(counts))
+
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         """A row: `mask`, a PNG of class indices (its palette shows them), and `shares`, each class's share of the pixels."""
         from graftwork_segmentation.decode import decode_masks

@@ -105,6 +105,10 @@ class TextClassification(Task):
         """With `threshold`: the probability above which a class is named, as it gives the best F1 on validation."""
         return {**facts, "threshold": metrics.compute()["threshold"]}
 
+    def chance(self, facts: Facts) -> float:
+        """One class as likely as the other; of several classes a row, and of numbers, nothing is got by guessing."""
+        return 1 / len(facts["classes"]) if self.options.labels == "single" else 0.0
+
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         from graftwork.classification.labels import decode
 

@@ -16,13 +16,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from graftwork.bench.cells import Cell, cell_layer, expand, missing_data, select
-from graftwork.bench.suite import Suite, load_suite, shipped_suites
+from graftwork.bench.suite import Suite, find_suite, load_suite
 from graftwork.catalogue import load_catalogue
 from graftwork.check import resolve_and_check
 from graftwork.errors import UsageError
 from graftwork.yamlfile import to_yaml
 
 CATALOGUE = load_catalogue()
+SHIPPED = [name for name, entry in CATALOGUE.entries["suites"].items() if entry.plugin == "graftwork-bench"]
 IMAGES = {"task": "image-classification", "data": "sample:digits"}
 TEXTS = {"task": "text-classification", "data": "sample:messages"}
 
@@ -135,7 +136,7 @@ def test_cells_on_the_same_data_and_backbone_stand_together_and_a_seeds_strategi
 
 
 def test_expanding_twice_gives_the_same_cells_in_the_same_order(tmp_path: Path) -> None:
-    suite = load_suite(shipped_suites()["smoke"])
+    suite = load_suite(find_suite("smoke", CATALOGUE))
     assert expand(suite, CATALOGUE, tmp_path) == expand(suite, CATALOGUE, tmp_path)
 
 
@@ -300,12 +301,12 @@ def test_a_selection_that_means_nothing_is_an_error(tmp_path: Path, words: list[
         select(cells, words)
 
 
-@pytest.mark.parametrize("name", list(shipped_suites()))
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_suite_expands_into_runs_that_resolve(tmp_path: Path, name: str) -> None:
     weights = tmp_path / "weights" / "squeezenet1_0-imagenet1k-deepcompression.safetensors"
     weights.parent.mkdir()
     weights.touch()
-    suite = load_suite(shipped_suites()[name])
+    suite = load_suite(find_suite(name, CATALOGUE))
     cells = expand(suite, CATALOGUE, tmp_path)
     assert len(cells) >= 24
     assert {cell.strategy for cell in cells} >= {"scratch", "full"}
@@ -315,7 +316,7 @@ def test_every_shipped_suite_expands_into_runs_that_resolve(tmp_path: Path, name
 
 
 def test_the_smoke_suite_has_every_task_and_needs_neither_files_nor_network() -> None:
-    cells = expand(load_suite(shipped_suites()["smoke"]), CATALOGUE)
+    cells = expand(load_suite(find_suite("smoke", CATALOGUE)), CATALOGUE)
     assert {cell.task for cell in cells} == {"image-classification", "text-classification", "detection", "segmentation"}
     assert all(cell.settings["data"].startswith("sample:") for cell in cells)
     places = [
@@ -331,7 +332,7 @@ def test_expanding_a_suite_imports_no_torch() -> None:
     code = (
         "import sys; from graftwork.bench.cells import expand; from graftwork.bench.suite import *;"
         "from graftwork.catalogue import load_catalogue;"
-        "expand(load_suite(shipped_suites()['smoke']), load_catalogue());"
+        "c = load_catalogue(); expand(load_suite(find_suite('smoke', c)), c);"
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.bench.cells import expand
-from graftwork.bench.suite import find_suite, load_suite, shipped_suites
+from graftwork.bench.suite import find_suite, load_suite
 from graftwork.catalogue import load_catalogue
 from graftwork.errors import UsageError
 from graftwork.yamlfile import parse_yaml, to_yaml
@@ -35,6 +35,7 @@ seeds: 2
 """
 
 CATALOGUE = load_catalogue()
+SHIPPED = [name for name, entry in CATALOGUE.entries["suites"].items() if entry.plugin == "graftwork-bench"]
 
 Write = Callable[[str], Path]
 
@@ -223,14 +224,37 @@ def test_a_path_that_does_not_exist_is_still_a_path() -> None:
         load_suite(missing)
 
 
-def test_a_suite_of_the_tour_is_told_from_one_of_graft_bench() -> None:
-    with pytest.raises(UsageError, match="Run graft quickstart"):
-        find_suite("quickstart-images", CATALOGUE)
+@pytest.mark.parametrize("name", list(CATALOGUE.entries["suites"]))
+def test_every_suite_of_the_catalogue_has_its_file_with_the_same_summary(name: str) -> None:
+    suite = load_suite(find_suite(name, CATALOGUE))
+    assert suite.name == name and suite.summary == CATALOGUE.suite(name).summary
 
 
-@pytest.mark.parametrize("name", list(shipped_suites()))
+def test_a_suite_whose_file_is_gone_is_told_with_its_plugin() -> None:
+    from copy import copy
+
+    catalogue = copy(CATALOGUE)
+    entry = CATALOGUE.suite("smoke").model_copy(update={"file": "bench/suites/gone.yaml"})
+    catalogue.entries = {**CATALOGUE.entries, "suites": {"gone": entry}}
+    with pytest.raises(
+        UsageError, match=r"gone.yaml: plugin 'graftwork-bench' does not hold the file of its suite 'gone'"
+    ):
+        find_suite("gone", catalogue)
+
+
+@pytest.mark.parametrize("file", ["/etc/x.yaml", "../x.yaml", "a/../x.yaml", "x.yml", "x", "a//x.yaml", ".x.yaml"])
+def test_a_suite_file_outside_of_its_package_is_refused(file: str) -> None:
+    from pydantic import ValidationError
+
+    from graftwork.registry import SuiteEntry
+
+    with pytest.raises(ValidationError):
+        SuiteEntry(plugin="p", summary="s", file=file)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_suite_says_in_one_line_what_it_is_and_what_guessing_gives(name: str) -> None:
-    suite = load_suite(shipped_suites()[name])
+    suite = load_suite(find_suite(name, CATALOGUE))
     assert suite.name == name
     assert 10 < len(suite.summary) < 100
     assert all(entry.chance is not None for entry in suite.data)
@@ -238,4 +262,4 @@ def test_every_shipped_suite_says_in_one_line_what_it_is_and_what_guessing_gives
 
 def test_the_suites_that_were_promised_are_shipped() -> None:
     names = {"smoke", "transfer-small", "vtab-1k-like", "glue-like", "cifar", "voc", "ade20k"}
-    assert names <= set(shipped_suites())
+    assert names <= set(SHIPPED)

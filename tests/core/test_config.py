@@ -138,7 +138,8 @@ def test_names_are_checked_while_recipes_are_looked_up(catalogue: Catalogue, cha
         ("lr", float("inf")), ("lr", float("nan")), ("lr", 1e4), ("ema", 1.0), ("ema", -0.1), ("warmup", 1.1),
         ("momentum", 1.0), ("weight_decay", -1), ("grad_clip", -1), ("optimizer", "adam"), ("schedule", "linear"),
         ("imbalance", "smote"), ("precision", "int8"), ("device", "gpu"), ("device", "cuda:x"), ("device", "cuda:0\n"),
-        ("workers", -1), ("workers", "many"), ("seed", -1), ("seed", 2**31), ("limit_train", 0), ("micro_batch", 0),
+        ("workers", -1), ("workers", "many"), ("seed", -1), ("seed", 2**31), ("limit_train", 0), ("limit_train", "0/class"),
+        ("limit_train", "10/klass"), ("limit_train", 2.5), ("micro_batch", 0),
         ("budget", "soon"), ("budget", "0s"), ("budget", -5), ("checkpoint_seconds", -1), ("columns", {"label": 5}),
         ("columns", "label"), ("head_options", [1]), ("data", 5), ("lr", None),
     ],
@@ -149,6 +150,11 @@ def test_a_wrong_value_is_one_clear_line_that_names_it(name: str, value: Any) ->
     assert str(caught.value).startswith(name)
     assert "\n" not in str(caught.value)
     assert "pydantic" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(500, 500), ("500", 500), ("10/class", "10/class"), (None, None)])
+def test_a_limit_is_rows_or_rows_a_class(given: Any, kept: Any) -> None:
+    assert validate({**BASE, "limit_train": given}).limit_train == kept
 
 
 def test_the_first_wrong_value_names_its_line_in_a_file(tmp_path: Path) -> None:

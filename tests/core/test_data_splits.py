@@ -10,7 +10,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graftwork.data.splits import FRACTIONS, assign, choose, complete, limit, rename_splits
+from graftwork.data.splits import FRACTIONS, assign, choose, choose_of_each, complete, limit, rename_splits
 from graftwork.errors import DataError, UsageError
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=120)
@@ -169,6 +169,25 @@ def test_a_limit_is_as_equal_as_the_data_allow_and_nested(labels: list[int], cou
     most = max(got.values())
     assert all(got[label] >= most - 1 or got[label] == have[label] for label in have)
     assert set(rows) <= set(choose(labels, count + 5, seed, keys_of(labels)))
+
+
+@given(LABELS, st.integers(1, 20), st.integers(0, 3))
+def test_rows_of_each_class_are_among_more_of_each_class(labels: list[int], count: int, seed: int) -> None:
+    have, keys = Counter(labels), keys_of(labels)
+    rows = choose_of_each(labels, count, seed, keys)
+    assert rows == sorted(set(rows))
+    assert Counter(labels[row] for row in rows) == {label: min(count, total) for label, total in have.items()}
+    assert set(rows) <= set(choose_of_each(labels, count + 3, seed, keys))
+    # As many of each class are what a limit of as many rows chooses, where every class has them.
+    if all(total >= count for total in have.values()):
+        assert rows == choose(labels, count * len(have), seed, keys)
+
+
+def test_ten_of_each_class_are_told_with_the_classes_that_have_fewer() -> None:
+    rows = rows_of([0] * 50 + [1] * 30 + [2] * 4)
+    kept, findings = limit(rows, rows["label"], 10, seed=0, a_class=True)
+    assert Counter(kept["label"]) == {0: 10, 1: 10, 2: 4}
+    assert "24 of 84 rows, 4 to 10 of each of 3 classes" in findings[0].message
 
 
 def test_eighty_rows_of_four_classes_are_twenty_of_each() -> None:

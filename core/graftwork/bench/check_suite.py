@@ -120,7 +120,7 @@ def clashing_folders(suite: Suite, cells: Sequence[Cell]) -> list[UsageError]:
 
 
 def wrong_settings(suite: Suite, cells: Sequence[Cell], catalogue: Catalogue) -> list[UsageError]:
-    """What `check` says of the cells, each distinct configuration asked once; seeds and labels change nothing there."""
+    """What `check` says of the cells, each distinct configuration asked once; seeds change nothing there."""
     lines = {entry.name: entry.lines.get("data", entry.line) for entry in suite.data}
     distinct = {(cell.data, cell.backbone, cell.strategy, cell.point, str(_checked(cell))): cell for cell in cells}
     problems = []
@@ -140,8 +140,8 @@ def wrong_settings(suite: Suite, cells: Sequence[Cell], catalogue: Catalogue) ->
 
 
 def _checked(cell: Cell) -> dict[str, Any]:
-    """Without what was checked when the suite was read."""
-    return {name: value for name, value in cell.settings.items() if name not in ("seed", "limit_train")}
+    """Without the seed, which was checked when the suite was read."""
+    return {name: value for name, value in cell.settings.items() if name != "seed"}
 
 
 def _blamed(text: str, cell: Cell, line: int) -> int:

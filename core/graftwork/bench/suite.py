@@ -8,19 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from graftwork.bench.read_suite import At, Reader, raise_all
 from graftwork.catalogue import Catalogue
 from graftwork.config import Layer
-from graftwork.errors import UsageError, did_you_mean
+from graftwork.errors import UsageError
 from graftwork.yamlfile import read_yaml
 
 AXES = ("task", "data", "backbone", "strategy", "labels", "seed")
 """What `exclude` and the `where` of overrides may name."""
 
-_SHIPPED = Path(__file__).parent / "suites"
 _KEYS = ("version", "summary", "settings", "data", "backbones", "strategies", "labels", "seeds", "exclude", "overrides")
 _MOST_SEEDS = 1000
 
@@ -137,32 +137,32 @@ class Suite:
     lines: Mapping[str, int]
 
 
-def shipped_suites() -> dict[str, Path]:
-    """The suites that come with graftwork, by name."""
-    return {path.stem: path for path in sorted(_SHIPPED.glob("*.yaml"))}
-
-
 def find_suite(name_or_path: str, catalogue: Catalogue) -> Path:
-    """The file of a suite: a path, or the name of one that comes with graftwork.
+    """The file of a suite: a path, or a catalogue name.
 
     Args:
         name_or_path: an existing file or anything that ends in .yaml or .yml is a path.
-        catalogue: of this installation; its suites are the tour's, which another command runs.
+        catalogue: of this installation.
 
     Raises:
-        UsageError: there is no such suite (with the nearest).
+        UsageError: there is no such suite (with the nearest), or its plugin's package does not hold the file.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         return path
-    shipped = shipped_suites()
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    if catalogue.find("suites", name_or_path) is not None:
-        raise UsageError(f"{name_or_path!r} is a suite of the tour, not of graft bench", hint="Run graft quickstart")
-    raise UsageError(
-        f"unknown suite {name_or_path!r}", hint=f"{did_you_mean(name_or_path, list(shipped))} Or give a .yaml file"
-    )
+    try:
+        entry = catalogue.suite(name_or_path)
+    except UsageError as error:
+        raise UsageError(error.what, hint=f"{error.hint}. Or give a .yaml file" if error.hint else None) from None
+    package = catalogue.plugins[entry.plugin].package
+    found = find_spec(package)
+    folders = list(found.submodule_search_locations or ()) if found else []
+    file = Path(folders[0], entry.file) if folders else Path(entry.file)
+    if not file.is_file():
+        hint = f"Reinstall it: pip install --force-reinstall {catalogue.plugins[entry.plugin].distribution}"
+        what = f"plugin {entry.plugin!r} does not hold the file of its suite {name_or_path!r}"
+        raise UsageError(what, where=str(file), hint=hint)
+    return file
 
 
 def load_suite(path: Path) -> Suite:

@@ -69,7 +69,9 @@ def command(
     cache: Annotated[Text, typer.Option(metavar="auto|off", help="Keep what frozen stages make of rows.")] = None,
     column: Column = None,
     group_by: Annotated[Text, typer.Option(metavar="COLUMN", help="Never torn between splits.")] = None,
-    limit_train: Annotated[Count, typer.Option(metavar="N", help="Use only so many training rows.")] = None,
+    limit_train: Annotated[
+        Text, typer.Option(metavar="N|N/class", help="Use only so many training rows, or so many of each class.")
+    ] = None,
     seed: Annotated[Count, typer.Option(metavar="N")] = None,
     device: Device = None,
     precision: Annotated[Text, typer.Option(metavar="auto|fp32|bf16|fp16")] = None,

@@ -149,14 +149,17 @@ def assign(
     return {name: sorted(rows) for name, rows in chosen.items()}
 
 
-def limit(rows: Dataset, strata: Sequence[int], count: int, seed: int) -> tuple[Dataset, list[Finding]]:
-    """At most `count` rows, as equal a number of each class as the data allow; a larger count contains a smaller one's.
+def limit(
+    rows: Dataset, strata: Sequence[int], count: int, seed: int, a_class: bool = False
+) -> tuple[Dataset, list[Finding]]:
+    """At most `count` rows, as equal a number of each class as the data allow, or `count` of each class; more contain fewer.
 
     Raises:
         UsageError: `count` is smaller than the number of classes.
     """
     classes = [int(label) for label in strata]  # a column of `datasets` is slow to read one by one
-    chosen = choose(classes, count, seed, row_keys(rows))
+    keys = row_keys(rows)
+    chosen = choose_of_each(classes, count, seed, keys) if a_class else choose(classes, count, seed, keys)
     if len(chosen) == len(rows):
         return rows, []
     sizes = Counter(classes[row] for row in chosen).values()
@@ -179,6 +182,12 @@ def choose(strata: Sequence[int], count: int, seed: int, keys: Sequence[str]) ->
         chosen += layer[: count - len(chosen)]
         rank += 1
     return sorted(chosen)
+
+
+def choose_of_each(strata: Sequence[int], count: int, seed: int, keys: Sequence[str]) -> list[int]:
+    """Row numbers, ascending: the first `count` of each class, in the order from which `choose` takes; all of a smaller one."""
+    by_class = _shuffled_classes(strata, seed, keys)
+    return sorted(int(row) for rows in by_class.values() for row in rows[:count])
 
 
 def row_keys(rows: Dataset) -> Sequence[str]:

@@ -122,6 +122,10 @@ class Task(ABC):
         """
         return facts
 
+    def chance(self, facts: Facts) -> float:
+        """What guessing scores in the primary metric, as far as facts tell: 0 of a normalised score in benchmarks."""
+        return 0.0
+
     @abstractmethod
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         """Predictions of a batch as plain values, one dict a row: what `graft predict --json` prints.

@@ -20,6 +20,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from graftwork import __version__
+from graftwork.bench.check_suite import unfit_entries, unknown_names
+from graftwork.bench.suite import find_suite, load_suite
 from graftwork.catalogue import KINDS, Kind, PluginFacts, PluginState, first_party_registry, read_registry
 from graftwork.config import RunConfig
 from graftwork.interfaces import Spec
@@ -257,6 +259,16 @@ class PluginConformance(Conformance):
                 settings = [key for recipe in recipes if recipe for key in recipe.settings]
                 unknown = sorted({key for key in settings if key.partition(".")[0] not in RunConfig.model_fields})
                 assert not unknown, f"the recipe of {name} ({kind}) sets {', '.join(unknown)}, which is no setting"
+
+    def test_suites_can_be_read_and_name_what_is_there(self) -> None:
+        catalogue = self.catalogue()
+        for name in self._entries("suites"):
+            with doing(f"reading the suite {name}"):
+                file = find_suite(name if self.plugin in catalogue.ours else f"{self.plugin}:{name}", catalogue)
+                suite = load_suite(file)
+            assert suite.name == name, f"the file of suite {name} is called {file.name}"
+            problems = unknown_names(suite, catalogue) or unfit_entries(suite, catalogue)
+            assert not problems, "; ".join(map(str, problems))
 
     def test_backbones_are_what_the_registry_says(self) -> None:
         entries = self._entries("backbones")

@@ -6,6 +6,7 @@ class TestMyTask(TaskConformance):
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ class TaskConformance(MetricChecks):
         found = self.subject().task.primary_metric
         assert self.options or found == entry.primary_metric, (
             f"{said}: primary_metric {entry.primary_metric}; the task chooses by {found}"
+        )
+
+    def test_guessing_scores_a_finite_number(self) -> None:
+        subject = self.subject()
+        chance = subject.task.chance(subject.facts)
+        assert isinstance(chance, int | float) and math.isfinite(chance), (
+            f"chance() gives {chance!r}; a benchmark takes it for 0 of a normalised score"
         )
 
     def test_every_option_is_declared_and_read(self) -> None:

@@ -124,6 +124,10 @@ class TableClassification(Task):
     def metrics(self, facts: Facts, device: torch.device) -> Metrics:
         return labels.metrics_of(facts, device)
 
+    def chance(self, facts: Facts) -> float:
+        """One class as likely as the other."""
+        return 1 / len(facts["classes"])
+
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         return labels.decode(predictions, facts)
 
