@@ -117,11 +117,11 @@ def test_strategies_are_ranked_on_the_blocks_that_all_finished(tmp_path: Path) -
     found = compared(said(tmp_path, cells), "strategy")
     assert found.names == ("full", "probe", "scratch") and found.ranks == (1, 2, 3)
     assert found.left_out == ("lora",)
-    assert found.blocks == tuple(f"{name}, net" for name in names)
+    assert found.data == names and found.held == ("net",)
     assert found.friedman is not None and found.friedman.f_p < 0.001 and math.isinf(found.friedman.f)
     assert found.critical_difference == pytest.approx(2.343 * math.sqrt(3 * 4 / (6 * 8)), abs=2e-3)  # Demšar's table 5
     assert found.rank_cliques == (("full", "probe"), ("probe", "scratch"))
-    assert found.blocks_needed == 7  # 2 / 2^7 * 3 = 0.047
+    assert found.data_needed == 7  # 2 / 2^7 * 3 = 0.047
     assert {pair.differs for pair in found.pairs} == {True}
     assert found.improvement[0][2].value == 1.0 and found.improvement[1][1].value == 0.5
 
@@ -131,7 +131,19 @@ def test_backbones_are_compared_strategy_by_strategy(tmp_path: Path) -> None:
     cells += grid({"probe": 0.4}, ("words",), backbone="text")
     found = compared(said(tmp_path, cells), "backbone")
     assert found.names == ("big", "net") and found.left_out == ("text",)
-    assert found.blocks == ("a, probe", "a, full")
+    assert found.data == ("a",) and found.held == ("probe", "full")
+    assert found.friedman is None  # two strategies on the same rows are not two independent tasks
+
+
+def test_several_backbones_on_a_data_set_count_once(tmp_path: Path) -> None:
+    """Ranks are of the mean over backbones: full wins by much on one, and loses by little on the other."""
+    cells = grid({"probe": 0.5, "full": 0.8}, ("a", "b")) + grid(
+        {"probe": 0.6, "full": 0.55}, ("a", "b"), backbone="big"
+    )
+    found = compared(said(tmp_path, cells), "strategy")
+    assert found.data == ("a", "b") and found.held == ("net", "big")
+    assert found.names == ("full", "probe") and found.ranks == (1, 2)
+    assert found.interquartile_means[0].n == 8  # two data sets, two backbones, two seeds
 
 
 def test_a_failed_method_is_left_out_or_costs_its_block(tmp_path: Path) -> None:
@@ -145,7 +157,7 @@ def test_a_failed_method_is_left_out_or_costs_its_block(tmp_path: Path) -> None:
     ]
     analysis = said(tmp_path, cells)
     found = compared(analysis, "strategy")
-    assert len(found.names) == 3 and len(found.blocks) == 3
+    assert len(found.names) == 3 and found.data == ("a", "b", "c")
     assert analysis.failures == (("d.net.full.all.seed0", "no"), ("d.net.full.all.seed1", "no"))
 
 

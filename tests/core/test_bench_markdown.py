@@ -45,13 +45,13 @@ def test_negative_transfer_is_named(tmp_path: Path) -> None:
     assert "Negative transfer: net/full on shoes." in markdown(tmp_path / "bad", worse)
 
 
-def test_few_blocks_are_said_to_show_nothing(tmp_path: Path) -> None:
+def test_few_data_sets_are_said_to_show_nothing(tmp_path: Path) -> None:
     text = markdown(tmp_path, grid())
-    assert "cannot show any difference on 3 blocks, whatever the scores: 2 strategies need 6 at least." in text
+    assert "cannot show any difference on 3 data sets, whatever the scores: 2 strategies need 6 at least." in text
     assert "equal" not in text.replace("not all are equal", "").replace("does not mean equal", "")
 
 
-def test_many_blocks_show_it(tmp_path: Path) -> None:
+def test_many_data_sets_show_it(tmp_path: Path) -> None:
     text = markdown(tmp_path, grid("abcdefgh"))
     assert "differ: full and scratch (p = 0.008)" in text
     assert "not all are equal at 0.05" in text and "full before scratch" in text

@@ -64,29 +64,33 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several strategies, or several backbones, over the blocks that all of them ran on.
+    """Several strategies, or several backbones, over data sets.
 
-    A block is a data set at a label budget with the other factor held: strategies are compared backbone by backbone.
+    Strategies are compared backbone by backbone and budget by budget, backbones strategy by strategy, wherever all of them
+    finished. Ranks and tests take one score a data set, the mean over what was held there: tests assume independent tasks,
+    which two backbones on the same rows are not.
 
     Args:
         of: what is compared.
         names: by average rank, the best first.
-        blocks: what they were compared on, readable: `clothing, resnet18, 10/class`.
-        left_out: others of the suite, which did not finish on all of these blocks.
+        data: names of the data sets that they were compared on.
+        held: what was held: backbones of compared strategies, strategies of compared backbones.
+        left_out: others of the suite, which did not finish wherever these did.
         ranks: average ranks, in the order of `names`.
-        friedman: the test that all are equal; None with fewer than two blocks.
+        friedman: the test that all are equal; None with fewer than two data sets.
         critical_difference: Nemenyi's, at the level of the analysis.
         rank_cliques: groups not shown to differ by Nemenyi.
         pairs: Wilcoxon-Holm for every pair, on normalised scores.
         pair_cliques: groups of which no pair differs by Wilcoxon-Holm.
-        blocks_needed: from how many blocks on Wilcoxon-Holm can show a difference at all.
-        interquartile_means: of normalised scores over blocks and seeds, in the order of `names`.
+        data_needed: from how many data sets on Wilcoxon-Holm can show a difference at all.
+        interquartile_means: of normalised scores over everything held and seeds, in the order of `names`.
         improvement: `[i][j]`: the probability that a run of `names[i]` beats one of `names[j]`, ties half; the diagonal 0.5.
     """
 
     of: Factor
     names: tuple[str, ...]
-    blocks: tuple[str, ...]
+    data: tuple[str, ...]
+    held: tuple[str, ...]
     left_out: tuple[str, ...]
     ranks: tuple[float, ...]
     friedman: Friedman | None
@@ -94,7 +98,7 @@ class Comparison:
     rank_cliques: tuple[tuple[str, ...], ...]
     pairs: tuple[PairTest, ...]
     pair_cliques: tuple[tuple[str, ...], ...]
-    blocks_needed: int
+    data_needed: int
     interquartile_means: tuple[Estimate, ...]
     improvement: tuple[tuple[Estimate, ...], ...]
 
@@ -136,7 +140,7 @@ class Analysis:
         summary: one line about it, from its file.
         rows: all cells, failed ones too, in the suite's order.
         entries: in the suite's order.
-        comparisons: of strategies, then of backbones, where at least two met on a block.
+        comparisons: of strategies, then of backbones, where at least two met.
         sweeps: every point of every sweep.
         fronts: one a data set and label budget.
         failures: folder and cause of cells that failed.

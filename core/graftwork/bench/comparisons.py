@@ -167,9 +167,9 @@ def _from_scratch(row: Row) -> bool:
 def _compare(
     of: Factor, entries: Sequence[Entry], chosen: Sequence[Cells], scales: Scale, level: float
 ) -> Comparison | None:
-    """Strategies backbone by backbone, or backbones strategy by strategy; None where no two met on a block."""
+    """Strategies backbone by backbone, or backbones strategy by strategy; None where no two met."""
     other = "backbone" if of == "strategy" else "strategy"
-    blocks: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    blocks: dict[Block, dict[str, list[float]]] = {}
     for cells, entry in zip(chosen, entries, strict=True):
         scale = scales[entry.data]
         if scale is not None:
@@ -181,34 +181,49 @@ def _compare(
         return None
     kept = {block: scores for block, scores in blocks.items() if set(names) <= set(scores)}
     runs = {name: [scores[name] for scores in kept.values()] for name in names}
-    means = np.array([[np.mean(scores[name]) for name in names] for scores in kept.values()])
+    data, means = _by_data(kept, names)
     ranks = average_ranks(means)
     order = sorted(range(len(names)), key=lambda at: (ranks[at], at))
     ordered = tuple(names[at] for at in order)
     means, ranks = means[:, order], ranks[order]
     alpha = 1 - level
-    critical = nemenyi_critical_difference(len(ordered), len(kept), alpha)
+    critical = nemenyi_critical_difference(len(ordered), len(data), alpha)
     pairs = wilcoxon_holm(means, ordered, alpha)
     everyone = dict.fromkeys(name for scores in blocks.values() for name in scores)
     return Comparison(
-        of,
-        ordered,
-        tuple(_readable(block) for block in kept),
-        tuple(name for name in everyone if name not in ordered),
-        tuple(ranks.tolist()),
-        friedman(means) if len(kept) > 1 else None,
-        critical,
-        tuple(cliques_of_ranks(ordered, ranks.tolist(), critical)),
-        tuple(pairs),
-        tuple(cliques_of_pairs(ordered, pairs)),
-        tasks_needed(len(ordered), alpha),
-        tuple(interquartile_mean_interval(runs[name], level) for name in ordered),
-        tuple(tuple(_improvement(runs, one, two, level) for two in ordered) for one in ordered),
+        of=of,
+        names=ordered,
+        data=data,
+        held=tuple(dict.fromkeys(held for _, _, held in kept)),
+        left_out=tuple(name for name in everyone if name not in ordered),
+        ranks=tuple(ranks.tolist()),
+        friedman=friedman(means) if len(data) > 1 else None,
+        critical_difference=critical,
+        rank_cliques=tuple(cliques_of_ranks(ordered, ranks.tolist(), critical)),
+        pairs=tuple(pairs),
+        pair_cliques=tuple(cliques_of_pairs(ordered, pairs)),
+        data_needed=tasks_needed(len(ordered), alpha),
+        interquartile_means=tuple(interquartile_mean_interval(runs[name], level) for name in ordered),
+        improvement=tuple(tuple(_improvement(runs, one, two, level) for two in ordered) for one in ordered),
     )
 
 
+Block = tuple[str, str, str]
+"""Data set, label budget, and the name that is held: of the backbone where strategies are compared, or of the strategy."""
+
+
+def _by_data(blocks: Mapping[Block, Mapping[str, list[float]]], names: Sequence[str]) -> tuple[tuple[str, ...], Any]:
+    """The data sets, and `[data sets, names]`: the mean over each data set's blocks of the mean over seeds."""
+    data = tuple(dict.fromkeys(block[0] for block in blocks))
+    means = [
+        [np.mean([np.mean(scores[name]) for block, scores in blocks.items() if block[0] == one]) for name in names]
+        for one in data
+    ]
+    return data, np.array(means)
+
+
 def _who_met(blocks: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Not all ran everywhere: the names of a block such that names times blocks that have them all is the largest."""
+    """Not all ran everywhere: names that met on a block, such that names times blocks that have them all is the largest."""
     sets = [tuple(scores) for scores in blocks]
     candidates = [names for names in dict.fromkeys(sets) if len(names) > 1]
 
@@ -222,11 +237,6 @@ def _improvement(runs: Mapping[str, list[list[float]]], one: str, two: str, leve
     if one == two:
         return Estimate(0.5, 0.5, 0.5, sum(map(len, runs[one])))
     return probability_of_improvement_interval(runs[one], runs[two], level)
-
-
-def _readable(block: tuple[str, str, str]) -> str:
-    data, labels, other = block
-    return f"{data}, {other}" if labels == "all" else f"{data}, {other}, {labels}"
 
 
 def _fronts(entries: Sequence[Entry]) -> Iterable[Front]:

@@ -42,14 +42,14 @@ def gain(found: PairedGain | None) -> str:
 
 def comparison(found: Comparison, level: float) -> list[str]:
     """What is shown of several strategies or backbones, a sentence a line, the limits of the evidence first."""
-    plural = {"strategy": "strategies", "backbone": "backbones"}[found.of]
-    blocks = len(found.blocks)
+    plural, held = {"strategy": ("strategies", "backbones"), "backbone": ("backbones", "strategies")}[found.of]
+    count = f"{len(found.data)} data set{'' if len(found.data) == 1 else 's'}"
     lines = [
-        f"{len(found.names)} {plural} on {blocks} block{'' if blocks == 1 else 's'} that all of them finished: "
-        f"{_listed(found.blocks)}."
+        f"{len(found.names)} {plural} on {count} ({_listed(found.data)}), {held} {_listed(found.held)} held, wherever all of "
+        f"them finished. Ranks and tests take one score a data set, the mean over what was held there."
     ]
     if found.left_out:
-        lines.append(f"Left out, since they did not finish on all of these: {', '.join(found.left_out)}.")
+        lines.append(f"Left out, since they did not finish wherever these did: {', '.join(found.left_out)}.")
     alpha = f"{1 - level:.2g}"
     if found.friedman is not None:
         test = found.friedman
@@ -59,10 +59,10 @@ def comparison(found: Comparison, level: float) -> list[str]:
             f"Friedman's test (Iman and Davenport's F = {value}): p {p_value(test.f_p)}, {verdict} at {alpha}."
         )
     lines.append(_nemenyi(found))
-    if blocks < found.blocks_needed:
+    if len(found.data) < found.data_needed:
         lines.append(
-            f"Wilcoxon's test with Holm's correction cannot show any difference on {blocks} block{'' if blocks == 1 else 's'}, "
-            f"whatever the scores: {len(found.names)} {plural} need {found.blocks_needed} at least."
+            f"Wilcoxon's test with Holm's correction cannot show any difference on {count}, whatever the scores: "
+            f"{len(found.names)} {plural} need {found.data_needed} at least."
         )
     else:
         lines.append(_pairs(found, alpha))
@@ -92,8 +92,8 @@ def _pairs(found: Comparison, alpha: str) -> str:
 
 def _listed(items: Sequence[str]) -> str:
     """The first ten, and how many more there are."""
-    more = f"; and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
-    return "; ".join(items[:_LISTED]) + more
+    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return ", ".join(items[:_LISTED]) + more
 
 
 def p_value(p: float) -> str:
@@ -116,6 +116,7 @@ def protocol(analysis: Analysis) -> list[str]:
         "All cells of one data set, budget and seed have the same splits. The validation split chose the epoch and, where "
         "something was swept, the point; the test split was read once, at the end of each run.",
         spread,
+        "Gains are judged one by one, without correction for their number.",
         "Normalised: chance is 0, the reference 1; without a reference in the suite, the best of this result set. "
         "Not shown does not mean equal.",
     ]
