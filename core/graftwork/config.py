@@ -80,13 +80,13 @@ class RunConfig(BaseModel):
     def _duration(cls, value: Any) -> Any:
         return parse_duration(value) if isinstance(value, str) else value
 
-    @field_validator("limit_train")
+    @field_validator("limit_train", mode="before")
     @classmethod
-    def _limit(cls, value: int | str | None) -> int | str | None:
-        rows, a_class = parse_limit(value) if value is not None else (1, False)
-        if rows < 1:
-            raise ValueError("must be 1 or more")
-        return f"{rows}/class" if a_class else value if value is None else rows
+    def _limit(cls, value: Any) -> int | str | None:
+        if value is None:
+            return None
+        rows, a_class = parse_limit(value)
+        return f"{rows}/class" if a_class else rows
 
     @field_validator("workers")
     @classmethod
@@ -114,9 +114,9 @@ def parse_limit(value: int | str) -> tuple[int, bool]:
     >>> parse_limit("10/class")
     (10, True)
     """
-    found = re.fullmatch(r"(\d+)(/class)?", str(value))
+    found = re.fullmatch(r"0*([1-9][0-9]{0,17})(/class)?", str(value))
     if not found:
-        raise ValueError(f"{value!r} is no number of rows; write 500 or 10/class")
+        raise ValueError(f"{value!r} is no number of rows from 1 on; write 500 or 10/class")
     return int(found[1]), found[2] is not None
 
 
@@ -180,7 +180,7 @@ def _check_values(values: dict[str, Any], lines: Lines, path: Path) -> None:
         first = error.errors()[0]
         location = tuple(first["loc"])
         line = next((lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), 1)
-        message = f"{'.'.join(str(part) for part in location)}: {first['msg']}"
+        message = f"{'.'.join(str(part) for part in location)}: {_said(first)}"
         raise UsageError(message, where=f"{path}:{line}") from None
 
 
@@ -259,7 +259,12 @@ def validate(values: Mapping[str, Any]) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{name} = {first['input']!r}: {first['msg']}", hint="See graft train --help") from None
+        raise UsageError(f"{name} = {first['input']!r}: {_said(first)}", hint="See graft train --help") from None
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """The message of one of pydantic's errors, as our own validators worded it."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _recipe_settings(values: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Setting]:

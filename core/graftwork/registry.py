@@ -163,10 +163,14 @@ class SuiteEntry(_Facts):
 
     plugin: str
     summary: str
-    file: str = Field(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*\.yaml$",
-        description="relative to the folder of the plugin's package",
-    )
+    file: str = Field(description="relative to the folder of the plugin's package, and inside it")
+
+    @field_validator("file")
+    @classmethod
+    def _is_inside(cls, text: str) -> str:
+        if not re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*\.yaml", text, re.ASCII):  # no part may begin with a dot
+            raise ValueError(f"{text!r} is no .yaml file inside the package. Write one such as suites/my-suite.yaml")
+        return text
 
 
 class PluginFacts(_Facts):

@@ -111,6 +111,7 @@ def _execute(
     config = resolved.config
     task = parts.task(config.task, config.task_options)
     data = read_data(task, config, parts)
+    chance = float(task.chance(data.facts))  # a task that cannot say it fails here, and not after hours of training
     _say_findings(data.findings, say)
     _check_same_data(directory, data, resume)
 
@@ -173,7 +174,8 @@ def _execute(
     proofs = {"frozen": progress.proofs} | _finish(strategy, model, fit_data, device, directory)
     data, val = _decide(task, model, data, fit_data, device, settings, progress)
     test = _final_test(task, model, data, device, config, directory)
-    summary = _summary(config, task, parameters, data, device, progress, val, test, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    summary = _summary(config, task, parameters, data, device, progress, val, test, chance, seconds)
     if device.is_main:
         task_options = catalogue.task(config.task).complete(config.task_options)
         task_spec = Spec(catalogue.qualified("tasks", config.task), task_options)
@@ -332,6 +334,7 @@ def _summary(
     progress: Progress,
     val: dict[str, float],
     test: dict[str, float],
+    chance: float,
     seconds: float,
 ) -> dict[str, Any]:
     rates = [line["samples_per_second"] for line in progress.history]
@@ -339,7 +342,7 @@ def _summary(
         "primary_metric": task.primary_metric,
         "val": val,
         "test": test,
-        "chance": task.chance(data.facts),
+        "chance": chance,
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "stopped": progress.stopped,

@@ -51,7 +51,12 @@ def read_data(task: Task, config: RunConfig, parts: Parts) -> RunData:
 
     Raises:
         DataError: it cannot be trained on; the audit's errors, all in one line.
+        UsageError: a limit of rows a class where a row has not one class, or of fewer rows than there are classes.
     """
+    rows_wanted, of_each_class = parse_limit(config.limit_train) if config.limit_train is not None else (None, False)
+    if of_each_class and not task.one_class_a_row:
+        what = f"limit_train {config.limit_train} counts the rows of each class, and in {config.task} a row has not one class"
+        raise UsageError(what, hint="Give a number of rows, for example --limit-train 100")
     entry = parts.catalogue.task(config.task)
     options = entry.complete(config.task_options)
     request = DataRequest(config.data, config.columns, config.group_by, options, samples_of(parts))
@@ -60,18 +65,13 @@ def read_data(task: Task, config: RunConfig, parts: Parts) -> RunData:
     splits, made = complete(tables.splits, task.strata, config.seed, group)
     tables, audited = task.audit(Tables(splits, tables.findings, tables.names))
     findings = [*tables.findings, *made, *audited]
-    if config.limit_train is not None:
+    if rows_wanted is not None:
         rows = tables.splits["train"]
-        rows, limited = limit(rows, task.strata(rows), *_limit_of(config))
+        rows, limited = limit(rows, task.strata(rows), rows_wanted, config.seed, of_each_class, tables.names)
         tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
         findings += limited
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
     return RunData(tables, tuple(findings), task.facts(tables), combine(digests, tables.names), digests)
-
-
-def _limit_of(config: RunConfig) -> tuple[int, int, bool]:
-    count, a_class = parse_limit(config.limit_train or 0)
-    return count, config.seed, a_class
 
 
 def inspect(

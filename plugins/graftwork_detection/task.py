@@ -34,6 +34,7 @@ class Detection(Task):
     primary_metric = "map"
     head_facts = frozenset({"train_counts"})
     decides = True
+    one_class_a_row = False
 
     def __init__(self, options: FrameOptions) -> None:
         self.options = options

@@ -33,6 +33,7 @@ class Segmentation(Task):
 
     primary_metric = "mean_iou"
     head_facts = frozenset({"train_counts"})
+    one_class_a_row = False
 
     def __init__(self, options: FrameOptions) -> None:
         self.options = options
@@ -73,9 +74,9 @@ class Segmentation(Task):
         return SegmentationMetrics(facts, device)
 
     def chance(self, facts: Facts) -> float:
-        """Every pixel the most frequent class: its share of the pixels is its IoU, that of the others 0."""
-        counts = facts["train_counts"]
-        return float(max(counts) / max(1, sum(counts)) / len(counts))
+        """Every pixel the most frequent class: its share of the pixels is its IoU, that of the others that occur is 0."""
+        counts = [count for count in facts["train_counts"] if count]
+        return float(max(counts) / sum(counts) / len(counts)) if counts else 0.0
 
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         """A row: `mask`, a PNG of class indices (its palette shows them), and `shares`, each class's share of the pixels."""

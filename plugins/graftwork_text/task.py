@@ -54,6 +54,7 @@ class TextClassification(Task):
         self.primary_metric = PRIMARY[options.labels]
         # The threshold above which a class is named is chosen on validation.
         self.decides = options.labels == "multi"
+        self.one_class_a_row = options.labels == "single"
 
     def read(self, request: DataRequest) -> Tables:
         from graftwork_text.read import read_texts
@@ -106,8 +107,10 @@ class TextClassification(Task):
         return {**facts, "threshold": metrics.compute()["threshold"]}
 
     def chance(self, facts: Facts) -> float:
-        """One class as likely as the other; of several classes a row, and of numbers, nothing is got by guessing."""
-        return 1 / len(facts["classes"]) if self.options.labels == "single" else 0.0
+        """One class as likely as the other; where a row has several, rows in any order; 0 for the rank of numbers."""
+        from graftwork.classification.labels import chance
+
+        return chance(facts)
 
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         from graftwork.classification.labels import decode

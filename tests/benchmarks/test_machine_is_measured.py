@@ -22,6 +22,7 @@ def limits(found: dict[str, Any]) -> list[float | None]:
     return [line["at_most"] if line["at_least"] is None else line["at_least"] for line in found["acceptance"]]
 
 
+@pytest.mark.acceptance
 def test_memory_and_time_are_measured_as_the_data_grows(run: Run, results: Results, tmp_path: Path) -> None:
     if not Path("/proc/self/smaps_rollup").is_file():
         pytest.skip("memory is measured on Linux only: no /proc/PID/smaps_rollup here")

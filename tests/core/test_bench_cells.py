@@ -86,6 +86,20 @@ def test_label_budgets_become_limits_over_those_of_the_data_set(tmp_path: Path) 
     assert [cell.settings["limit_train"] for cell in cells] == ["10/class", 100, 500]
 
 
+def test_budgets_of_rows_a_class_give_runs_that_resolve(tmp_path: Path) -> None:
+    cells = cells_of(tmp_path, strategies={"full": None}, labels=["10/class", "50/class", "all"], seeds=1)
+    found = [resolve_and_check([cell_layer(cell)], CATALOGUE) for cell in cells]
+    assert [resolved.config.limit_train for resolved in found] == ["10/class", "50/class", None]
+    assert [resolved.explicit("limit_train") for resolved in found] == [True, True, False]
+    assert len({cell.folder for cell in cells}) == 3
+
+
+@pytest.mark.parametrize("wrong", ["10/klass", "0/class", 0])
+def test_a_wrong_limit_among_a_suites_settings_is_told_with_its_line(tmp_path: Path, wrong: object) -> None:
+    with pytest.raises(UsageError, match=r"\.yaml:\d+: limit_train = .*write 500 or 10/class"):
+        cells_of(tmp_path, settings={"limit_train": wrong})
+
+
 def test_all_labels_without_any_limit_leave_the_run_unlimited(tmp_path: Path) -> None:
     assert "limit_train" not in cells_of(tmp_path)[0].settings
 

@@ -40,6 +40,12 @@ def test_the_same_twice_is_identical_to_the_last_bit(tmp_path: Path) -> None:
     assert not any(line.startswith(("worse", "better")) for line in describe(found))
 
 
+def test_metrics_of_other_tasks_beside_them_make_no_difference(tmp_path: Path) -> None:
+    after = collect(write_result_set(tmp_path / "b", BASE))
+    wider = [{**row, "test.map": None, "val.mean_iou": None} for row in after]
+    assert compare(collect(write_result_set(tmp_path / "a", BASE)), wider).identical
+
+
 def test_the_last_bit_is_a_difference(tmp_path: Path) -> None:
     found = held(tmp_path, BASE, moved(BASE, full=(1e-16, 0, 2e-16)))
     assert not found.identical

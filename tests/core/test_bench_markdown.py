@@ -89,3 +89,15 @@ def test_names_break_no_table(tmp_path: Path) -> None:
 def test_nothing_finished_is_still_a_page(tmp_path: Path) -> None:
     text = markdown(tmp_path, [Toy(state="failed", error="x")])
     assert "## Failed" in text and "## Scores" not in text
+
+
+def test_hyper_parameters_are_reported_what_is_the_same_once(tmp_path: Path) -> None:
+    cells = [
+        Toy(strategy="full", settings={"lr": 0.0001, "epochs": 3, "head_options": {}}),
+        Toy(strategy="probe", settings={"lr": 0.01, "epochs": 3, "strategy_options": {"depth": 2}}),
+    ]
+    text = markdown(tmp_path, cells)
+    assert "The same everywhere: epochs 3." in text
+    assert "| data | labels | backbone | strategy | lr | strategy_options |" in text
+    assert "| shoes | all | net | full | 0.0001 |  |" in text
+    assert "| shoes | all | net | probe | 0.01 | depth=2 |" in text

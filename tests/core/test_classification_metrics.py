@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graftwork.classification.labels import decode, metrics_of
+from graftwork.classification.labels import chance, decode, facts_of, metrics_of
 from graftwork.classification.multilabel import best_threshold, f1_at
 from graftwork.classification.sections import classification_sections
 from graftwork.interfaces import Batch, Evaluation, Facts, Metrics, Text
@@ -70,6 +70,35 @@ def test_the_threshold_is_the_best_of_all_and_what_it_decides_is_what_decoding_n
     named = decode({"probabilities": said}, {**MULTI, "threshold": found["threshold"]})
     decided = torch.tensor([[name in row["labels"] for name in NAMES] for row in named])
     assert f1_at(decided.float(), true, 0.5)[1] == pytest.approx(found["micro_f1"])
+
+
+def test_chance_is_what_random_predictions_score_on_average() -> None:
+    _, true = make_outcomes(2000)
+    classes = true[:, :2].sum(dim=1)  # 0, 1 or 2, of unlike size
+    draw = torch.Generator().manual_seed(0)
+    labels = {
+        "single": classes.tolist(),
+        "multi": [row.nonzero().flatten().tolist() for row in true],
+        "number": true.float().sum(dim=1).tolist(),
+    }
+    targets = {"single": classes, "multi": true.float(), "number": torch.tensor(labels["number"])}
+    for kind, metric in (("single", "accuracy"), ("multi", "map"), ("number", "spearman")):
+        facts = facts_of(labels[kind], NAMES[:3] if kind == "single" else NAMES, kind)
+        scores = []
+        for _ in range(20):
+            said = torch.rand(2000, 1 if kind == "number" else len(facts["classes"]), generator=draw)
+            found = (
+                {"value": said[:, 0]} if kind == "number" else {"probabilities": said / said.sum(dim=1, keepdim=True)}
+            )
+            target = {"single": "label", "multi": "labels", "number": "value"}[kind]
+            metrics = metrics_of(facts, CPU)
+            metrics.update(found, Batch(torch.arange(2000), {}, {target: targets[kind]}))
+            scores.append(metrics.compute()[metric])
+        assert float(np.mean(scores)) == pytest.approx(chance(facts), abs=0.01), kind
+    assert chance(facts_of(labels["multi"], NAMES, "multi")) == pytest.approx(
+        float(true[:, :3].float().mean()), abs=1e-6
+    )
+    assert chance(FACTS["number"]) == 0.0 and chance({**MULTI, "train_counts": [0] * 4}) == 0.0
 
 
 def test_a_threshold_exists_where_nothing_can_be_chosen() -> None:

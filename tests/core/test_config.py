@@ -139,7 +139,8 @@ def test_names_are_checked_while_recipes_are_looked_up(catalogue: Catalogue, cha
         ("momentum", 1.0), ("weight_decay", -1), ("grad_clip", -1), ("optimizer", "adam"), ("schedule", "linear"),
         ("imbalance", "smote"), ("precision", "int8"), ("device", "gpu"), ("device", "cuda:x"), ("device", "cuda:0\n"),
         ("workers", -1), ("workers", "many"), ("seed", -1), ("seed", 2**31), ("limit_train", 0), ("limit_train", "0/class"),
-        ("limit_train", "10/klass"), ("limit_train", 2.5), ("micro_batch", 0),
+        ("limit_train", "10/klass"), ("limit_train", "10/class "), ("limit_train", 2.5), ("limit_train", True),
+        ("limit_train", -3), ("limit_train", [1]), ("limit_train", ""), ("micro_batch", 0),
         ("budget", "soon"), ("budget", "0s"), ("budget", -5), ("checkpoint_seconds", -1), ("columns", {"label": 5}),
         ("columns", "label"), ("head_options", [1]), ("data", 5), ("lr", None),
     ],
@@ -152,9 +153,22 @@ def test_a_wrong_value_is_one_clear_line_that_names_it(name: str, value: Any) ->
     assert "pydantic" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("given", "kept"), [(500, 500), ("500", 500), ("10/class", "10/class"), (None, None)])
+@pytest.mark.parametrize(
+    ("given", "kept"), [(500, 500), ("500", 500), ("10/class", "10/class"), ("010/class", "10/class"), (None, None)]
+)
 def test_a_limit_is_rows_or_rows_a_class(given: Any, kept: Any) -> None:
-    assert validate({**BASE, "limit_train": given}).limit_train == kept
+    found = validate({**BASE, "limit_train": given}).limit_train
+    assert (found, type(found)) == (kept, type(kept))
+
+
+@pytest.mark.parametrize("wrong", ["10/klass", "0/class", "2.5", "[1]"])
+def test_a_wrong_limit_in_a_file_is_told_with_its_line_and_what_to_write(tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"lr: 0.1\nlimit_train: {wrong}\n")
+    with pytest.raises(UsageError) as caught:
+        file_layer(path)
+    assert str(caught.value).startswith(f"{path}:2: limit_train: ")
+    assert str(caught.value).endswith("is no number of rows from 1 on; write 500 or 10/class")
 
 
 def test_the_first_wrong_value_names_its_line_in_a_file(tmp_path: Path) -> None:

@@ -185,9 +185,24 @@ def test_rows_of_each_class_are_among_more_of_each_class(labels: list[int], coun
 
 def test_ten_of_each_class_are_told_with_the_classes_that_have_fewer() -> None:
     rows = rows_of([0] * 50 + [1] * 30 + [2] * 4)
-    kept, findings = limit(rows, rows["label"], 10, seed=0, a_class=True)
+    kept, findings = limit(rows, rows["label"], 10, seed=0, of_each_class=True, names=("cat", "dog", "emu"))
     assert Counter(kept["label"]) == {0: 10, 1: 10, 2: 4}
     assert "24 of 84 rows, 4 to 10 of each of 3 classes" in findings[0].message
+    fewer = findings[1]
+    assert (fewer.code, fewer.level, fewer.where, fewer.count) == ("fewer-rows-than-limit", "warning", ("emu: 4",), 1)
+    assert "fewer than 10 training rows" in fewer.message
+
+
+def test_a_budget_that_no_class_has_leaves_every_row_and_says_so() -> None:
+    rows = rows_of([0] * 5 + [1] * 3)
+    kept, findings = limit(rows, rows["label"], 10, seed=0, of_each_class=True)
+    assert len(kept) == 8
+    assert [finding.where for finding in findings] == [("class index 1: 3", "class index 0: 5")]
+
+
+def test_a_budget_that_every_class_has_says_nothing_of_fewer_rows() -> None:
+    rows = rows_of([0] * 50 + [1] * 10)
+    assert [finding.code for finding in limit(rows, rows["label"], 10, 0, True)[1]] == ["limited-train"]
 
 
 def test_eighty_rows_of_four_classes_are_twenty_of_each() -> None:

@@ -18,8 +18,8 @@ def test_killed_runs_end_like_the_uninterrupted_one() -> None:
     ("task", "strategy"),
     [
         ("image-classification", "full"),
-        ("image-classification", "gradual"),
-        ("image-classification", "lora"),
+        pytest.param("image-classification", "gradual", marks=pytest.mark.acceptance),
+        pytest.param("image-classification", "lora", marks=pytest.mark.acceptance),
         ("text-classification", "full"),
         pytest.param("text-classification", "lora", marks=pytest.mark.acceptance),
     ],

@@ -8,7 +8,11 @@ from resume_kit import BASES, run_trials
 
 @pytest.mark.parametrize(
     ("task", "strategy"),
-    [("image-classification", "lp-ft"), ("text-classification", "partial:1"), ("segmentation", "linear-probe")],
+    [
+        ("image-classification", "lp-ft"),
+        ("text-classification", "partial:1"),
+        pytest.param("segmentation", "linear-probe", marks=pytest.mark.acceptance),
+    ],
 )
 def test_killed_runs_that_keep_states_end_the_same(task: str, strategy: str) -> None:
     words = ("--task", task, "--strategies", strategy, "--views", "2", "--steps", "19", "--moments", "1", "--bugs", "")

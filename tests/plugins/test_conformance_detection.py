@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from graftwork.testing import DatasetConformance, HeadConformance, PluginConformance, TaskConformance
 
 
@@ -13,6 +15,7 @@ class TestRetinaNet(HeadConformance):
     head = "retinanet"
 
 
+@pytest.mark.acceptance
 class TestFcos(HeadConformance):
     head = "fcos"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import pytest
+
 from graftwork.interfaces import Facts
 from graftwork.testing import DatasetConformance, HeadConformance, PluginConformance, TaskConformance
 from graftwork_segmentation.decode import read_mask
@@ -33,11 +35,13 @@ class TestDeepLab(HeadConformance):
     options: ClassVar[Mapping[str, Any]] = {"width": 32}
 
 
+@pytest.mark.acceptance
 class TestLraspp(HeadConformance):
     head = "lraspp"
     learns = 0.4  # mean IoU of thin digits, from maps of a stride of 2 to 8
 
 
+@pytest.mark.acceptance
 class TestFcn(HeadConformance):
     head = "fcn"
     learns = 0.4  # mean IoU of thin digits, from maps of a stride of 2 to 8

@@ -72,7 +72,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 CASES = [
     *((task, "linear-probe", 3, "bf16") for task in sorted(BASES)),
     *((task, "partial:1", 2, "bf16" if task == "detection" else "fp32") for task in sorted(BASES)),
-    *((task, "gradual", 1, "bf16" if task in DENSE else "fp32") for task in sorted(BASES)),
+    *(
+        pytest.param(task, "gradual", 1, "bf16" if task in DENSE else "fp32", marks=pytest.mark.acceptance)
+        for task in sorted(BASES)
+    ),
     *((task, strategy, 1, "fp32") for task in sorted({*BASES} - {*DENSE}) for strategy in ("linear-probe", "lp-ft")),
 ]
 

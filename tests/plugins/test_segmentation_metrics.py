@@ -14,9 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from graftwork.interfaces import Batch, Facts
+from graftwork.catalogue import load_catalogue
+from graftwork.interfaces import Batch, Facts, Spec
 from graftwork_segmentation.decode import decode_masks, read_mask
 from graftwork_segmentation.metrics import SegmentationMetrics
+from graftwork_segmentation.task import build
 
 CPU = torch.device("cpu")
 NAMES = ["sky", "road", "car", "only said", "only true", "never"]
@@ -82,6 +84,16 @@ def test_a_class_that_nobody_has_and_nobody_says_has_no_score() -> None:
     assert (lines["only said"]["iou"], lines["only said"]["accuracy"]) == (0.0, None)
     assert (lines["only true"]["iou"], lines["only true"]["accuracy"]) == (0.0, 0.0)
     assert [sum(row) for row in details["confusion_shares"]] == pytest.approx([1, 1, 1, 0, 1, 0], abs=1e-3)
+
+
+def test_chance_is_what_the_largest_class_everywhere_scores() -> None:
+    _, true = make_masks()
+    pixels = torch.bincount(torch.cat([one["mask"].flatten() for one in true]).long(), minlength=256)[: len(NAMES)]
+    facts = {**FACTS, "train_counts": pixels.tolist()}
+    guess = [{"mask": torch.full_like(one["mask"], int(pixels.argmax()))} for one in true]
+    task = build(Spec("segmentation", load_catalogue().task("segmentation").complete({})))
+    assert 0 < task.chance(facts) == pytest.approx(measure(guess, true).compute()["mean_iou"], abs=1e-12)
+    assert task.chance({**FACTS, "train_counts": [0] * len(NAMES)}) == 0.0
 
 
 def test_every_picture_has_its_own_score_in_the_order_of_the_rows() -> None:

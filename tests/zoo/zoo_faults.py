@@ -192,6 +192,8 @@ FAULTS: tuple[Fault, ...] = (
          "reading_twice_gives_the_same_rows", r"read twice, the rows .*(differ|another order)"),
         ("other-metric-name", "registry.yaml names another primary metric than the code",
          "the_registry_entry_fits", r"primary_metric accuracy; the task chooses by balanced_accuracy"),
+        ("guesses-right", "says that guessing scores as much as the truth",
+         "guessing_scores_less_than_perfect_predictions", r"chance gives 1; .* of accuracy lies from -1 to below 1"),
     ),
     *_of(
         "task",
@@ -312,6 +314,8 @@ FAULTS: tuple[Fault, ...] = (
          "it_says_what_it_is_and_under_which_licence", r"does not say under which licence the plugin is"),
         ("strange-task", "its data set is for a task that does not exist",
          "entries_refer_to_what_is_there", r"data set extra-rows is for no-such-task, which is not installed"),
+        ("lost-suite", "registry.yaml names the file of a suite that is not there",
+         "suites_can_be_read_and_their_runs_resolve", r"reading the suite extra-suite raises UsageError: .*-suite\.yaml: "),
         ("returns-nothing", "a hook returns None",
          "its_entry_point_loads", r"loading the plugin raises PluginError: .*returned None from its hook"),
     ),

@@ -39,6 +39,7 @@ _ROWS = (
     'datasets:\n  extra-rows: {plugin: PLUGIN, factory: "PACKAGE.code:build", summary: rows, task: no-such-task, rows: 1, '
     "licence: CC0-1.0, source: none}\n"
 )
+_SUITES = "suites:\n  extra-suite: {plugin: PLUGIN, summary: a suite, file: suites/extra-suite.yaml}\n"
 
 CHANGES: Mapping[str, tuple[str, str, str]] = {
     "tame": ("code.py", "", ""),
@@ -62,6 +63,7 @@ CHANGES: Mapping[str, tuple[str, str, str]] = {
     "any-version": ("registry.yaml", ', requires-graftwork: ">=0.1,<0.2"', ""),
     "without-licence": ("registry.yaml", ", licence: Apache-2.0", ""),
     "strange-task": ("registry.yaml", "summary: trains everything}\n", "summary: trains everything}\n" + _ROWS),
+    "lost-suite": ("registry.yaml", "summary: trains everything}\n", "summary: trains everything}\n" + _SUITES),
     "returns-nothing": ("__init__.py", "return ", "found = "),
 }
 """Name to file, what stands there, and what is put in its place."""

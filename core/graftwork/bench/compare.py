@@ -124,7 +124,8 @@ def _by_cell(rows: Sequence[Row]) -> dict[tuple[Any, ...], Row]:
 
 
 def _scores(row: Row) -> dict[str, Any]:
-    return {name: row[name] for name in row if name.startswith(("test.", "val."))}
+    """What was measured; a table has columns for the metrics of all its tasks."""
+    return {name: row[name] for name in row if name.startswith(("test.", "val.")) and row[name] is not None}
 
 
 Groups = Mapping[tuple[Any, ...], Row]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from graftwork.bench import wording
 from graftwork.bench.analysis import Analysis, Comparison, Entry
+from graftwork.bench.hyper import hyper_parameters
 from graftwork.console import amount, byte_size, clean, duration
 
 
@@ -17,6 +18,7 @@ def to_markdown(analysis: Analysis) -> str:
         for comparison in analysis.comparisons:
             parts += _comparison(comparison, analysis.level)
         parts += ["## Cost", _costs(analysis.entries)]
+        parts += ["## Hyper-parameters", *_hyper_parameters(analysis)]
     if analysis.sweeps:
         header = ("data", "labels", "backbone", "strategy", "point", "validation", "chosen")
         parts += ["## Sweeps", "The best mean score on validation chose."]
@@ -100,6 +102,16 @@ def _comparison(comparison: Comparison, level: float) -> list[str]:
             ),
         ),
     ]
+
+
+def _hyper_parameters(analysis: Analysis) -> list[str]:
+    found = hyper_parameters(analysis)
+    rows = (
+        [entry.data, entry.labels, entry.backbone, entry.strategy, *row]
+        for entry, row in zip(analysis.entries, found.rows, strict=True)
+    )
+    same = _text(wording.same_everywhere(found))
+    return [same, _table(["data", "labels", "backbone", "strategy", *found.names], rows)] if found.names else [same]
 
 
 def _costs(entries: Sequence[Entry]) -> str:

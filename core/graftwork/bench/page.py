@@ -14,6 +14,7 @@ from markupsafe import Markup
 from graftwork.bench import figures, wording
 from graftwork.bench.analysis import Analysis, Comparison, Entry
 from graftwork.bench.folder import CELLS
+from graftwork.bench.hyper import hyper_parameters
 from graftwork.console import amount, byte_size, duration
 from graftwork.errors import UsageError
 from graftwork.interfaces import Figure, Section, Table, Text
@@ -184,6 +185,7 @@ def _sections(analysis: Analysis, out: Path) -> Iterable[Section]:
     if curves:
         caption = "Mean over seeds; the band is the range. Of many methods the best eight are named, the others grey."
         yield Section("Learning curves", [Figure(figures.learning_curves(entries, curves), caption)])
+    yield _hyper_parameters(analysis)
     if analysis.sweeps:
         rows = [
             [s.data, s.labels, s.backbone, s.strategy, s.point, s.val_score, "chosen" if s.chosen else ""]
@@ -191,6 +193,16 @@ def _sections(analysis: Analysis, out: Path) -> Iterable[Section]:
         ]
         titles = ["data", "labels", "backbone", "strategy", "point", "validation", ""]
         yield Section("Sweeps", [Text("The best mean score on validation chose."), Table(titles, rows)])
+
+
+def _hyper_parameters(analysis: Analysis) -> Section:
+    found = hyper_parameters(analysis)
+    methods = [(entry.data, entry.labels, entry.backbone, entry.strategy) for entry in analysis.entries]
+    table = Table(
+        ["data", "labels", "backbone", "strategy", *found.names],
+        [[*method, *row] for method, row in zip(methods, found.rows, strict=True)],
+    )
+    return Section("Hyper-parameters", [Text(wording.same_everywhere(found)), *([table] if found.names else [])])
 
 
 def _across(comparison: Comparison, level: float) -> Section:

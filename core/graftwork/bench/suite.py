@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.bench.read_suite import At, Reader, raise_all
-from graftwork.catalogue import Catalogue
+from graftwork.catalogue import Catalogue, SuiteEntry
 from graftwork.config import Layer
 from graftwork.errors import UsageError
 from graftwork.yamlfile import read_yaml
@@ -153,16 +153,23 @@ def find_suite(name_or_path: str, catalogue: Catalogue) -> Path:
     try:
         entry = catalogue.suite(name_or_path)
     except UsageError as error:
-        raise UsageError(error.what, hint=f"{error.hint}. Or give a .yaml file" if error.hint else None) from None
-    package = catalogue.plugins[entry.plugin].package
-    found = find_spec(package)
-    folders = list(found.submodule_search_locations or ()) if found else []
-    file = Path(folders[0], entry.file) if folders else Path(entry.file)
+        end = "" if (error.hint or "").endswith("?") else "."
+        raise UsageError(error.what, hint=f"{error.hint}{end} Or give a .yaml file" if error.hint else None) from None
+    plugin = catalogue.plugins[entry.plugin]
+    file = suite_file(entry, catalogue)
     if not file.is_file():
-        hint = f"Reinstall it: pip install --force-reinstall {catalogue.plugins[entry.plugin].distribution}"
+        hint = f"Reinstall it: pip install --force-reinstall {plugin.distribution}"
         what = f"plugin {entry.plugin!r} does not hold the file of its suite {name_or_path!r}"
         raise UsageError(what, where=str(file), hint=hint)
     return file
+
+
+def suite_file(entry: SuiteEntry, catalogue: Catalogue) -> Path:
+    """Where the file of a suite has to be: in its plugin's package, which is not imported."""
+    package = catalogue.plugins[entry.plugin].package
+    found = find_spec(package)
+    folders = list(found.submodule_search_locations or ()) if found else []
+    return Path(folders[0] if folders else package, entry.file)
 
 
 def load_suite(path: Path) -> Suite:

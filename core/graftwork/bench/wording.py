@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from graftwork.bench.analysis import Analysis, Comparison
+from graftwork.bench.hyper import HyperParameters
 from graftwork.bench.statistics import Estimate, PairedGain
 
 _LISTED = 10
@@ -99,6 +100,11 @@ def _listed(items: Sequence[str]) -> str:
 def p_value(p: float) -> str:
     """`= 0.012`, or `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def same_everywhere(found: HyperParameters) -> str:
+    """What all methods had in common."""
+    return f"The same everywhere: {', '.join(f'{name} {value}' for name, value in found.same)}."
 
 
 def protocol(analysis: Analysis) -> list[str]:

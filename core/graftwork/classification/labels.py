@@ -52,6 +52,19 @@ def facts_of(labels: Sequence[Any], names: Sequence[str], kind: str) -> Facts:
     return facts
 
 
+def chance(facts: Facts) -> float:
+    """What guessing is expected to score in the usual primary metric of what a label is.
+
+    One class: `accuracy` of any class as likely as the other. Several: `map` of rows in any order, in which a class's average
+    precision is the share of rows that have it, but for what it exceeds that by on few rows. A number: `spearman`, 0.
+    """
+    kind = facts.get("labels", "single")
+    if kind == "single":
+        return 1 / len(facts["classes"])
+    counts = [count for count in facts["train_counts"] if count] if kind == "multi" else []
+    return sum(counts) / len(counts) / facts["train_rows"] if counts else 0.0
+
+
 def metrics_of(facts: Facts, device: torch.device) -> Metrics:
     """Fresh metrics for what a label is."""
     from graftwork.classification.metrics import ClassificationMetrics

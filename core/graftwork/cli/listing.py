@@ -54,7 +54,9 @@ def command(
     else:
         entries = _entries(catalogue, kind, task)
         if json:
-            out_json([{"name": name, **_facts(entry)} for name, entry in entries.items()])
+            out_json(
+                [{"name": name, **_facts(entry), **_place(kind, entry, catalogue)} for name, entry in entries.items()]
+            )
         else:
             _table(kind, [_row(kind, name, entry) for name, entry in entries.items()])
 
@@ -101,6 +103,16 @@ def _entries(catalogue: Catalogue, kind: str, task: str | None) -> dict[str, Any
     }
     fits = rules.get(kind)
     return {name: entry for name, entry in entries.items() if fits is None or fits(name, entry)}
+
+
+def _place(kind: str, entry: Any, catalogue: Catalogue) -> dict[str, Any]:
+    """Of a suite, where its file is here, so that it can be read or copied; null when the package does not hold it."""
+    if kind != "suites":
+        return {}
+    from graftwork.bench.suite import suite_file
+
+    path = suite_file(entry, catalogue)
+    return {"path": str(path) if path.is_file() else None}
 
 
 def _facts(entry: Any) -> dict[str, Any]:

@@ -150,22 +150,48 @@ def assign(
 
 
 def limit(
-    rows: Dataset, strata: Sequence[int], count: int, seed: int, a_class: bool = False
+    rows: Dataset,
+    strata: Sequence[int],
+    count: int,
+    seed: int,
+    of_each_class: bool = False,
+    names: Sequence[str] = (),
 ) -> tuple[Dataset, list[Finding]]:
-    """At most `count` rows, as equal a number of each class as the data allow, or `count` of each class; more contain fewer.
+    """Fewer rows, chosen so that those of a larger limit contain those of a smaller one.
+
+    Args:
+        rows: of the training split.
+        strata: class index of every row.
+        count: of rows in all, as equal a number of each class as the data allow; or of rows of each class.
+        seed: chooses the rows.
+        of_each_class: what `count` counts.
+        names: of the classes by index, for messages.
 
     Raises:
-        UsageError: `count` is smaller than the number of classes.
+        UsageError: `count` rows in all are fewer than the classes.
     """
     classes = [int(label) for label in strata]  # a column of `datasets` is slow to read one by one
     keys = row_keys(rows)
-    chosen = choose_of_each(classes, count, seed, keys) if a_class else choose(classes, count, seed, keys)
+    chosen = choose_of_each(classes, count, seed, keys) if of_each_class else choose(classes, count, seed, keys)
+    fewer = _classes_with_fewer(classes, count, names) if of_each_class else []
     if len(chosen) == len(rows):
-        return rows, []
+        return rows, fewer
     sizes = Counter(classes[row] for row in chosen).values()
     each = str(min(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     message = f"training uses {len(chosen):,} of {len(rows):,} rows, {each} of each of {len(sizes)} classes"
-    return rows.select(chosen), [Finding("limited-train", "note", message, (), len(chosen))]
+    return rows.select(chosen), [Finding("limited-train", "note", message, (), len(chosen)), *fewer]
+
+
+def _classes_with_fewer(classes: Sequence[int], count: int, names: Sequence[str]) -> list[Finding]:
+    have = Counter(classes)
+    small = sorted((label for label in have if have[label] < count), key=lambda label: (have[label], label))
+    if not small:
+        return []
+    where = tuple(
+        f"{names[label] if 0 <= label < len(names) else f'class index {label}'}: {have[label]}" for label in small[:5]
+    )
+    message = f"classes with fewer than {count:,} training rows, of which all are used: {len(small)} of {len(have)}"
+    return [Finding("fewer-rows-than-limit", "warning", message, where, len(small))]
 
 
 def choose(strata: Sequence[int], count: int, seed: int, keys: Sequence[str]) -> list[int]:

@@ -71,6 +71,9 @@ class Task(ABC):
     decides: bool = False
     """Whether `decide` has something to decide."""
 
+    one_class_a_row: bool = True
+    """Whether every row has exactly one class, its stratum: what a budget of N rows a class (`--limit-train N/class`) counts."""
+
     @abstractmethod
     def read(self, request: DataRequest) -> Tables:
         """The data under canonical columns. Only what is cheap: no image is decoded here.
@@ -123,7 +126,15 @@ class Task(ABC):
         return facts
 
     def chance(self, facts: Facts) -> float:
-        """What guessing scores in the primary metric, as far as facts tell: 0 of a normalised score in benchmarks."""
+        """What guessing is expected to score in the primary metric: 0 of a normalised score in benchmarks.
+
+        Args:
+            facts: of the training split; the test split may differ, so that this is an estimate.
+
+        Returns:
+            A finite number below what perfect predictions get: 1 / C for one of C classes. 0 unless the task says otherwise,
+            which is right of rank correlations and nearly right of boxes.
+        """
         return 0.0
 
     @abstractmethod

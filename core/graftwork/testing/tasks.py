@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.interfaces import DataRequest, Spec
+from graftwork.testing.base import doing
 from graftwork.testing.options import check_options_are_read
 from graftwork.testing.subjects import check_saved_model, load
 from graftwork.testing.surroundings import check_leaves_alone
@@ -44,11 +45,16 @@ class TaskConformance(MetricChecks):
             f"{said}: primary_metric {entry.primary_metric}; the task chooses by {found}"
         )
 
-    def test_guessing_scores_a_finite_number(self) -> None:
+    def test_guessing_scores_less_than_perfect_predictions(self) -> None:
         subject = self.subject()
-        chance = subject.task.chance(subject.facts)
-        assert isinstance(chance, int | float) and math.isfinite(chance), (
-            f"chance() gives {chance!r}; a benchmark takes it for 0 of a normalised score"
+        with doing("asking for the score of guessing"):
+            chance = subject.task.chance(subject.facts)
+        number = isinstance(chance, int | float) and not isinstance(chance, bool)
+        assert number and math.isfinite(chance), f"chance gives {chance!r}, and not a finite number"
+        name = subject.task.primary_metric
+        lowest, highest = self.ranges.get(name, (-1.0, 1.0))
+        assert lowest <= chance < highest, (
+            f"chance gives {chance:.6g}; what guessing gets of {name} lies from {lowest:g} to below {highest:g}, see `ranges`"
         )
 
     def test_every_option_is_declared_and_read(self) -> None:

@@ -273,6 +273,11 @@ class SwapsAxes(TameDetection):
         return decoded
 
 
+class GuessesRight(TamePictures):
+    def chance(self, facts: Facts) -> float:
+        return 1.0
+
+
 TAME: Mapping[str, type[Task]] = {
     "tame-pictures": TamePictures,
     "tame-detection": TameDetection,
@@ -299,6 +304,7 @@ ALL: Mapping[str, type[Task]] = {
     "reads-in-any-order": ReadsInAnyOrder,
     "other-metric-name": OtherMetricName,
     "trusts-labels": TrustsLabels,
+    "guesses-right": GuessesRight,
     "boxes-from-one": BoxesFromOne,
     "inclusive-corners": InclusiveCorners,
     "swaps-axes": SwapsAxes,
