@@ -18,7 +18,7 @@ sys.path.append(str(BENCHMARKS))  # scripts import what they share from beside t
 
 Run = Callable[..., str]
 Results = Callable[[Path, str], dict[str, Any]]
-FRESH = {"growth.py", "startup.py", "everything.py"}
+FRESH = {"growth.py", "startup.py", "suite_sharing.py", "everything.py"}
 """Scripts that start and measure processes that must be fresh, or start the other scripts."""
 
 

@@ -38,6 +38,15 @@ def test_memory_and_time_are_measured_as_the_data_grows(run: Run, results: Resul
     assert all(50 < row["held_mb"] < row["whole_mb"] <= row["resident_mb"] + 1 for row in found["rows"])
 
 
+@pytest.mark.acceptance
+def test_a_suite_is_held_against_its_cells_one_by_one(run: Run, results: Results, tmp_path: Path) -> None:
+    run("suite_sharing.py", "--tiny", "--out", tmp_path)
+    found = results(tmp_path, "suite_sharing")
+    assert arms(found) == ["A", "B", "C"] and [row["cells"] for row in found["rows"]] == [2, 2, 2]
+    assert found["same_scores"] and all(row["processor_seconds"] > 1 for row in found["rows"])
+    assert limits(found) == [None, 2.0]
+
+
 def test_every_command_is_started_and_timed(run: Run, results: Results, tmp_path: Path) -> None:
     run("startup.py", "--tiny", "--out", tmp_path)
     seconds = {row["start"]: row["seconds"] for row in results(tmp_path, "startup")["rows"]}
