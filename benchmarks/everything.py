@@ -87,6 +87,7 @@ COMPARISONS = (
         ("clothing", "bccd", "camvid"),
         repeats=9,
     ),
+    Comparison("suite-sharing", "suite_sharing", "suite_sharing", ("--suite", "smoke"), repeats=1),
     Comparison("growth", "growth", "growth", repeats=1),
     Comparison("startup", "startup", "startup", repeats=7),
     Comparison("device", "device", "device"),

@@ -104,6 +104,7 @@ def test_a_linear_probe_is_compared_with_a_frozen_loop_and_with_its_second_run(
     assert seeds == ["0", "1000"] and len(list(tmp_path.glob("runs/cache-*"))) == 1
 
 
+@pytest.mark.acceptance
 def test_training_from_the_cache_ends_with_the_same_weights(run: Run, results: Results, tmp_path: Path) -> None:
     run("partial_cached.py", "--tiny", "--out", tmp_path)
     found = results(tmp_path, "partial_cached")

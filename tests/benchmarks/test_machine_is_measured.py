@@ -47,6 +47,7 @@ def test_a_suite_is_held_against_its_cells_one_by_one(run: Run, results: Results
     assert limits(found) == [None, 2.0]
 
 
+@pytest.mark.acceptance
 def test_every_command_is_started_and_timed(run: Run, results: Results, tmp_path: Path) -> None:
     run("startup.py", "--tiny", "--out", tmp_path)
     seconds = {row["start"]: row["seconds"] for row in results(tmp_path, "startup")["rows"]}
@@ -55,6 +56,7 @@ def test_every_command_is_started_and_timed(run: Run, results: Results, tmp_path
     assert (tmp_path / "runs" / "first-step" / "checkpoints").is_dir()
 
 
+@pytest.mark.acceptance
 def test_a_step_is_held_against_the_measured_peak_of_the_machine(run: Run, results: Results, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="one of the models is transformers'")
     page = run("device.py", "--tiny", "--out", tmp_path)

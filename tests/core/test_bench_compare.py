@@ -87,7 +87,7 @@ def test_one_seed_each_cannot_be_tested(tmp_path: Path) -> None:
     found = held(tmp_path, [Toy(0.5)], [Toy(0.9)])
     (change,) = found.changes
     assert change.verdict == "not testable" and math.isnan(change.p) and math.isnan(change.difference.low)
-    assert "one seed, not testable: shoes, net/full: accuracy 0.500 → 0.900 (+0.400)" in describe(found)
+    assert "one seed or no spread, not testable: shoes, net/full: accuracy 0.500 → 0.900 (+0.400)" in describe(found)
 
 
 def test_other_seeds_are_compared_by_welchs_test(tmp_path: Path) -> None:
@@ -96,6 +96,46 @@ def test_other_seeds_are_compared_by_welchs_test(tmp_path: Path) -> None:
     (change,) = held(tmp_path, before, after).changes
     assert not change.paired and change.verdict == "better"
     assert change.p == pytest.approx(stats.ttest_ind((0.8, 0.81, 0.83, 0.8), (0.5, 0.52, 0.54), equal_var=False).pvalue)
+
+
+def test_rounding_is_no_change(tmp_path: Path) -> None:
+    """The same last bit with every seed has no spread, and still shows nothing."""
+    after = [replace(cell, score=math.nextafter(cell.score or 0, 1)) for cell in BASE]
+    found = held(tmp_path, BASE, after)
+    assert not found.identical
+    assert [change.verdict for change in found.changes] == ["not shown"] * 3
+    assert [change.p for change in found.changes] == [1.0] * 3
+
+
+def test_a_single_common_seed_does_not_throw_the_others_away(tmp_path: Path) -> None:
+    before = [Toy(score, seed=seed) for seed, score in enumerate((0.5, 0.52, 0.54))]
+    after = [Toy(score, seed=seed + 2) for seed, score in enumerate((0.8, 0.81, 0.83))]
+    (change,) = held(tmp_path, before, after).changes
+    assert not change.paired and change.verdict == "better" and change.before == pytest.approx(0.52)
+
+
+def test_runs_without_spread_are_not_said_to_be_one_seed(tmp_path: Path) -> None:
+    found = held(tmp_path, [Toy(0.5, seed=at) for at in range(3)], [Toy(0.75, seed=at) for at in range(10, 13)])
+    line = "one seed or no spread, not testable: shoes, net/full: accuracy 0.500 → 0.750 (+0.250, not paired by seed)"
+    assert line in describe(found)
+
+
+def test_another_metric_or_split_is_not_compared_and_said(tmp_path: Path) -> None:
+    before = collect(write_result_set(tmp_path / "a", BASE))
+    renamed = [{**row, "metric": "macro_f1"} if row["strategy"] == "full" else row for row in before]
+    after = [{**row, "scored_on": "validation"} if row["strategy"] == "probe" else row for row in renamed]
+    found = compare(before, after)
+    assert [change.name for change in found.changes] == ["shoes, net/scratch"]
+    assert len(found.measured_otherwise) == 6 and found.identical
+    assert any(line.startswith("another metric or split, not compared: shoes.net.full") for line in describe(found))
+
+
+def test_a_metric_that_is_not_a_number_twice_is_the_same(tmp_path: Path) -> None:
+    sets = [
+        [{**row, "test.macro_f1": float("nan")} for row in collect(write_result_set(tmp_path / name, BASE))]
+        for name in "ab"
+    ]
+    assert compare(*sets).identical
 
 
 def test_other_data_is_not_compared_and_said(tmp_path: Path) -> None:
@@ -136,3 +176,19 @@ def test_nothing_in_common_is_said(tmp_path: Path) -> None:
     found = held(tmp_path, [Toy()], [Toy(data="boots")])
     assert describe(found)[0] == "The two result sets have no finished cell on the same data in common."
     assert not found.identical
+
+
+def test_two_equal_steps_are_chance_enough_on_a_small_test_split(tmp_path: Path) -> None:
+    before = [Toy(0.5, seed=0), Toy(0.52, seed=1)]
+    after = [Toy(0.51, seed=0), Toy(0.53, seed=1)]
+    (change,) = held(tmp_path, before, after).changes
+    assert change.verdict == "not testable"
+
+
+def test_over_all_each_data_set_counts_once(tmp_path: Path) -> None:
+    """Six methods that move together on one data set are no six observations."""
+    before = [Toy(0.5 + seed / 90, strategy=f"s{at}", seed=seed) for at in range(6) for seed in range(3)]
+    after = [replace(cell, score=(cell.score or 0) + 0.01 + cell.seed / 500) for cell in before]
+    assert math.isnan(held(tmp_path / "one", before, after).overall_p)
+    many = [[replace(cell, data=f"d{at}") for at in range(6) for cell in cells] for cells in (before, after)]
+    assert held(tmp_path / "six", *many).overall_p == pytest.approx(2 / 2**6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def test_without_a_reference_the_best_at_the_largest_budget_counts_as_one(tmp_pa
     assert [entry.normalised for entry in entries] == pytest.approx([2.0, 1.0, 0.5])
 
 
+def test_a_split_that_is_a_row_larger_with_one_seed_decides_no_reference(tmp_path: Path) -> None:
+    cells = [Toy(0.5, rows=100, seed=0), Toy(0.5, rows=101, seed=1), Toy(0.9, rows=100, strategy="probe")]
+    cells = [replace(cell, chance=0.1) for cell in cells]
+    assert [entry.normalised for entry in said(tmp_path, cells).entries] == pytest.approx([0.5, 1.0])
+
+
 def test_nothing_above_chance_has_no_scale(tmp_path: Path) -> None:
     analysis = said(tmp_path, [Toy(0.1, chance=0.2), Toy(0.15, chance=0.2, strategy="probe")])
     assert [entry.normalised for entry in analysis.entries] == [None, None]
@@ -95,6 +102,14 @@ def test_validation_chooses_the_point_of_a_sweep_and_test_does_not(tmp_path: Pat
     assert [(point.point, point.chosen) for point in analysis.sweeps] == [
         ("lr=0.1", False), ("lr=0.01", True), ("lr=0.001", False),
     ]  # fmt: skip
+
+
+def test_a_point_that_lost_a_seed_is_not_chosen_before_one_that_has_all(tmp_path: Path) -> None:
+    cells = [
+        Toy(0.5, val=0.55, point="lr=1", seed=0), Toy(0.5, val=0.55, point="lr=1", seed=1),
+        Toy(0.9, val=0.58, point="lr=2", seed=0), Toy(state="failed", error="x", point="lr=2", seed=1),
+    ]  # fmt: skip
+    assert said(tmp_path, cells).entries[0].point == "lr=1"
 
 
 def test_of_equal_points_the_first_of_the_suite_is_chosen(tmp_path: Path) -> None:

@@ -45,6 +45,22 @@ def test_negative_transfer_is_named(tmp_path: Path) -> None:
     assert "Negative transfer: net/full on shoes." in markdown(tmp_path / "bad", worse)
 
 
+def test_negative_transfer_names_its_budget(tmp_path: Path) -> None:
+    cells = [
+        Toy(base + seed / slope, strategy=strategy, labels=labels, seed=seed)
+        for labels, scratch, full in (("10", 0.5, 0.3), ("all", 0.5, 0.8))
+        for strategy, base, slope in (("scratch", scratch, 100), ("full", full, 90))
+        for seed in range(3)
+    ]
+    assert "Negative transfer: net/full on shoes with labels 10.\n" in markdown(tmp_path, cells)
+
+
+def test_scores_on_validation_are_said_to_be_that(tmp_path: Path) -> None:
+    text = markdown(tmp_path, [Toy(), Toy(data="boots", val=0.9, tested=False)])
+    assert "Without a test split, scored on validation: boots." in text
+    assert "scored on validation" not in markdown(tmp_path / "tested", [Toy()])
+
+
 def test_few_data_sets_are_said_to_show_nothing(tmp_path: Path) -> None:
     text = markdown(tmp_path, grid())
     assert "cannot show any difference on 3 data sets, whatever the scores: 2 strategies need 6 at least." in text

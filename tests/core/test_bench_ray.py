@@ -66,6 +66,7 @@ def scores(result: ResultSet, cells: Sequence[Cell]) -> list[Any]:
     return [[summary["val"], summary["test"], summary["best_epoch"]] for summary in summaries]
 
 
+@pytest.mark.acceptance
 @pytest.mark.timeout(300)
 def test_a_lost_worker_changes_no_score(cluster: Any, tmp_path: Path) -> None:
     from graftwork.bench.on_ray import RayWorkers

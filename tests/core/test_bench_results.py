@@ -63,6 +63,13 @@ def test_a_result_that_cannot_be_read_is_a_failure_with_its_cause(tmp_path: Path
     assert rows[1]["state"] == "finished"
 
 
+@pytest.mark.parametrize("text", ['{"version": 1}', '{"version": 1, "suite": "x", "cells": [{"folder": "f"}]}'])
+def test_a_header_without_its_cells_is_one_clear_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bench.json").write_text(text)
+    with pytest.raises(UsageError, match=r"bench\.json does not say which cells there are"):
+        collect(tmp_path)
+
+
 def test_csv_and_parquet_hold_the_same_table(tmp_path: Path) -> None:
     rows = collect(
         write_result_set(tmp_path, [Toy(0.1 + 0.2, data='a,"b"\nc'), Toy(seed=1, state="failed", error="x")])

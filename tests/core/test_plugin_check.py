@@ -84,6 +84,7 @@ def test_a_plugin_with_a_broken_registry_is_a_fault_without_running_anything(wri
     assert "registry.yaml" in done.stdout and "0 of 1 checks hold" in done.stdout
 
 
+@pytest.mark.acceptance
 def test_options_of_somebody_elses_pytest_change_nothing(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = write("observer")
     folder = installed["observer"]

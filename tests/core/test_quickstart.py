@@ -58,6 +58,7 @@ def test_a_strangers_suite_is_no_part_of_the_tour(tmp_path: Path, monkeypatch: p
     assert run_quickstart(tmp_path / "out", 1, catalogue, print) == {"tours": {}}
 
 
+@pytest.mark.acceptance
 def test_the_tour_of_images_runs_and_transfer_beats_scratch(tmp_path: Path) -> None:
     said: list[str] = []
     out = tmp_path / "tour"

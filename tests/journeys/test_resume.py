@@ -17,7 +17,7 @@ def test_killed_runs_end_like_the_uninterrupted_one() -> None:
 @pytest.mark.parametrize(
     ("task", "strategy"),
     [
-        ("image-classification", "full"),
+        pytest.param("image-classification", "full", marks=pytest.mark.acceptance),
         pytest.param("image-classification", "gradual", marks=pytest.mark.acceptance),
         pytest.param("image-classification", "lora", marks=pytest.mark.acceptance),
         ("text-classification", "full"),
@@ -44,6 +44,7 @@ def test_every_kind_of_run_ends_the_same_after_a_kill(task: str, strategy: str) 
     assert found["strategies"][strategy] == {"trials": 2, "identical": 2, "different": []}
 
 
+@pytest.mark.acceptance
 def test_every_planted_resume_bug_is_caught() -> None:
     found = run_trials("--strategies", "lp-ft", "--steps", "18", "--moments", "0", "--workers", "0")
     assert found["strategies"]["lp-ft"]["different"] == []

@@ -225,6 +225,7 @@ def test_who_names_a_broken_plugin_gets_one_line_with_the_way_out(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.acceptance
 def test_a_picked_name_is_kept_by_the_run_and_found_again(
     thirty: Graft, picked: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

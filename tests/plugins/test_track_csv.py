@@ -137,6 +137,7 @@ def test_a_table_that_cannot_be_written_costs_its_rows_and_not_the_run(whole: Pa
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "graftwork")
 
 
+@pytest.mark.acceptance
 def test_of_two_processes_the_main_one_logs(tmp_path: Path, command: Callable[..., Any]) -> None:
     words = "train --task image-classification --data sample:digits --limit-train 40 --batch-size 10 --epochs 2 --device cpu"
     words += " --backbone graftnet-s --weights none --workers 0 --observer csv --set observer_options.csv.every=1"

@@ -15,6 +15,7 @@ from scipy import stats
 from graftwork.bench import wording
 from graftwork.bench.analysis import Row
 from graftwork.bench.statistics import Estimate, paired_gain, wilcoxon_holm
+from graftwork.bench.statistics.arrays import differences
 
 Verdict = Literal["better", "worse", "not shown", "not testable"]
 
@@ -28,16 +29,18 @@ class Change:
 
     Args:
         name: `clothing, resnet18/full`, with budget and point where there are several.
+        data: name of the data set.
         metric: in which scores are.
         before, after: mean scores.
         difference: after - before, with its interval; NaN ends where one seed each is all there is.
-        paired: seed by seed, as both have the same seeds; else by Welch's test.
+        paired: seed by seed, on those that both have; else by Welch's test.
         p: of no difference; NaN where it cannot be tested.
         adjusted_p: after Holm's correction over all changes.
         verdict: by `adjusted_p`.
     """
 
     name: str
+    data: str
     metric: str
     before: float
     after: float
@@ -55,10 +58,11 @@ class Differences:
     Args:
         changes: of scores, one a method and data set that both have.
         identical: every score of both, seed by seed, is the same to the last bit, and there is at least one.
-        overall_p: Wilcoxon's signed ranks over the mean differences of all changes; NaN with fewer than two.
+        overall_p: Wilcoxon's signed ranks over the mean difference of each data set; NaN with fewer than two.
         seconds: median ratio of a cell's wall-clock time, after over before; NaN where nothing is in both.
         cpu_seconds: the same of processor time.
         incomparable: cells of both whose data differs, by its fingerprint.
+        measured_otherwise: cells of both that have another primary metric, or a test split in one alone.
         settings: `name: before → after`, with the number of cells.
         versions: the same of libraries.
         only_before, only_after: finished cells of one alone.
@@ -72,6 +76,7 @@ class Differences:
     seconds: float
     cpu_seconds: float
     incomparable: tuple[str, ...]
+    measured_otherwise: tuple[str, ...]
     settings: tuple[str, ...]
     versions: tuple[str, ...]
     only_before: tuple[str, ...]
@@ -87,9 +92,9 @@ class Differences:
 def compare(before: Sequence[Row], after: Sequence[Row], level: float = 0.95) -> Differences:
     """Compare the cells that both have finished.
 
-    Seeds that both have are compared pair by pair (Student's t of the differences); where they have no seeds in common, by
-    Welch's t. Over all methods and data sets p-values are corrected by Holm's step-down (1979), so that among many
-    comparisons a chance difference is not taken for a change.
+    Seeds that both have are compared pair by pair (Student's t of the differences); where they share fewer than two seeds
+    and not all, by Welch's t over all seeds of each. Over all methods and data sets p-values are corrected by Holm's
+    step-down (1979), so that among many comparisons a chance difference is not taken for a change.
 
     Args:
         before, after: tables of `results.read_results`.
@@ -98,18 +103,20 @@ def compare(before: Sequence[Row], after: Sequence[Row], level: float = 0.95) ->
     old, new = _by_cell(before), _by_cell(after)
     both = [cell for cell in old if cell in new]
     differing = [cell for cell in both if old[cell]["fingerprint"] != new[cell]["fingerprint"]]
-    matched = [cell for cell in both if cell not in differing]
-    changes = _corrected(_changes(old, new, differing, level), 1 - level)
+    alike = [cell for cell in both if cell not in differing]
+    otherwise = [cell for cell in alike if _measured(old[cell]) != _measured(new[cell])]
+    matched = [cell for cell in alike if cell not in otherwise]
+    changes = _corrected(_changes(old, new, [*differing, *otherwise], level), 1 - level)
     failed = {str(row["folder"]): str(row["error"]) for row in after if row["state"] == "failed"}
     gone = [cell for cell in old if cell not in new]
-    shifts = np.array([change.difference.value for change in changes])
     return Differences(
         tuple(changes),
         bool(matched) and all(_scores(old[cell]) == _scores(new[cell]) for cell in matched),
-        _overall(shifts),
+        _overall(changes),
         _ratio(old, new, both, "seconds"),
         _ratio(old, new, both, "cpu_seconds"),
         tuple(str(old[cell]["folder"]) for cell in differing),
+        tuple(str(old[cell]["folder"]) for cell in otherwise),
         _changed(old, new, both, "settings"),
         _changed(old, new, both, "versions"),
         tuple(str(old[cell]["folder"]) for cell in gone if str(old[cell]["folder"]) not in failed),
@@ -125,7 +132,12 @@ def _by_cell(rows: Sequence[Row]) -> dict[tuple[Any, ...], Row]:
 
 def _scores(row: Row) -> dict[str, Any]:
     """What was measured; a table has columns for the metrics of all its tasks."""
-    return {name: row[name] for name in row if name.startswith(("test.", "val.")) and row[name] is not None}
+    measured = {name: row[name] for name in row if name.startswith(("test.", "val.")) and row[name] is not None}
+    return {name: "nan" if math.isnan(value) else value for name, value in measured.items()}  # NaN never equals itself
+
+
+def _measured(row: Row) -> tuple[str, str]:
+    return str(row["metric"]), str(row["scored_on"])
 
 
 Groups = Mapping[tuple[Any, ...], Row]
@@ -143,13 +155,15 @@ def _changes(old: Groups, new: Groups, differing: Sequence[tuple[Any, ...]], lev
         )
         if mine and theirs:
             metric = str(next(row["metric"] for cell, row in old.items() if cell[:-1] == method))
-            found.append(_change(_named(method), metric, mine, theirs, level))
+            found.append(_change(method, metric, mine, theirs, level))
     return found
 
 
-def _change(name: str, metric: str, before: Mapping[int, float], after: Mapping[int, float], level: float) -> Change:
+def _change(
+    method: tuple[Any, ...], metric: str, before: Mapping[int, float], after: Mapping[int, float], level: float
+) -> Change:
     common = [seed for seed in before if seed in after]
-    paired = bool(common)
+    paired = len(common) > 1 or set(before) == set(after)
     mine = [before[seed] for seed in common] if paired else list(before.values())
     theirs = [after[seed] for seed in common] if paired else list(after.values())
     if paired:
@@ -158,18 +172,20 @@ def _change(name: str, metric: str, before: Mapping[int, float], after: Mapping[
     else:
         difference, p = _welch(theirs, mine, level)
     means = float(np.mean(mine)), float(np.mean(theirs))
-    return Change(name, metric, *means, difference, paired, p, math.nan, "not testable")
+    return Change(_named(method), str(method[1]), metric, *means, difference, paired, p, math.nan, "not testable")
 
 
 def _paired_p(after: Sequence[float], before: Sequence[float]) -> float:
-    gaps = np.subtract(after, before)
+    gaps = differences(np.asarray(after), np.asarray(before))  # as in the interval: the last bits are no step
     if not gaps.any():
         return 1.0
-    if len(gaps) < 2:
+    if len(gaps) < 2 or (
+        len(gaps) == 2 and np.ptp(gaps) == 0
+    ):  # on a small test split two equal steps are chance enough
         return math.nan
     if np.ptp(gaps) == 0:  # the same step with every seed: no spread to set it against
         return 0.0
-    return float(stats.ttest_rel(after, before).pvalue)
+    return float(stats.ttest_1samp(gaps, 0.0).pvalue)
 
 
 def _welch(after: Sequence[float], before: Sequence[float], level: float) -> tuple[Estimate, float]:
@@ -195,7 +211,12 @@ def _corrected(changes: Sequence[Change], alpha: float) -> list[Change]:
     return result
 
 
-def _overall(shifts: Any) -> float:
+def _overall(changes: Sequence[Change]) -> float:
+    """Each data set counts once, with the mean over its methods, which are not independent of one another."""
+    by_data: dict[str, list[float]] = {}
+    for change in changes:
+        by_data.setdefault(change.data, []).append(change.difference.value)
+    shifts = np.array([np.mean(gaps) for gaps in by_data.values()])
     if len(shifts) < 2:
         return math.nan
     (test,) = wilcoxon_holm(np.stack([shifts, np.zeros_like(shifts)], axis=1), ["after", "before"])
@@ -247,11 +268,13 @@ def describe(found: Differences) -> list[str]:
         )
         lines += [f"not shown: {_line(change)}" for change in found.changes if _moved(change, "not shown")]
         lines += [
-            f"one seed, not testable: {_line(change)}" for change in found.changes if _moved(change, "not testable")
+            f"one seed or no spread, not testable: {_line(change)}"
+            for change in found.changes
+            if _moved(change, "not testable")
         ]
         if not math.isnan(found.overall_p):
             text = wording.p_value(found.overall_p)
-            lines.append(f"Over all of them together (Wilcoxon's signed ranks): p {text}.")
+            lines.append(f"Over data sets, each with its methods' mean (Wilcoxon's signed ranks): p {text}.")
     return [*lines, *_circumstances(found)]
 
 
@@ -263,7 +286,7 @@ def _line(change: Change) -> str:
     half = wording.half_width(change.difference)
     spread = "" if half is None else f" ± {half:.3f}"
     p = "" if math.isnan(change.adjusted_p) else f", p {wording.p_value(change.adjusted_p)}"
-    how = "" if change.paired else ", no seeds in common"
+    how = "" if change.paired else ", not paired by seed"
     scores = f"{change.metric} {change.before:.3f} → {change.after:.3f}"
     return f"{change.name}: {scores} ({change.difference.value:+.3f}{spread}{p}{how})"
 
@@ -279,6 +302,7 @@ def _circumstances(found: Differences) -> list[str]:
     lines += [f"setting {text}" for text in found.settings] + [f"version {text}" for text in found.versions]
     for title, folders in (
         ("other data (fingerprints differ), not compared", found.incomparable),
+        ("another metric or split, not compared", found.measured_otherwise),
         ("only before", found.only_before),
         ("only after", found.only_after),
     ):

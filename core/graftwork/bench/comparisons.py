@@ -70,7 +70,10 @@ Scale = Mapping[str, tuple[float, float] | None]
 
 
 def _choose_points(rows: Sequence[Row]) -> tuple[list[Cells], list[SweepPoint]]:
-    """The cells of each entry; of a sweep those of the point with the best mean on validation, the first of equals."""
+    """The cells of each entry; of a sweep those of the point with the best mean on validation, the first of equals.
+
+    A point that lost seeds to failures is not chosen before one that has more of them: a lucky seed is no mean.
+    """
     methods: dict[tuple[Any, ...], dict[str, Cells]] = {}
     for row in rows:
         key = tuple(row[name] for name in _METHOD)
@@ -78,7 +81,7 @@ def _choose_points(rows: Sequence[Row]) -> tuple[list[Cells], list[SweepPoint]]:
     chosen, sweeps = [], []
     for key, points in methods.items():
         means = {point: float(np.mean([row["val_score"] for row in cells])) for point, cells in points.items()}
-        best = max(means, key=lambda point: means[point])
+        best = max(means, key=lambda point: (len(points[point]), means[point]))
         chosen.append(points[best])
         if any(means):
             names = [str(part) for part in key]
@@ -95,11 +98,14 @@ def _scales(chosen: Sequence[Cells]) -> dict[str, tuple[float, float] | None]:
     scales: dict[str, tuple[float, float] | None] = {}
     for data in dict.fromkeys(str(cells[0]["data"]) for cells in chosen):
         mine = [cells for cells in chosen if cells[0]["data"] == data]
-        chance = float(mine[0][0]["chance"] or 0.0)
+        most = max(_rows(cells) for cells in mine)
+        # By name of the budget: with seeds whose splits differ by a row, a method lacking one of them still takes part.
+        largest = {cells[0]["labels"] for cells in mine if _rows(cells) == most}
+        full = [cells for cells in mine if cells[0]["labels"] in largest]
+        chance = float(full[0][0]["chance"] or 0.0)
         reference = mine[0][0]["reference"]
         if reference is None:
-            most = max(_rows(cells) for cells in mine)
-            reference = max(_mean(cells) for cells in mine if _rows(cells) == most)
+            reference = max(_mean(cells) for cells in full)
         scales[data] = (chance, float(reference)) if reference > chance else None
     return scales
 

@@ -21,12 +21,13 @@ from graftwork.bench.folder import plain
 from graftwork.cache import cache_folder, write_once
 from graftwork.catalogue import Catalogue
 from graftwork.check import backbone_entry
-from graftwork.config import Layer, resolve
+from graftwork.config import Layer, parse_limit, resolve
 from graftwork.data.sources import parse_source
 
 _KEPT = 5  # timings of one cell
 _START = 4.0  # seconds: reading the data, building the model, writing the report
 _UNKNOWN_ROWS = 10_000
+_CLASSES = 10  # where a budget counts rows of each class
 _TEXT_ROW = 80  # bytes of a row in a table of texts
 _TOKENS = 32  # of a text with its padding
 _IMAGE_REUSE = 250  # multiply-adds a parameter at 224 pixels: 155 in resnet18, 200 in vit-b, 700 in squeezenet
@@ -131,8 +132,9 @@ def _rough(cell: Cell, catalogue: Catalogue, speed: float, keep_models: bool, ro
     task = catalogue.task(cell.task)
     entry = backbone_entry(config.backbone, catalogue, task.modality)
     count = rows.setdefault(config.data, _rows(config.data, catalogue))
-    if isinstance(config.limit_train, int):
-        count = min(count, config.limit_train)
+    if config.limit_train is not None:
+        limit, of_each_class = parse_limit(config.limit_train)
+        count = min(count, limit * _CLASSES if of_each_class else limit)
     if task.modality == "text":
         work = float(entry.parameters * _TOKENS)
     else:

@@ -14,7 +14,7 @@ def to_markdown(analysis: Analysis) -> str:
     """Scores, gains, comparisons and costs as tables with the sentences that belong to them."""
     parts = [f"# {_text(analysis.suite)}", _text(analysis.summary)]
     if analysis.entries:
-        parts += ["## Scores", *_scores(analysis), "## Gain over scratch", *_gains(analysis)]
+        parts += ["## Scores", *_untested(analysis), *_scores(analysis), "## Gain over scratch", *_gains(analysis)]
         for comparison in analysis.comparisons:
             parts += _comparison(comparison, analysis.level)
         parts += ["## Cost", _costs(analysis.entries)]
@@ -37,6 +37,17 @@ def to_markdown(analysis: Analysis) -> str:
         parts.append(f"Not ended yet: {len(analysis.unfinished)} of {len(analysis.rows)} cells.")
     parts += ["## How the numbers came about", " ".join(wording.protocol(analysis))]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _untested(analysis: Analysis) -> list[str]:
+    """Which data sets have no test split: what was chosen on validation is scored there too."""
+    names = dict.fromkeys(str(row["data"]) for row in analysis.rows if row["scored_on"] == "validation")
+    if not names:
+        return []
+    return [
+        f"Without a test split, scored on validation: {_text(', '.join(names))}. Validation chose the epoch and the point "
+        "as well, so these scores are too high."
+    ]
 
 
 def _scores(analysis: Analysis) -> list[str]:
@@ -71,9 +82,13 @@ def _gains(analysis: Analysis) -> list[str]:
     found = [entry for entry in analysis.entries if entry.gain is not None]
     if not found:
         return ["No strategy with pretrained weights stands beside scratch on the same backbone."]
-    worse = [f"{entry.method} on {entry.data}" for entry in found if entry.gain and entry.gain.verdict == "negative"]
-    lines = [f"Negative transfer: {', '.join(worse)}." if worse else "No negative transfer is shown."]
     budgets = len({entry.labels for entry in found}) > 1
+    worse = [
+        f"{entry.method} on {entry.data}" + (f" with labels {entry.labels}" if budgets else "")
+        for entry in found
+        if entry.gain and entry.gain.verdict == "negative"
+    ]
+    lines = [f"Negative transfer: {', '.join(worse)}." if worse else "No negative transfer is shown."]
     header = ["data", *(["labels"] if budgets else []), "backbone", "strategy", "gain"]
     rows = (
         [entry.data, *([entry.labels] if budgets else []), entry.backbone, entry.strategy, wording.gain(entry.gain)]

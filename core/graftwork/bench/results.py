@@ -43,7 +43,10 @@ def collect(out: Path) -> list[Row]:
     header = result.header()
     if header is None:
         raise UsageError(f"{out} has no {BENCH}", hint="Give the folder that graft bench wrote")
-    rows = [_row(result, str(header["suite"]), cell) for cell in header["cells"]]
+    try:
+        rows = [_row(result, str(header["suite"]), cell) for cell in header["cells"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{BENCH} does not say which cells there are ({error!r})", where=str(out)) from None
     metrics = sorted({name for row in rows for name in row if name not in COLUMNS})
     return [{name: row.get(name) for name in (*COLUMNS, *metrics)} for row in rows]
 

@@ -116,18 +116,23 @@ def _job(cell: Cell, result: ResultSet, threads: int, keep_model: bool) -> Job:
 
 
 def _record(result: ResultSet, job: Job, died: str | None) -> CellRecord:
-    """What became of a job, written down for it where its process could not."""
+    """What became of a job, written down for it where its process could not.
+
+    Raises:
+        KeyboardInterrupt: the cell was interrupted and left its checkpoint. A signal may reach a cell and not this process.
+    """
     folder = result.folder(job.name)
     record = CellRecord.read(folder)
     if record is not None and record.state != "running":
         return record
-    cause = died or "its process ended without a result"
+    if died is None:
+        raise KeyboardInterrupt
     if record is None:
-        record = CellRecord("failed", cause, threads=job.threads, settings=plain(job.settings))
+        record = CellRecord("failed", died, threads=job.threads, settings=plain(job.settings))
     else:
         # The clock of a process that died is lost: from when it wrote its record on is what is known.
         begun = (folder / "cell.json").stat().st_mtime
-        record = replace(record, state="failed", error=cause, seconds=round(time.time() - begun, 3))
+        record = replace(record, state="failed", error=died, seconds=round(time.time() - begun, 3))
     folder.mkdir(parents=True, exist_ok=True)
     record.write(folder)
     return record

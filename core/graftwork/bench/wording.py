@@ -104,7 +104,8 @@ def p_value(p: float) -> str:
 
 def same_everywhere(found: HyperParameters) -> str:
     """What all methods had in common."""
-    return f"The same everywhere: {', '.join(f'{name} {value}' for name, value in found.same)}."
+    same = ", ".join(f"{name} {value}" for name, value in found.same)
+    return f"The same everywhere: {same}." if same else "Nothing was the same everywhere."
 
 
 def protocol(analysis: Analysis) -> list[str]:
