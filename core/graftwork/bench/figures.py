@@ -19,16 +19,23 @@ _VERDICTS = {"positive": ("#2f7d4f", "o"), "negative": ("#a8321f", "X"), "not sh
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
 _BESIDE = 3  # panels in a row
 _NAMED = 8  # curves of a panel with a colour and a name; the others are grey
+_WIDEST = 9  # backbones beside each other in the heat map; more stand below each other
+_UNKNOWN = "#eef1f3"
 
 Curves = Mapping[str, Sequence[Sequence[float]]]
 """Validation scores by epoch of each method, `[seeds][epochs]`."""
 
 
 def heat_map(entries: Sequence[Entry]) -> Figure:
-    """Data sets by backbones: the score of the strategy that did best on validation, coloured by its normalised score."""
+    """Data sets by backbones: the score of the strategy that did best on validation, coloured by its normalised score.
+
+    Many backbones stand below each other, since a wide figure is shrunk to the page until nobody can read it."""
     best = best_on_validation(entries)
     rows = list(dict.fromkeys(block_name(entry, entries) for entry in entries))
     columns = list(dict.fromkeys(entry.backbone for entry in entries))
+    turned = len(columns) > max(_WIDEST, len(rows))
+    if turned:
+        rows, columns = columns, rows
     with mpl.rc_context(STYLE):
         size = (2.2 + 1.25 * max(len(columns), 2), 0.9 + 0.55 * len(rows))
         figure = Figure(figsize=size, layout="constrained")
@@ -37,12 +44,15 @@ def heat_map(entries: Sequence[Entry]) -> Figure:
         axes.set_ylim(len(rows), 0)
         colours = mpl.colormaps["YlGnBu"]
         for entry in best:
-            x, y = columns.index(entry.backbone), rows.index(block_name(entry, entries))
-            share = min(1.0, max(0.0, entry.normalised)) if entry.normalised is not None else 0.0
-            axes.add_patch(
-                mpl.patches.Rectangle((x, y), 1, 1, facecolor=colours(0.05 + 0.75 * share), edgecolor="#fff")
+            place = (entry.backbone, block_name(entry, entries))
+            row, column = place if turned else place[::-1]
+            x, y = columns.index(column), rows.index(row)
+            known = entry.normalised is not None
+            fill = mpl.colors.to_rgb(
+                colours(0.05 + 0.75 * min(1.0, max(0.0, entry.normalised or 0.0))) if known else _UNKNOWN
             )
-            ink = "#ffffff" if share > 0.62 else _INK
+            axes.add_patch(mpl.patches.Rectangle((x, y), 1, 1, facecolor=fill, edgecolor="#fff"))
+            ink = _readable_on(fill)
             axes.text(x + 0.5, y + 0.4, f"{entry.score.value:.3f}", ha="center", va="center", fontsize=10, color=ink)
             axes.text(x + 0.5, y + 0.75, plain(entry.strategy, 16), ha="center", va="center", fontsize=7, color=ink)
         slanted = len(columns) > 6
@@ -55,6 +65,13 @@ def heat_map(entries: Sequence[Entry]) -> Figure:
         for spine in axes.spines.values():
             spine.set_visible(False)
     return figure
+
+
+def _readable_on(fill: tuple[float, float, float]) -> str:
+    """White or ink, whichever has the higher contrast (WCAG 2: relative luminance)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in fill]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#ffffff" if luminance < 0.22 else _INK  # where both contrasts are equal
 
 
 def best_on_validation(entries: Sequence[Entry]) -> list[Entry]:
@@ -86,7 +103,7 @@ def critical_differences(comparison: Comparison) -> Figure:
         axes.set_xlim(low - 0.45 * (high - low) - 0.1, high + 0.45 * (high - low) + 0.1)
         axes.axis("off")
         axes.plot([low, high], [0, 0], color=_INK, linewidth=1.2)
-        for tick in range(1, len(names) + 1):
+        for tick in range(1, len(names) + 1, 1 if len(names) <= 15 else 5):
             axes.plot([tick, tick], [0, 0.18], color=_INK, linewidth=1.2)
             axes.text(tick, 0.28, str(tick), ha="center", va="bottom", fontsize=9, color=_SOFT)
         span = min(comparison.critical_difference, high - low)
@@ -94,13 +111,8 @@ def critical_differences(comparison: Comparison) -> Figure:
         for end in (low, low + span):
             axes.plot([end, end], [1.05, 1.25], color=_INK, linewidth=1.6)
         beyond = " (beyond the axis)" if comparison.critical_difference > high - low else ""
-        axes.text(
-            low + span,
-            1.15,
-            f"  critical difference {comparison.critical_difference:.2f}{beyond}",
-            va="center",
-            fontsize=9,
-        )
+        said = f"critical difference {comparison.critical_difference:.2f}{beyond}"
+        _beside(axes, (low + span, 1.15), said, to_the_right=True)
         for number, clique in enumerate(comparison.rank_cliques):
             places = [ranks[names.index(name)] for name in clique]
             height = -0.22 - 0.2 * number
@@ -116,14 +128,13 @@ def critical_differences(comparison: Comparison) -> Figure:
             level = -0.5 - 0.2 * bars - 0.42 * (at if first else len(names) - 1 - at)
             side = low - 0.06 * (high - low) if first else high + 0.06 * (high - low)
             axes.plot([rank, rank, side], [0, level, level], color=_SOFT, linewidth=0.9)
-            axes.text(
-                side, level, f" {plain(name, 28)} {rank:.2f} ", ha="right" if first else "left", va="center", fontsize=9
-            )
+            _beside(axes, (side, level), f"{plain(name, 28)} {rank:.2f}", to_the_right=not first)
         axes.set_ylim(-0.75 - 0.2 * bars - 0.42 * (depth - 1), 1.5)
     return figure
 
 
 def _beside(axes: Any, place: tuple[float, float], text: str, to_the_right: bool) -> None:
+    """Text next to a line's end. An offset and no spaces, which SVG drops at either end of a text."""
     offset, side = ((6, 0), "left") if to_the_right else ((-6, 0), "right")
     axes.annotate(text, place, xytext=offset, textcoords="offset points", ha=side, va="center", fontsize=9, color=_INK)
 
@@ -150,11 +161,14 @@ def gains(entries: Sequence[Entry]) -> Figure | None:
         axes.set_xlabel("test score above the same net from scratch")
         axes.grid(axis="x", color=_LINE, linewidth=0.8)
         axes.set_axisbelow(True)
+        if len(found) > 40:  # taller than a screen
+            axes.tick_params(top=True, labeltop=True)
     return figure
 
 
 def score_against_time(analysis: Analysis) -> Figure:
-    """A panel a data set: mean score over mean seconds of a cell; those that none beats in both are joined and named."""
+    """A panel a data set: mean score over mean seconds of a cell; those that none beats in both are joined, and
+    named as far as there is room."""
     styles = _styles(analysis.entries)
 
     def draw(axes: Any, at: int) -> None:
@@ -164,19 +178,49 @@ def score_against_time(analysis: Analysis) -> Figure:
             axes.plot(entry.seconds, entry.score.value, "o", color=styles[entry.method][0], markersize=5)
         best = [analysis.entries[position] for position in front.entries]
         axes.plot([e.seconds for e in best], [e.score.value for e in best], color=_SOFT, linewidth=1, zorder=0)
-        for number, entry in enumerate(best):
-            axes.annotate(
-                plain(entry.method, 30), (entry.seconds, entry.score.value), textcoords="offset points",
-                xytext=(5, -9 if number % 2 else 5), fontsize=7.5, color=_INK,
-            )  # fmt: skip
         axes.set_xscale("log")
         axes.margins(x=0.35, y=0.16)
         _seconds(axes, [entry.seconds for entry in mine])
         axes.set_title(plain(block_name(mine[0], analysis.entries)), fontsize=10)
         axes.set_xlabel("seconds of a cell")
         axes.set_ylabel(plain(mine[0].metric))
+        _name_points(axes, best, mine)
 
     return _panels(len(analysis.fronts), draw)
+
+
+def _name_points(axes: Any, named: Sequence[Entry], points: Sequence[Entry]) -> None:
+    """A name at each point of a front where it hides no other name or point, the best and the fastest first.
+
+    Left above comes first: no point lies there, or it would be on the front instead."""
+    width, height, size = 190.0, 128.0, 7.0  # points: a panel's axes and the font; the browser's own differs a little
+    (left, right), (bottom, top) = (map(math.log, axes.get_xlim()), axes.get_ylim())
+    across, up = width / (right - left), height / (top - bottom)
+
+    def place(entry: Entry) -> tuple[float, float]:
+        seconds = max(entry.seconds, math.exp(left))  # nothing at all has no place on a logarithmic axis
+        return (math.log(seconds) - left) * across, (entry.score.value - bottom) * up
+
+    taken = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in map(place, points)]
+    for entry in [*named[-1:], *named[:-1]]:
+        text = plain(entry.method, 28)
+        long, (x, y) = 0.56 * size * len(text), place(entry)
+        for dx, dy in ((-4, 3), (4, -9), (4, 3), (-4, -9)):
+            start = x + dx - (long if dx < 0 else 0)
+            box = (start, y + dy, start + long, y + dy + size)
+            inside = box[0] > 0 and box[2] < width and box[1] > 0 and box[3] < height
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                axes.annotate(
+                    text, (entry.seconds, entry.score.value), textcoords="offset points", xytext=(dx, dy), fontsize=size,
+                    ha="right" if dx < 0 else "left", va="bottom", color=_INK,
+                ).set_in_layout(False)  # fmt: skip
+                break
+
+
+def _overlap(one: Sequence[float], two: Sequence[float]) -> bool:
+    """Whether two boxes, left, bottom, right and top, share an area."""
+    return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]
 
 
 def _seconds(axes: Any, seconds: Sequence[float]) -> None:
@@ -197,6 +241,7 @@ def learning_curves(entries: Sequence[Entry], curves: Mapping[tuple[str, str], C
     styles = _styles(entries)
     several = len({labels for _, labels in curves}) > 1
     blocks = list(curves.items())
+    long = max(len(name) for methods in curves.values() for name in methods) > 26
 
     def draw(axes: Any, at: int) -> None:
         (data, labels), methods = blocks[at]
@@ -208,7 +253,7 @@ def learning_curves(entries: Sequence[Entry], curves: Mapping[tuple[str, str], C
                 axes.plot(epochs, means, color=_LINE, linewidth=1, zorder=0)
                 continue
             colour, dash = styles[name]
-            axes.plot(epochs, means, color=colour, linestyle=dash, linewidth=1.5, label=plain(name, 30))
+            axes.plot(epochs, means, color=colour, linestyle=dash, linewidth=1.5, label=plain(name, 42))
             if len(seeds) > 1:
                 columns = list(zip(*seeds, strict=False))
                 lows, highs = [min(column) for column in columns], [max(column) for column in columns]
@@ -217,9 +262,9 @@ def learning_curves(entries: Sequence[Entry], curves: Mapping[tuple[str, str], C
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"validation {plain(next(entry.metric for entry in entries if entry.data == data))}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1 if long else 2)
 
-    return _panels(len(blocks), draw, height=3.7)
+    return _panels(len(blocks), draw, height=4.2 if long else 3.7)
 
 
 def _mean_curve(seeds: Sequence[Sequence[float]]) -> list[float]:

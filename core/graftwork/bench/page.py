@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -15,7 +16,7 @@ from graftwork.bench import figures, wording
 from graftwork.bench.analysis import Analysis, Comparison, Entry
 from graftwork.bench.folder import CELLS
 from graftwork.bench.hyper import hyper_parameters
-from graftwork.console import amount, byte_size, duration
+from graftwork.console import amount, byte_size, clean, duration
 from graftwork.errors import UsageError
 from graftwork.interfaces import Figure, Section, Table, Text
 from graftwork.report.page import draw_sections, fill
@@ -23,18 +24,20 @@ from graftwork.report.view import load_view
 from graftwork.run_files import REPORT, write_file
 
 SCRIPT = """for (const head of document.querySelectorAll("table.sortable th")) head.firstChild.onclick = () => {
-  const at = head.cellIndex, body = head.closest("table").tBodies[0], down = head.ariaSort !== "descending";
+  const at = head.cellIndex, body = head.closest("table").tBodies[0], before = head.getAttribute("aria-sort");
+  const down = before ? before === "ascending" : head.classList.contains("number");
   const key = row => { const cell = row.cells[at], value = cell.dataset.value;
     return value === undefined ? cell.textContent : Number(value); };
   const empty = row => row.cells[at].textContent === "" ? 1 : 0;
   const order = (a, b) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
   const rows = [...body.rows].sort((a, b) => empty(a) - empty(b) || order(key(a), key(b)) * (down ? -1 : 1));
-  for (const other of head.parentNode.cells) other.ariaSort = null;
-  head.ariaSort = down ? "descending" : "ascending";
+  for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
   body.append(...rows);
 };
 """
-"""The one script: it sorts the rows of a table. Cells without a text go last, equal ones keep their order."""
+"""The one script: it sorts the rows of a table, numbers from the highest and texts from A at first. Cells without a text go
+last, equal ones keep their order."""
 
 
 def write_page(analysis: Analysis, out: Path) -> Path:
@@ -50,7 +53,7 @@ def write_page(analysis: Analysis, out: Path) -> Path:
     values = {
         "title": analysis.suite,
         "summary": analysis.summary,
-        "notices": _notices(analysis),
+        "notices": [clean(line) for line in _notices(analysis)],
         "cards": _cards(analysis),
         "results": _results(analysis) if analysis.entries else None,
         "sections": draw_sections(list(_sections(analysis, out))),
@@ -119,21 +122,17 @@ def _results(analysis: Analysis) -> dict[str, Any]:
         "peak memory",
         "trained",
     ]
-    columns = [_column(name) for name in titles] + [_column(name, numeric=name != "") for name in numbers]
+    columns = [_column(name) for name in titles] + [_column(name, numeric=True) for name in numbers]
     rows = []
     for entry in analysis.entries:
         names = [entry.data, *([entry.labels] if budgets else []), entry.backbone, entry.strategy]
         names += [entry.point] if points else []
         rows.append([*(_cell(name) for name in names), *_numbers(entry, best[entry.data, entry.labels])])
     columns.append(_column("runs"))
-    longest = max(len(entry.folders) for entry in analysis.entries)
-    columns += [_column("") for _ in range(longest - 1)]
     for row, entry in zip(rows, analysis.entries, strict=True):
-        links = [
-            _cell(f"seed {seed}", link=f"{CELLS}/{folder}/{REPORT}")
-            for seed, folder in zip(entry.seeds, entry.folders, strict=True)
-        ]
-        row += links + [_cell("")] * (longest - len(links))
+        runs = zip(entry.seeds, entry.folders, strict=True)
+        links = [(f"seed {seed}", f"{CELLS}/{quote(folder)}/{REPORT}") for seed, folder in runs]
+        row.append(_cell("", links=links))
     return {"columns": columns, "rows": rows}
 
 
@@ -156,14 +155,16 @@ def _column(name: str, numeric: bool = False) -> dict[str, Any]:
     return {"name": name, "numeric": numeric}
 
 
-def _cell(text: str, value: float | None = None, mark: str = "", link: str = "") -> dict[str, Any]:
-    return {"text": text, "value": value, "mark": mark, "link": link}
+def _cell(
+    text: str, value: float | None = None, mark: str = "", links: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    return {"text": text, "value": value, "mark": mark, "links": links}
 
 
 def _failures(analysis: Analysis) -> dict[str, Any] | None:
     if not analysis.failures:
         return None
-    rows = [[_cell(folder), _cell(cause)] for folder, cause in analysis.failures]
+    rows = [[_cell(folder), _cell(cause, mark="words")] for folder, cause in analysis.failures]
     return {"columns": [_column("cell"), _column("cause")], "rows": rows}
 
 
@@ -179,7 +180,9 @@ def _sections(analysis: Analysis, out: Path) -> Iterable[Section]:
         yield Section("What transfer brings", [Figure(gains, caption)])
     for comparison in analysis.comparisons:
         yield _across(comparison, analysis.level)
-    caption = "A point a method; the line joins those that no other beats in both score and time."
+    caption = (
+        "A point a method; the line joins those that no other beats in both score and time, named where there is room."
+    )
     yield Section("Score and time", [Figure(figures.score_against_time(analysis), caption)])
     curves = _curves(entries, out)
     if curves:
@@ -218,7 +221,7 @@ def _across(comparison: Comparison, level: float) -> Section:
     return Section(
         f"{title} across data sets",
         [
-            *(Text(line) for line in wording.comparison(comparison, level)),
+            *(Text(clean(line)) for line in wording.comparison(comparison, level)),
             Figure(
                 figures.critical_differences(comparison),
                 "Average ranks, 1 is best; a bar joins what is not told apart.",
@@ -239,7 +242,7 @@ def _curves(entries: Sequence[Entry], out: Path) -> dict[tuple[str, str], dict[s
                 epochs = load_view(out / CELLS / folder).epochs
             except UsageError:  # the table can be kept without its runs
                 continue
-            scores = [line["val"].get(entry.metric) for line in epochs if line.get("val")]
+            scores = [line["val"].get(entry.metric) for line in epochs if isinstance(line.get("val"), dict)]
             if scores and all(isinstance(score, int | float) for score in scores):
                 found.setdefault((entry.data, entry.labels), {}).setdefault(entry.method, []).append(scores)
     return found
