@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -93,7 +94,7 @@ def count_objects(objects: Objects, classes: int) -> NDArray[np.int64]:
 def _audit_split(split: str, seen: Seen, notes: Notes) -> Objects:
     rows, looks = seen.tables.splits[split], seen.looks[split]
     origins, names = list(rows["origin"][:]), seen.tables.names
-    sizes = np.array([[look.width, look.height] for look in looks], dtype=np.int64).reshape(-1, 2)
+    sizes = looks.sizes.astype(np.int64)
     objects = _check_sizes(unpack(rows), rows, seen, split, notes)
     with np.errstate(over="ignore"):  # corners of absurd boxes
         if look_like_corners(objects, sizes):
@@ -104,7 +105,7 @@ def _audit_split(split: str, seen: Seen, notes: Notes) -> Objects:
         notes.add("empty-image", origins[row])
     for row in np.flatnonzero((before > 0) & (after == 0)).tolist():
         notes.add("lost-all-objects", origins[row])
-    if looks and not (~repaired.crowd).any():
+    if len(looks) and not (~repaired.crowd).any():
         notes.add("no-objects", split)
     return repaired
 
@@ -132,11 +133,13 @@ def _check_sizes(objects: Objects, rows: Dataset, seen: Seen, split: str, notes:
     declared = list(zip(rows["width"][:], rows["height"][:], strict=True))
     origins = rows["origin"]
     boxes = objects.boxes
-    for row, ((width, height), look) in enumerate(zip(declared, seen.looks[split], strict=True)):
-        if not width or not height or (width, height) == (look.width, look.height):
+    for row, ((width, height), found) in enumerate(
+        zip(declared, map(tuple, seen.looks[split].sizes.tolist()), strict=True)
+    ):
+        if not width or not height or (width, height) == found:
             continue
-        told = f"{origins[row]} (annotated {width}×{height}, file {look.width}×{look.height})"
-        how = _turned(rows[row]["image"]) if (height, width) == (look.width, look.height) else None
+        told = f"{origins[row]} (annotated {width}×{height}, file {found[0]}×{found[1]})"
+        how = _turned(rows[row]["image"]) if (height, width) == found else None
         here = slice(*np.searchsorted(objects.rows, [row, row + 1]))
         ends = objects.boxes[here, :2] + objects.boxes[here, 2:]
         if how is None or (ends > np.array([width, height]) + 1).any():
@@ -162,11 +165,11 @@ def _turned(cell: Mapping[str, object]) -> Image.Transpose | None:
 
 def _written(rows: Dataset, seen: Seen, split: str, objects: Objects) -> Dataset:
     looks = seen.looks[split]
-    if not looks:
+    if not len(looks):
         return rows
     rows = add_column(rows, "objects", pack(objects))
-    for side in ("width", "height"):
-        rows = add_column(rows, side, [int(getattr(look, side)) for look in looks])
+    for number, side in enumerate(("width", "height")):
+        rows = add_column(rows, side, pa.array(looks.sizes[:, number], pa.int64()))
     return rows
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from graftwork.data.arrow import column_of
 from graftwork.data.audit import check_classes
 from graftwork.interfaces import Finding, Tables
-from graftwork.vision.audit import Seen, check_alike, check_shapes, named, see_pictures
+from graftwork.vision.audit import Seen, check_alike, check_shapes, see_pictures
 
 NARROW = 6.0
 """Longer by shorter side; from here on a square crop sees little of an image."""
@@ -22,7 +23,7 @@ def audit_images(tables: Tables) -> tuple[Tables, list[Finding]]:
         The tables without rows that cannot be decoded, with a column `content`, and what was found.
     """
     seen = see_pictures(tables)
-    labels = {split: list(rows["label"][:]) for split, rows in seen.tables.splits.items()}
+    labels = {split: column_of(rows, "label").to_numpy() for split, rows in seen.tables.splits.items()}
     findings = [
         *seen.findings,
         *check_classes(labels, tables.names),
@@ -34,10 +35,7 @@ def audit_images(tables: Tables) -> tuple[Tables, list[Finding]]:
 
 
 def _narrow(seen: Seen) -> list[Finding]:
-    narrow = [
-        f"{origin} ({look.width}×{look.height})"
-        for origin, look in seen.every()
-        if max(look.width, look.height) >= NARROW * min(look.width, look.height)
-    ]
     message = f"images {NARROW:g} times as long as wide, or more, of which a crop sees little"
-    return named("narrow-image", "warning", message, narrow)
+    return seen.found(
+        "narrow-image", "warning", message, lambda looks: looks.longer >= NARROW * looks.shorter, sizes=True
+    )

@@ -122,12 +122,17 @@ def _column_names(file: Path) -> list[str]:
 
 
 def _from_folders(folders: ClassFolders) -> Tables:
+    import pyarrow as pa
+    from pyarrow import compute
+
     index = {name: number for number, name in enumerate(folders.classes)}
+    root = folders.root.as_posix().rstrip("/")
     splits = {}
     for split, rows in folders.splits.items():
-        files = [str(path) for path, _ in rows]
-        origins = [path.relative_to(folders.root).as_posix() for path, _ in rows]
-        splits[split] = _labelled(files, origins, [index[label] for _, label in rows])
+        origins = pa.array([name for name, _ in rows], pa.string())
+        files = compute.binary_join_element_wise(root, origins, "/")
+        labels = pa.array([index[label] for _, label in rows], pa.int64())
+        splits[split] = add_column(picture_rows(files, origins), "label", labels)
     return Tables(splits, folders.findings, folders.classes)
 
 
@@ -140,9 +145,3 @@ def _from_splits(
     imaged = {split: picture_column(rows, home, request.source) for split, rows in mapped.items()}
     encoded, names, missing = encode_labels(imaged, request.source)
     return Tables(encoded, (*findings, *more, *missing), names)
-
-
-def _labelled(files: Sequence[str], origins: Sequence[str], labels: Sequence[int]) -> Dataset:
-    import pyarrow as pa
-
-    return add_column(picture_rows(files, origins), "label", pa.array(labels, pa.int64()))

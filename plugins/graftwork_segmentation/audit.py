@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from graftwork.data.arrow import Texts
 from graftwork.data.columns import add_column
 from graftwork.data.fingerprint import CONTENT
 from graftwork.interfaces import Finding, Tables
 from graftwork.vision.audit import Seen, check_alike, check_shapes, named, see_pictures
 from graftwork.vision.decode import read_cell
-from graftwork.vision.look import Look
+from graftwork.vision.look import Looks
 from graftwork_segmentation.checks import check_pixels
 from graftwork_segmentation.classes import facts_of, strata
 from graftwork_segmentation.labelmap import REST, VOID, to_json
@@ -62,7 +63,8 @@ class Judged:
 
     Args:
         origin: what the row is called.
-        picture, mask: what looking at them showed.
+        rotated: whether EXIF turns the picture.
+        mask: what looking at it showed.
         pixels: of every class in the mask, int64 [classes].
         unknown: values outside the label map with their pixels, the most frequent LISTED; none where smoothed.
         unlisted: number and pixels of all others.
@@ -72,7 +74,7 @@ class Judged:
     """
 
     origin: str
-    picture: Look
+    rotated: bool
     mask: MaskLook
     pixels: NDArray[np.int64]
     unknown: Mapping[int, int]
@@ -105,9 +107,9 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
     extended = _extend(seen.tables.splits, judged)
     splits = {}
     for split, rows in seen.tables.splits.items():
-        whole = _add_columns(rows, judged[split], extended) if len(rows) else rows
+        whole = _add_columns(rows, seen.looks[split], judged[split], extended) if len(rows) else rows
         splits[split] = whole if len(kept[split]) == len(whole) else whole.select(kept[split])
-    looks = {split: [judge.picture for judge in rows] for split, rows in usable.items()}
+    looks = {split: seen.looks[split].select(rows) for split, rows in kept.items()}
     left = Seen(replace(tables, splits=splits), looks, [])
     every = [judge for rows in usable.values() for judge in rows]
     findings += _values(every)
@@ -121,18 +123,19 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
     return replace(tables, splits=splits), findings
 
 
-def _judge(rows: Dataset, looks: Sequence[Look], classes: int) -> list[Judged]:
+def _judge(rows: Dataset, looks: Looks, classes: int) -> list[Judged]:
     origins, maps = list(rows["origin"][:]), list(rows["mask_map"][:])
+    sizes, rotated = looks.sizes.tolist(), looks.has("rotated").tolist()
     judged: dict[int, Judged] = {}
     for by_colour in (False, True):
         chosen = [row for row, text in enumerate(maps) if lookup(text).by_colour == by_colour]
         part = rows if len(chosen) == len(rows) else rows.select(chosen)
         for row, mask in zip(chosen, look_at_masks(part, by_colour), strict=True):
-            judged[row] = _fit(origins[row], maps[row], looks[row], mask, classes)
+            judged[row] = _fit(origins[row], maps[row], sizes[row], rotated[row], mask, classes)
     return [judged[row] for row in range(len(rows))]
 
 
-def _fit(origin: str, mask_map: str, picture: Look, mask: MaskLook, classes: int) -> Judged:
+def _fit(origin: str, mask_map: str, size: list[int], rotated: bool, mask: MaskLook, classes: int) -> Judged:
     table = lookup(mask_map)
     pixels = class_pixels(mask, mask_map, classes)
     _, known = table(mask.values)
@@ -142,20 +145,21 @@ def _fit(origin: str, mask_map: str, picture: Look, mask: MaskLook, classes: int
     unknown = dict(zip(values[first].tolist(), counts[first].tolist(), strict=True))
     unlisted = len(values) - len(first), int(counts.sum() - counts[first].sum())
     problem, reason = mask.problem, mask.reason
-    if problem is None and (mask.width, mask.height) != (picture.width, picture.height):
-        problem, reason = "mask-size-differs", _size_reason(picture, mask)
+    if problem is None and [mask.width, mask.height] != size:
+        problem, reason = "mask-size-differs", _size_reason(size, rotated, mask)
     elif problem is None and not pixels.sum():
         problem, reason = "all-void-mask", ""
     nothing = np.empty(0, np.int64)
     mask = replace(mask, values=nothing, counts=nothing)
-    return Judged(origin, picture, mask, pixels, unknown, unlisted, smoothed, problem, reason)
+    return Judged(origin, rotated, mask, pixels, unknown, unlisted, smoothed, problem, reason)
 
 
-def _size_reason(picture: Look, mask: MaskLook) -> str:
-    told = f"picture {picture.width}×{picture.height}, mask {mask.width}×{mask.height}"
-    if (mask.width, mask.height) != (picture.height, picture.width):
+def _size_reason(size: list[int], rotated: bool, mask: MaskLook) -> str:
+    width, height = size
+    told = f"picture {width}×{height}, mask {mask.width}×{mask.height}"
+    if (mask.width, mask.height) != (height, width):
         return told
-    if "rotated" in picture.traits:
+    if rotated:
         return f"{told}: the mask lies as the picture is stored, and EXIF turns the picture"
     return f"{told}: the sides are swapped"
 
@@ -186,18 +190,18 @@ def _extend(splits: Mapping[str, Dataset], judged: Mapping[str, Sequence[Judged]
     return {text: to_json({**json.loads(text), **dict.fromkeys(keys, VOID)}) for text, keys in unknown.items()}
 
 
-def _add_columns(rows: Dataset, judged: Sequence[Judged], extended: Mapping[str, str]) -> Dataset:
+def _add_columns(rows: Dataset, looks: Looks, judged: Sequence[Judged], extended: Mapping[str, str]) -> Dataset:
     import pyarrow as pa
 
     maps = list(rows["mask_map"][:])
     contents = [
-        hashlib.sha256(f"{judge.picture.content} {judge.mask.content} {text}".encode()).hexdigest()[:32]
-        for text, judge in zip(maps, judged, strict=True)
+        hashlib.sha256(f"{content} {judge.mask.content} {text}".encode()).hexdigest()[:32]
+        for content, text, judge in zip(Texts(looks.content), maps, judged, strict=True)
     ]
     pixels = pa.array([judge.pixels.tolist() for judge in judged], pa.list_(pa.int64()))
     rows = add_column(rows, "mask_map", pa.array([extended[text] for text in maps], pa.string()))
-    rows = add_column(rows, "width", pa.array([judge.picture.width for judge in judged], pa.int64()))
-    rows = add_column(rows, "height", pa.array([judge.picture.height for judge in judged], pa.int64()))
+    rows = add_column(rows, "width", pa.array(looks.sizes[:, 0], pa.int64()))
+    rows = add_column(rows, "height", pa.array(looks.sizes[:, 1], pa.int64()))
     rows = add_column(rows, CONTENT, pa.array(contents, pa.string()))
     return add_column(rows, CLASS_PIXELS, pixels)
 
@@ -252,7 +256,7 @@ def _turned(splits: Mapping[str, Dataset], usable: Mapping[str, Sequence[Judged]
     unsure = []
     for split, judged in usable.items():
         for row, judge in enumerate(judged):
-            if "rotated" not in judge.picture.traits:
+            if not judge.rotated:
                 continue
             with Image.open(io.BytesIO(read_cell(splits[split][row]["image"]))) as image:
                 stored = image.size

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.data.arrow import Texts, column_of
-from graftwork.data.audit import check_classes, check_duplicates, check_groups
+from graftwork.data.audit import check_classes, check_duplicates, check_groups, first_rows
 from graftwork.data.columns import add_column
 from graftwork.data.fingerprint import CONTENT
 from graftwork.interfaces import Finding, Tables
@@ -134,13 +134,8 @@ def _found(
     count = sum(int(rows.sum()) for rows in which.values())
     if not count:
         return []
-    named = [f"{split}: {splits[split][row]['origin']}" for split, row in _first(which)]
+    named = [f"{split}: {splits[split][row]['origin']}" for split, row in first_rows(which)]
     return [Finding(code, level, f"{message}: {count:,}", tuple(named), count)]
-
-
-def _first(which: Mapping[str, NDArray[np.bool_]]) -> list[tuple[str, int]]:
-    places = [(split, row) for split, rows in which.items() for row in np.flatnonzero(rows)[:_SHOWN].tolist()]
-    return places[:_SHOWN]
 
 
 def _label_lists(rows: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -222,7 +217,7 @@ def _check_numbers(splits: Mapping[str, Dataset], origins: Mapping[str, Sequence
     count = sum(int(rows.sum()) for rows in out.values())
     if not count:
         return []
-    named = tuple(f"{split}: {origins[split][row]} ({values[split][row]:g})" for split, row in _first(out))
+    named = tuple(f"{split}: {origins[split][row]} ({values[split][row]:g})" for split, row in first_rows(out))
     message = f"labels far outside {low:g} to {high:g}, where half of the training rows lie: {count:,}"
     return [Finding("label-outlier", "note", message, named, count)]
 

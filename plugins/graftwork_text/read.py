@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, map_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
@@ -197,8 +198,7 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
     read: dict[str, Dataset] = {}
     damaged: list[str] = []
     for split, rows in folders.splits.items():
-        origins = [file.relative_to(folders.root).as_posix() for file, _ in rows]
-        read[split], bad = _files(((file, label) for file, label in rows), origins)
+        read[split], bad = _files(((folders.root / name, label) for name, label in rows), [name for name, _ in rows])
         damaged += bad
     return encode(read, labels, request, [*folders.findings, *_damage(damaged)])
 
@@ -237,7 +237,6 @@ def _damage(damaged: Sequence[str]) -> list[Finding]:
 
 def _files(rows: Iterable[tuple[Path, str]], origins: Sequence[str]) -> tuple[Dataset, list[str]]:
     """Files as rows with `text`, `label` (class name) and `origin`; names those with damaged bytes."""
-    from datasets import Dataset
 
     chunks: list[pa.Array] = []
     texts: list[str] = []
@@ -253,7 +252,7 @@ def _files(rows: Iterable[tuple[Path, str]], origins: Sequence[str]) -> tuple[Da
             texts = []
     chunks.append(pa.array(texts, pa.string()))
     table = pa.table({"text": pa.chunked_array(chunks), "label": labels, "origin": list(origins)})
-    return Dataset(table), damaged
+    return dataset_of(table), damaged
 
 
 def _bytes(file: Path) -> bytes:
@@ -296,11 +295,10 @@ def _texts_of(files: Sequence[Path], given: str, pair: bool) -> Dataset:
 
 
 def _plain(texts: Sequence[str], origins: Sequence[str], pair: bool) -> Dataset:
-    from datasets import Dataset
 
     strings = pa.string()
     if not pair:
-        return Dataset(pa.table({"text": pa.array(texts, strings), "origin": pa.array(origins, strings)}))
+        return dataset_of(pa.table({"text": pa.array(texts, strings), "origin": pa.array(origins, strings)}))
     for text, origin in zip(texts, origins, strict=True):
         if text.count("\t") != 1:
             found = f"{text.count(chr(9))} tabs" if "\t" in text else "no tab"
@@ -308,7 +306,7 @@ def _plain(texts: Sequence[str], origins: Sequence[str], pair: bool) -> Dataset:
             raise DataError(f"has {found} that would part a text from its partner", where=origin, hint=hint)
     parted = [text.split("\t") for text in texts]
     columns = {"text": [one for one, _ in parted], "text_pair": [two for _, two in parted], "origin": list(origins)}
-    return Dataset(pa.table({name: pa.array(values, strings) for name, values in columns.items()}))
+    return dataset_of(pa.table({name: pa.array(values, strings) for name, values in columns.items()}))
 
 
 def _rows_of(path: Path, pair: bool) -> Dataset:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, Features
+    from datasets.table import Table
 
 _ROWS = 10_000
 
@@ -53,6 +54,24 @@ class Numbers(Sequence[str]):
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
         return list(map(str, self._numbers[row])) if isinstance(row, slice) else str(self._numbers[row])
+
+
+def dataset_of(table: pa.Table | Table, features: Features | None = None, like: Dataset | None = None) -> Dataset:
+    """A table in memory as rows.
+
+    Args:
+        features: of its columns; those that its types mean when None.
+        like: rows whose description and split it takes over.
+    """
+    from datasets import Dataset, DatasetInfo, Features
+    from datasets.fingerprint import generate_random_fingerprint
+
+    info = DatasetInfo() if like is None else like.info.copy()
+    info.features = Features.from_arrow_schema(table.schema) if features is None else features
+    # Named at random: left to itself the library hashes a copy of all values, and nothing of ours goes by that name.
+    name = generate_random_fingerprint()
+    split = None if like is None else like.split
+    return Dataset(table.cast(info.features.arrow_schema), info=info, split=split, fingerprint=name)
 
 
 def column_of(rows: Dataset, name: str) -> pa.ChunkedArray:

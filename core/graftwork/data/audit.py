@@ -227,6 +227,17 @@ def _correlation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray
     return result
 
 
+def first_rows(which: Mapping[str, NDArray[np.bool_]], count: int = _SHOWN) -> list[tuple[str, int]]:
+    """Split and number of the first rows that are marked.
+
+    Args:
+        which: a mark for every row, by split.
+        count: the most of them.
+    """
+    places = [(split, row) for split, rows in which.items() for row in np.flatnonzero(rows)[:count].tolist()]
+    return places[:count]
+
+
 def _missing_in_splits(
     counts: Mapping[str, NDArray[Any]], present: Sequence[int], names: Sequence[str]
 ) -> list[Finding]:

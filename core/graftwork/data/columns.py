@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.data.arrow import column_of, distinct_values
+from graftwork.data.arrow import column_of, dataset_of, distinct_values
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError, UsageError, did_you_mean
 from graftwork.interfaces.data import Finding
@@ -58,15 +58,12 @@ def add_column(rows: Dataset, name: str, values: Sequence[Any] | pa.Array) -> Da
 
 def _beside(rows: Dataset, name: str, column: pa.Array) -> Dataset:
     """All the data that `rows` chose from, with a column as long as that data."""
-    from datasets import Dataset as Rows
     from datasets import Features
     from datasets.table import InMemoryTable, concat_tables
 
     added = InMemoryTable.from_pydict({name: column})
-    info = rows.info.copy()
-    info.features = Features({**rows.features, **Features.from_arrow_schema(added.schema)})
-    table = concat_tables([rows.data, added], axis=1)
-    return Rows(table.cast(info.features.arrow_schema), info=info, split=rows.split)
+    features = Features({**rows.features, **Features.from_arrow_schema(added.schema)})
+    return dataset_of(concat_tables([rows.data, added], axis=1), features, rows)
 
 
 def guess_columns(names: Sequence[str], guesses: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -22,13 +22,14 @@ class ClassFolders:
 
     Args:
         root: the folder that was read.
-        splits: split name to (file, class name); `train` alone where the data has no splits.
+        splits: split name to (file, class name), the file as text relative to the root with `/` between its parts: a
+            `Path` for each of a million files would take a gigabyte. `train` alone where the data has no splits.
         classes: names of all classes that hold a file, sorted.
         findings: what was left out.
     """
 
     root: Path
-    splits: dict[str, list[tuple[Path, str]]]
+    splits: dict[str, list[tuple[str, str]]]
     classes: tuple[str, ...]
     findings: tuple[Finding, ...]
 
@@ -74,7 +75,7 @@ def read_class_folders(root: Path, suffixes: Set[str], noun: str = "file") -> Cl
     if not folders and not files:
         raise DataError("is an empty folder", where=str(root))
     split_folders = _split_folders(folders, files, seen, noun)
-    splits: dict[str, list[tuple[Path, str]]] = {}
+    splits: dict[str, list[tuple[str, str]]] = {}
     for split, folder in split_folders.items():
         splits[split] = _read_classes(folder, seen, noun)
     rows = [row for split in splits.values() for row in split]
@@ -132,16 +133,16 @@ def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, 
     return {split: group[0] for split, group in proper.items()}
 
 
-def _read_classes(folder: Path, seen: _Seen, noun: str) -> list[tuple[Path, str]]:
-    """(file, class name) of one split."""
+def _read_classes(folder: Path, seen: _Seen, noun: str) -> list[tuple[str, str]]:
+    """(file relative to the root, class name) of one split."""
     folders, files = _entries(folder, seen)
     _refuse_loose(files, seen, noun, "class folders", none_at_all=not folders)
-    rows: list[tuple[Path, str]] = []
+    rows: list[tuple[str, str]] = []
     for class_folder in folders:
         found = _walk(class_folder, seen)
         if not found:
             seen.empty.append(seen.name(class_folder) + "/")
-        rows += [(path, class_folder.name) for path in found]
+        rows += [(name, class_folder.name) for name in found]
     return rows
 
 
@@ -158,9 +159,10 @@ def _refuse_loose(files: Sequence[Path], seen: _Seen, noun: str, beside: str, no
         )
 
 
-def _walk(folder: Path, seen: _Seen) -> list[Path]:
-    """All files with a wanted suffix under a folder, sorted; follows links, but never in a circle."""
-    found: list[Path] = []
+def _walk(folder: Path, seen: _Seen) -> list[str]:
+    """All files with a wanted suffix under a folder, relative to the root, sorted; follows links, but never in a circle."""
+    endings = tuple(seen.suffixes)
+    found: list[str] = []
     visited: set[str] = set()
     for here, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
@@ -168,17 +170,14 @@ def _walk(folder: Path, seen: _Seen) -> list[Path]:
             folders.clear()
             continue
         visited.add(real)
-        seen.junk += [seen.name(Path(here, name)) for name in (*folders, *files) if is_junk(name)]
+        place = seen.name(Path(here))
+        seen.junk += [f"{place}/{name}" for name in (*folders, *files) if is_junk(name)]
         folders[:] = sorted(name for name in folders if not is_junk(name))
         for name in sorted(files):
-            if is_junk(name):
-                continue
-            path = Path(here, name)
-            if path.suffix.lower() in seen.suffixes:
-                found.append(path)
-            else:
-                seen.others.append(seen.name(path))
-    return sorted(found)
+            if not is_junk(name):
+                wanted = name.lower().endswith(endings)
+                (found if wanted else seen.others).append(f"{place}/{name}")
+    return sorted(found, key=lambda name: name.replace("/", "\0"))  # part by part, as paths are sorted
 
 
 def _has_subfolders(folder: Path) -> bool:

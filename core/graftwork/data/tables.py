@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import with_origin
 from graftwork.data.folders import is_junk
 from graftwork.data.splits import canonical_split, ordered
@@ -114,7 +115,7 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
                 return Dataset.from_parquet(str(file.absolute())), []
         if file.suffix.lower() in (".jsonl", ".ndjson"):
             large = file.stat().st_size >= STREAMED_FROM
-            return stream_jsonl(file) if large else Dataset(read_json_lines(file.read_bytes())), []
+            return stream_jsonl(file) if large else dataset_of(read_json_lines(file.read_bytes())), []
         return _read_delimited(file)
     except UnicodeDecodeError:
         raise DataError("is not UTF-8 text", where=str(file), hint="Save it as UTF-8") from None
@@ -134,7 +135,6 @@ def _read_delimited(file: Path) -> tuple[Dataset, list[Finding]]:
     import io
 
     import pyarrow as pa
-    from datasets import Dataset
     from pyarrow import csv
 
     found = scan(file)
@@ -157,7 +157,8 @@ def _read_delimited(file: Path) -> tuple[Dataset, list[Finding]]:
         data = file.read_text(encoding="utf-8-sig").encode()
         # A row must fit into a block; only without threads does an error name its row.
         read = csv.ReadOptions(block_size=max(len(data) + 1, 1 << 20), use_threads=False)
-        rows = Dataset(csv.read_csv(io.BytesIO(data), read_options=read, parse_options=parse, convert_options=convert))
+        table = csv.read_csv(io.BytesIO(data), read_options=read, parse_options=parse, convert_options=convert)
+        rows = dataset_of(table)
     if delimiter == usual:
         return rows, []
     message = f"{file.name} separates its columns by {delimiter!r}, not by {usual!r}"

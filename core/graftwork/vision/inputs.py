@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import add_column
 from graftwork.data.folders import is_junk
 from graftwork.data.sources import existing_path
@@ -13,6 +14,7 @@ from graftwork.errors import DataError
 from graftwork.vision.decode import SUFFIXES
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 
@@ -66,12 +68,15 @@ def picture_column(rows: Dataset, home: Path | None, where: str, column: str = "
     raise DataError(f"its {column} column holds {feature}, neither images, bytes nor paths", where=where)
 
 
-def picture_rows(files: Sequence[str], origins: Sequence[str]) -> Dataset:
+def picture_rows(files: Sequence[str] | pa.Array, origins: Sequence[str] | pa.Array) -> Dataset:
     """Rows with `image` ({bytes, path}, not decoded) and `origin`."""
-    from datasets import Dataset, Features, Image, Value
+    import pyarrow as pa
+    from datasets import Features, Image, Value
 
-    features = Features({"image": Image(decode=False), "origin": Value("string")})
-    return Dataset.from_dict({"image": list(files), "origin": list(origins)}, features=features)
+    paths = pa.array(files, pa.string())
+    cells = pa.StructArray.from_arrays([pa.nulls(len(paths), pa.binary()), paths], ["bytes", "path"])
+    table = pa.table({"image": cells, "origin": pa.array(origins, pa.string())})
+    return dataset_of(table, Features({"image": Image(decode=False), "origin": Value("string")}))
 
 
 def is_picture_name(path: Path) -> bool:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from graftwork.errors import DataError
 from graftwork.vision.decode import PIXEL_LIMIT, read_cell, to_rgb, turn_upright
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
 _COARSE, _FINE = (9, 8), (16, 16)  # pixels; the coarse one has a column more than the hash has bits
@@ -21,6 +25,9 @@ SIDEWAYS = frozenset(
 )
 _STEP = 3
 """Grey levels; a smaller rise from pixel to pixel counts as none, so that JPEG noise in even areas sets no bits."""
+TRAITS = ("grey", "alpha", "palette", "cmyk", "deep", "rotated", "animated")
+"""What a picture's file may be; `deep` is of more than 8 bits a channel, `rotated` turned upright as EXIF says."""
+
 DETAIL = 32
 """Pixels; a smaller side says too little for a likeness: two sevens of 8×8 or 28×28 pixels are all but equal."""
 
@@ -35,8 +42,8 @@ class Look:
         reason: the decoder's words.
         content: hex digest of the encoded file, 32 digits.
         width, height: pixels, upright.
-        traits: of `grey`, `alpha`, `palette`, `cmyk`, `deep` (more than 8 bits), `rotated` (EXIF), `animated`.
-        thumbnail: grey pixels for `likenesses`; empty where the image is too small to tell.
+        traits: of `TRAITS`.
+        thumbnail: grey pixels for a likeness; empty where the image is too small to tell.
     """
 
     problem: str | None = None
@@ -85,18 +92,90 @@ def look_at(cell: Mapping[str, Any] | None) -> Look:
         return Look("unreadable-image", str(error), content)
 
 
-def likenesses(looks: Sequence[Look]) -> tuple[np.ndarray, np.ndarray]:
-    """Perceptual hashes, uint64 [images], and the small grey pictures that confirm what they suggest, uint8 [images, 256].
+@dataclass(frozen=True)
+class Looks:
+    """What looks at many images showed, by column: as objects they would take five times the memory.
+
+    Args:
+        problems: of those that cannot be used, by row: problem and reason.
+        content: hex digests, [images].
+        sizes: width and height, pixels, upright, int32 [images, 2].
+        traits: a bit for each of `TRAITS`, uint8 [images].
+        hashes: perceptual hashes, uint64 [images]; 0, which says nothing, where the image is too small to tell.
+        views: small grey pictures that confirm what the hashes suggest, uint8 [images, 256].
+    """
+
+    problems: Mapping[int, tuple[str, str]]
+    content: pa.ChunkedArray
+    sizes: NDArray[np.int32]
+    traits: NDArray[np.uint8]
+    hashes: NDArray[np.uint64]
+    views: NDArray[np.uint8]
+
+    @classmethod
+    def gather(cls, count: int, batches: Iterable[Sequence[Look]]) -> Looks:
+        """So many looks, that come in batches."""
+        import pyarrow as pa
+
+        problems: dict[int, tuple[str, str]] = {}
+        contents: list[pa.Array] = []
+        sizes = np.zeros((count, 2), np.int32)
+        traits = np.zeros(count, np.uint8)
+        hashes = np.zeros(count, np.uint64)
+        views = np.zeros((count, _FINE[0] * _FINE[1]), np.uint8)
+        start = 0
+        for batch in batches:
+            here = slice(start, start + len(batch))
+            problems.update(
+                (start + row, (look.problem, look.reason)) for row, look in enumerate(batch) if look.problem
+            )
+            contents.append(pa.array([look.content for look in batch], pa.string()))
+            sizes[here] = [(look.width, look.height) for look in batch]
+            traits[here] = [sum(1 << TRAITS.index(trait) for trait in look.traits) for look in batch]
+            hashes[here], views[here] = _likenesses([look.thumbnail for look in batch])
+            start += len(batch)
+        return cls(problems, pa.chunked_array(contents, pa.string()), sizes, traits, hashes, views)
+
+    def __len__(self) -> int:
+        return len(self.traits)
+
+    def select(self, rows: NDArray[np.int64] | Sequence[int]) -> Looks:
+        """Those of some rows, in ascending order."""
+        if len(rows) == len(self):
+            return self
+        chosen = np.asarray(rows, np.int64)
+        places = {int(row): place for place, row in enumerate(chosen) if row in self.problems}
+        problems = {place: self.problems[row] for row, place in places.items()}
+        columns = (self.sizes, self.traits, self.hashes, self.views)
+        return Looks(problems, self.content.take(chosen), *(column[chosen] for column in columns))  # type: ignore[arg-type]
+
+    @property
+    def shorter(self) -> NDArray[np.int32]:
+        """Pixels of each image's shorter side."""
+        return np.asarray(self.sizes.min(axis=1))
+
+    @property
+    def longer(self) -> NDArray[np.int32]:
+        """Pixels of each image's longer side."""
+        return np.asarray(self.sizes.max(axis=1))
+
+    def has(self, trait: str) -> NDArray[np.bool_]:
+        """Which images have a trait, [images]."""
+        return (self.traits >> TRAITS.index(trait) & 1).astype(bool)
+
+
+def _likenesses(thumbnails: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """`hashes` and `views` of a batch.
 
     A difference hash: a bit says whether a pixel is brighter than its left neighbour (Krawetz: Kind of like that, 2013),
     here by at least `_STEP` grey levels. A missing thumbnail gives zeros, which are never compared.
     """
     cut = _COARSE[0] * _COARSE[1]
     size = cut + _FINE[0] * _FINE[1]
-    pixels = np.frombuffer(b"".join(look.thumbnail or bytes(size) for look in looks), dtype=np.uint8)
-    pixels = pixels.reshape(len(looks), size)
+    pixels = np.frombuffer(b"".join(thumbnail or bytes(size) for thumbnail in thumbnails), dtype=np.uint8)
+    pixels = pixels.reshape(len(thumbnails), size)
     grid = pixels[:, :cut].astype(np.int16).reshape(-1, _COARSE[1], _COARSE[0])
-    bits = (grid[:, :, 1:] - grid[:, :, :-1] >= _STEP).reshape(len(looks), 64)
+    bits = (grid[:, :, 1:] - grid[:, :, :-1] >= _STEP).reshape(len(thumbnails), 64)
     return np.packbits(bits, axis=1).view(np.uint64).reshape(-1), pixels[:, cut:]
 
 
