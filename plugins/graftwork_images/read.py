@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from graftwork.data.columns import LABEL_NAMES, add_column, encode_labels, guess_columns, map_columns, with_origin
 from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
@@ -128,10 +130,11 @@ def _from_folders(folders: ClassFolders) -> Tables:
     index = {name: number for number, name in enumerate(folders.classes)}
     root = folders.root.as_posix().rstrip("/")
     splits = {}
-    for split, rows in folders.splits.items():
-        origins = pa.array([name for name, _ in rows], pa.string())
+    for split, files_of in folders.splits.items():
+        parts = [pa.array(names, pa.string()) for names in files_of.values()]
+        origins = pa.chunked_array(parts).combine_chunks()
         files = compute.binary_join_element_wise(root, origins, "/")
-        labels = pa.array([index[label] for _, label in rows], pa.int64())
+        labels = pa.array(np.repeat([index[label] for label in files_of], [len(part) for part in parts]))
         splits[split] = add_column(picture_rows(files, origins), "label", labels)
     return Tables(splits, folders.findings, folders.classes)
 

@@ -197,8 +197,10 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
             raise DataError(f"class folders have no columns, so {option} cannot be used", where=str(path))
     read: dict[str, Dataset] = {}
     damaged: list[str] = []
-    for split, rows in folders.splits.items():
-        read[split], bad = _files(((folders.root / name, label) for name, label in rows), [name for name, _ in rows])
+    for split, files_of in folders.splits.items():
+        origins = [name for names in files_of.values() for name in names]
+        labels_of = (label for label, names in files_of.items() for _ in names)
+        read[split], bad = _files(zip(map(folders.root.joinpath, origins), labels_of, strict=True), origins)
         damaged += bad
     return encode(read, labels, request, [*folders.findings, *_damage(damaged)])
 

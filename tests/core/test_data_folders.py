@@ -37,27 +37,24 @@ def test_splits_are_found_by_their_usual_names(tmp_path: Path, train: str, valid
     found = read_class_folders(tmp_path, SUFFIXES)
     assert list(found.splits) == ["train", "validation", "test"]
     assert found.classes == ("cat", "dog")
-    assert found.splits["train"] == [(f"{train}/cat/1.jpg", "cat"), (f"{train}/dog/1.jpg", "dog")]
+    assert found.splits["train"] == {"cat": [f"{train}/cat/1.jpg"], "dog": [f"{train}/dog/1.jpg"]}
     assert not found.findings
 
 
 def test_without_split_folders_all_is_train_and_sorted_at_any_depth(tmp_path: Path) -> None:
     plant(tmp_path, "b/2.JPG", "b/1.png", "a/deep/er/3.jpg", "a/0.jpg", "a/deep-er/1.jpg")
     found = read_class_folders(tmp_path, SUFFIXES)
-    assert found.splits["train"] == [
-        ("a/0.jpg", "a"),
-        ("a/deep/er/3.jpg", "a"),
-        ("a/deep-er/1.jpg", "a"),
-        ("b/1.png", "b"),
-        ("b/2.JPG", "b"),
-    ]
+    assert found.splits["train"] == {
+        "a": ["a/0.jpg", "a/deep/er/3.jpg", "a/deep-er/1.jpg"],
+        "b": ["b/1.png", "b/2.JPG"],
+    }
 
 
 def test_hidden_and_system_files_and_other_files_are_left_out_and_counted(tmp_path: Path) -> None:
     plant(tmp_path, "a/1.jpg", "b/1.jpg", "a/.ipynb_checkpoints/1.jpg", "__MACOSX/a/1.jpg", "b/Thumbs.db", ".git/x.jpg")
     plant(tmp_path, "a/notes.txt", "README.md")
     found = read_class_folders(tmp_path, SUFFIXES)
-    assert [len(rows) for rows in found.splits.values()] == [2]
+    assert found.splits == {"train": {"a": ["a/1.jpg"], "b": ["b/1.jpg"]}}
     counts = {finding.code: finding.count for finding in found.findings}
     assert counts == {"hidden-files": 4, "other-files": 2}
     others = next(finding for finding in found.findings if finding.code == "other-files")
@@ -87,7 +84,7 @@ def test_a_class_may_be_called_test(tmp_path: Path) -> None:
 def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
     plant(tmp_path, "a/1.jpg", "b/1.jpg")
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
-    assert len(read_class_folders(tmp_path, SUFFIXES).splits["train"]) == 2
+    assert read_class_folders(tmp_path, SUFFIXES).splits["train"] == {"a": ["a/1.jpg"], "b": ["b/1.jpg"]}
 
 
 @pytest.mark.parametrize(

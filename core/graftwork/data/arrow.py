@@ -19,7 +19,7 @@ _ROWS = 10_000
 class Texts(Sequence[str]):
     """A column as text, made row by row as it is asked for."""
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
+    def __init__(self, column: pa.ChunkedArray | pa.Array) -> None:
         self._column = column
 
     def __len__(self) -> int:

@@ -23,6 +23,7 @@ IMBALANCE = 3.0
 
 _SHOWN = 5
 _CHUNK = 500_000  # pairs at a time, 8 bytes each: they stay in the processor's cache
+_PAIRS = 4_000  # of views at a time, two kilobytes each as float32
 
 Labels = Mapping[str, Sequence[int]]
 
@@ -160,7 +161,7 @@ def check_near_duplicates(
     for position, first in enumerate(splits):
         for second in splits[position + 1 :]:
             a, b = near_pairs(hashes[first], hashes[second], distance)
-            alike = _correlation(views[first][a], views[second][b])
+            alike = _correlation(views[first], a, views[second], b)
             closest: dict[int, tuple[float, int]] = {}
             for i, j, value in zip(a.tolist(), b.tolist(), alike.tolist(), strict=True):
                 if value >= similarity and contents[first][i] != contents[second][j]:
@@ -214,16 +215,18 @@ def _telling(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     return rows[np.argsort(ones[rows], kind="stable")]
 
 
-def _correlation(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Pearson's, row by row; 0 for rows without any variation."""
-    result = np.zeros(len(first), dtype=np.float32)
-    for start in range(0, len(first), 100_000):
-        a = first[start : start + 100_000].astype(np.float32)
-        b = second[start : start + 100_000].astype(np.float32)
+def _correlation(
+    first: NDArray[np.uint8], left: NDArray[np.int64], second: NDArray[np.uint8], right: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Pearson's between the rows `left` of first and the rows `right` of second; 0 for rows without any variation."""
+    result = np.zeros(len(left), dtype=np.float32)
+    for start in range(0, len(left), _PAIRS):
+        a = first[left[start : start + _PAIRS]].astype(np.float32)
+        b = second[right[start : start + _PAIRS]].astype(np.float32)
         a -= a.mean(axis=1, keepdims=True)
         b -= b.mean(axis=1, keepdims=True)
         norm = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-        result[start : start + 100_000] = (a * b).sum(axis=1) / np.maximum(norm, 1e-6)
+        result[start : start + _PAIRS] = (a * b).sum(axis=1) / np.maximum(norm, 1e-6)
     return result
 
 

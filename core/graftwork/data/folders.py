@@ -18,18 +18,18 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """Files by split, each with its class name, sorted by path.
+    """Files by split and class name, sorted by path.
 
     Args:
         root: the folder that was read.
-        splits: split name to (file, class name), the file as text relative to the root with `/` between its parts: a
-            `Path` for each of a million files would take a gigabyte. `train` alone where the data has no splits.
+        splits: split name to class name to files, as text relative to the root with `/` between its parts: a `Path` for
+            each of a million files would take a gigabyte. `train` alone where the data has no splits.
         classes: names of all classes that hold a file, sorted.
         findings: what was left out.
     """
 
     root: Path
-    splits: dict[str, list[tuple[str, str]]]
+    splits: dict[str, dict[str, list[str]]]
     classes: tuple[str, ...]
     findings: tuple[Finding, ...]
 
@@ -75,13 +75,12 @@ def read_class_folders(root: Path, suffixes: Set[str], noun: str = "file") -> Cl
     if not folders and not files:
         raise DataError("is an empty folder", where=str(root))
     split_folders = _split_folders(folders, files, seen, noun)
-    splits: dict[str, list[tuple[str, str]]] = {}
+    splits: dict[str, dict[str, list[str]]] = {}
     for split, folder in split_folders.items():
         splits[split] = _read_classes(folder, seen, noun)
-    rows = [row for split in splits.values() for row in split]
-    if not rows:
+    classes = tuple(sorted({label for files_of in splits.values() for label in files_of}))
+    if not classes:
         raise DataError(f"holds no {noun}", where=str(root), hint=_what_is_there(root, suffixes))
-    classes = tuple(sorted({label for _, label in rows}))
     ordered = {split: splits[split] for split in SPLITS if splits.get(split)}
     return ClassFolders(root, ordered, classes, tuple(_findings(seen, classes, noun)))
 
@@ -133,17 +132,18 @@ def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, 
     return {split: group[0] for split, group in proper.items()}
 
 
-def _read_classes(folder: Path, seen: _Seen, noun: str) -> list[tuple[str, str]]:
-    """(file relative to the root, class name) of one split."""
+def _read_classes(folder: Path, seen: _Seen, noun: str) -> dict[str, list[str]]:
+    """Files of one split by class name; no class without a file."""
     folders, files = _entries(folder, seen)
     _refuse_loose(files, seen, noun, "class folders", none_at_all=not folders)
-    rows: list[tuple[str, str]] = []
+    files_of: dict[str, list[str]] = {}
     for class_folder in folders:
         found = _walk(class_folder, seen)
-        if not found:
+        if found:
+            files_of[class_folder.name] = found
+        else:
             seen.empty.append(seen.name(class_folder) + "/")
-        rows += [(name, class_folder.name) for name in found]
-    return rows
+    return files_of
 
 
 def _refuse_loose(files: Sequence[Path], seen: _Seen, noun: str, beside: str, none_at_all: bool = False) -> None:

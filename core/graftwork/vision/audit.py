@@ -182,7 +182,7 @@ def look_at_all(rows: Dataset) -> Looks:
 
 
 def _keep(rows: Dataset, kept: NDArray[np.int64], looks: Looks) -> Dataset:
-    rows = add_column(rows, CONTENT, looks.content.combine_chunks())
+    rows = add_column(rows, CONTENT, looks.content)
     return rows if len(kept) == len(rows) else rows.select(kept)
 
 

@@ -106,7 +106,7 @@ class Looks:
     """
 
     problems: Mapping[int, tuple[str, str]]
-    content: pa.ChunkedArray
+    content: pa.StringArray
     sizes: NDArray[np.int32]
     traits: NDArray[np.uint8]
     hashes: NDArray[np.uint64]
@@ -134,7 +134,7 @@ class Looks:
             traits[here] = [sum(1 << TRAITS.index(trait) for trait in look.traits) for look in batch]
             hashes[here], views[here] = _likenesses([look.thumbnail for look in batch])
             start += len(batch)
-        return cls(problems, pa.chunked_array(contents, pa.string()), sizes, traits, hashes, views)
+        return cls(problems, pa.chunked_array(contents, pa.string()).combine_chunks(), sizes, traits, hashes, views)
 
     def __len__(self) -> int:
         return len(self.traits)
