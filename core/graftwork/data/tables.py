@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 """What counts as a table, in lower case."""
 
-STREAMED_FROM = 64 << 20
+STREAMED_FROM = 16 << 20
 """Bytes; a larger CSV, TSV or JSON lines file is read block by block into the cache and mapped from there."""
 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -71,7 +71,7 @@ def find_tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
 def read_tables(path: Path, files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Dataset], list[Finding]]:
     """Every split's rows as they are, with `origin` as `FILE row N` (N counts data rows from 1).
 
-    CSV and TSV columns are text, so that nothing is guessed: `01` stays `01` and `NA` stays `NA`. Files of 64 MB
+    CSV and TSV columns are text, so that nothing is guessed: `01` stays `01` and `NA` stays `NA`. Files of 16 MB
     and more are mapped into memory from graftwork's cache, Parquet from the Hugging Face cache.
 
     Raises:
