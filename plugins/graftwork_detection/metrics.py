@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graftwork.classification.gather import Rows
+from graftwork.classification.gather import row_store
 from graftwork.interfaces import Batch, Facts, Metrics, Predictions
 from graftwork_detection.matching import Matched, best_threshold, match, totals
 
@@ -61,7 +61,7 @@ class DetectionMetrics(Metrics):
     def __init__(self, facts: Facts, device: torch.device) -> None:
         self._classes: list[str] = list(facts["classes"])
         self._threshold: float | None = facts.get("threshold")
-        self._rows = Rows(8, device)
+        self._rows = row_store(8, device)
 
     def update(self, predictions: Predictions, batch: Batch) -> None:
         """Take in a dict a picture (boxes xyxy in pixels of the stored picture, scores, labels) and its truth."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork.classification.gather import Counts, Rows
+from graftwork.classification.gather import row_store
 from graftwork.interfaces import Batch, Facts, Metrics, Predictions
 
 
@@ -32,8 +32,8 @@ class SegmentationMetrics(Metrics):
 
     def __init__(self, facts: Facts, device: torch.device) -> None:
         self._classes: list[str] = list(facts["classes"])
-        self._counts = Counts(len(self._classes) ** 2 + 1, device)
-        self._pictures = Rows(2, device)
+        self._counts = _count_store(len(self._classes) ** 2 + 1, device)
+        self._pictures = row_store(2, device)
 
     def update(self, predictions: Predictions, batch: Batch) -> None:
         """Take in a `mask` [H, W] a picture and the truth's of the same size."""
@@ -124,3 +124,29 @@ def _rates(confusion: Tensor) -> tuple[Sequence[float], Sequence[float]]:
     right, true, said = confusion.diagonal().double(), confusion.sum(dim=1), confusion.sum(dim=0)
     iou = right / (true + said - confusion.diagonal()).clamp(min=1)
     return iou.tolist(), (right / true.clamp(min=1)).tolist()
+
+
+def _count_store(size: int, device: torch.device) -> Any:
+    """A torchmetrics metric that adds up counts int64 [size], over all processes."""
+    import torchmetrics
+
+    class Counts(torchmetrics.Metric):
+        """A sum of counts."""
+
+        full_state_update = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.counts: Tensor
+            self.add_state("counts", default=torch.zeros(size, dtype=torch.int64), dist_reduce_fx="sum")
+
+        def update(self, counts: Tensor) -> None:
+            self.counts += counts
+
+        def compute(self) -> Tensor:
+            return self.counts
+
+    store = Counts().to(device)
+    # Else torchmetrics warns that nothing was taken in, on a process without rows.
+    store.update(torch.zeros(size, dtype=torch.int64, device=device))
+    return store

@@ -22,6 +22,7 @@ import datasets  # noqa: F401
 import matplotlib.backends.backend_svg  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import torch  # noqa: F401
+import torchmetrics.classification  # noqa: F401
 import torchvision  # noqa: F401
 import transformers  # noqa: F401
 from planted_bugs import PLANTED

@@ -27,7 +27,7 @@ from graftwork.errors import GraftworkError
 from graftwork.run import execute
 from graftwork.run_files import CARD, MODEL, stored_layer
 
-LIBRARIES = ("datasets", "accelerate")
+LIBRARIES = ("datasets", "torchmetrics", "accelerate")
 """The core's own dependencies, which it imports where they are used: by almost every run."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

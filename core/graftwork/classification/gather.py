@@ -1,82 +1,37 @@
-"""Rows and counts that stay on the device until the end, from all processes: what every metric here is made from.
-
-No torchmetrics: whatever is imported of it imports transformers and scipy.signal too, two seconds of a run.
-"""
+"""Rows of numbers that stay on the device until the end, from all processes: what every metric here is made from."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 
-class Rows:
-    """Rows of numbers, float32 [N, width], which holds class numbers exactly up to 16 million.
+def row_store(width: int, device: torch.device) -> Any:
+    """A torchmetrics metric that holds rows [N, width], float32: `update` takes them, `compute` gives those of all processes.
 
     One tensor, one gather. Nothing waits for the device: counting (bincount) would, so it is left to the end.
-
-    Args:
-        width: numbers a row.
-        device: where the rows are.
     """
+    import torchmetrics
 
-    def __init__(self, width: int, device: torch.device) -> None:
-        # A process without rows has to take part in the gather all the same.
-        self._rows = [torch.zeros(0, width, device=device)]
-        self._gathered: Tensor | None = None
+    class Rows(torchmetrics.Metric):
+        """Rows of numbers; float32 holds class numbers exactly up to 16 million."""
 
-    def update(self, rows: Tensor) -> None:
-        """Take in rows of this process, on the device."""
-        self._rows.append(rows.detach())
-        self._gathered = None
+        full_state_update = False
 
-    def compute(self) -> Tensor:
-        """The rows of all processes, in the order of ranks; all have to ask for them together."""
-        if self._gathered is None:
-            self._rows = [torch.cat(self._rows)]
-            self._gathered = _of_all_processes(self._rows[0])
-        return self._gathered
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows: list[Tensor]
+            self.add_state("rows", default=[], dist_reduce_fx="cat")
 
+        def update(self, rows: Tensor) -> None:
+            self.rows.append(rows)
 
-class Counts:
-    """A sum of counts, int64 [size].
+        def compute(self) -> Tensor:
+            return torch.cat(self.rows) if isinstance(self.rows, list) else self.rows
 
-    Args:
-        size: how many are counted.
-        device: where the counts are.
-    """
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        self._counts = torch.zeros(size, dtype=torch.int64, device=device)
-        self._total: Tensor | None = None
-
-    def update(self, counts: Tensor) -> None:
-        """Take in counts of this process, on the device."""
-        self._counts += counts
-        self._total = None
-
-    def compute(self) -> Tensor:
-        """The counts of all processes; all have to ask for them together."""
-        if self._total is None:
-            self._total = self._counts.clone()
-            if _several():
-                distributed.all_reduce(self._total)
-        return self._total
-
-
-def _several() -> bool:
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
-
-
-def _of_all_processes(rows: Tensor) -> Tensor:
-    """Rows of every process below one another; a gather wants as many of each, so the shorter are filled up for it."""
-    if not _several():
-        return rows
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.zeros_like(count) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(counts, count)
-    lengths = [int(length) for length in counts]
-    filled = rows.new_zeros(max(lengths), rows.shape[1])
-    filled[: len(rows)] = rows
-    parts = [torch.zeros_like(filled) for _ in lengths]
-    distributed.all_gather(parts, filled)
-    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+    store = Rows().to(device)
+    # A process without rows has to take part in the gather all the same.
+    store.update(torch.zeros(0, width, device=device))
+    return store

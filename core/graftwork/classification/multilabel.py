@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork.classification.gather import Rows
+from graftwork.classification.gather import row_store
 from graftwork.interfaces import Batch, Facts, Metrics, Predictions
 
 
@@ -27,7 +27,7 @@ class MultiLabelMetrics(Metrics):
     def __init__(self, facts: Facts, device: torch.device) -> None:
         self._classes: list[str] = list(facts["classes"])
         self._threshold: float | None = facts.get("threshold")
-        self._rows = Rows(2 * len(self._classes), device)
+        self._rows = row_store(2 * len(self._classes), device)
 
     def update(self, predictions: Predictions, batch: Batch) -> None:
         """Take in `probabilities` [B, C] and the batch's `labels` [B, C]."""
@@ -81,14 +81,12 @@ def average_precision(probabilities: Tensor, labels: Tensor) -> Tensor:
     Args:
         probabilities: [N, C]. labels: bool [N, C].
     """
+    from torchmetrics.functional.classification import binary_average_precision
+
     found = torch.zeros(labels.shape[1], dtype=torch.float64)
+    # Class by class: torchmetrics' multilabel form refuses a single class, and warns about each that does not occur.
     for index in labels.any(dim=0).nonzero().flatten().tolist():
-        scores, order = probabilities[:, index].sort(descending=True)
-        right = labels[order, index].double().cumsum(0)
-        precision = right / torch.arange(1, len(scores) + 1)
-        at = _last_of_ties(scores)
-        recall = right[at] / right[-1]
-        found[index] = (recall.diff(prepend=torch.zeros(1, dtype=torch.float64)) * precision[at]).sum()
+        found[index] = binary_average_precision(probabilities[:, index], labels[:, index].long())
     return found
 
 
@@ -98,18 +96,13 @@ def best_threshold(probabilities: Tensor, labels: Tensor) -> float:
     right = labels.flatten()[order].double().cumsum(0)
     named = torch.arange(1, len(scores) + 1, dtype=torch.float64)
     f1 = 2 * right / (named + float(labels.sum())).clamp(min=1)
-    best = int(torch.where(_last_of_ties(scores), f1, -1.0).argmax()) if len(scores) else 0
+    last_of_ties = torch.ones(len(scores), dtype=torch.bool)
+    last_of_ties[:-1] = scores[1:] < scores[:-1]
+    best = int(torch.where(last_of_ties, f1, -1.0).argmax()) if len(scores) else 0
     if not len(scores):
         return 0.5
     below = float(scores[best + 1]) if best + 1 < len(scores) else 0.0
     return (float(scores[best]) + below) / 2
-
-
-def _last_of_ties(scores: Tensor) -> Tensor:
-    """Where a threshold can lie: the last of each run of equal scores; bool [N]. Scores fall."""
-    last = torch.ones(len(scores), dtype=torch.bool)
-    last[:-1] = scores[1:] < scores[:-1]
-    return last
 
 
 def f1_at(probabilities: Tensor, labels: Tensor, threshold: float) -> tuple[Tensor, float]:

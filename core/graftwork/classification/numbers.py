@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graftwork.classification.gather import Rows
+from graftwork.classification.gather import row_store
 from graftwork.interfaces import Batch, Facts, Metrics, Predictions
 
 POINTS = 2000
@@ -22,7 +22,7 @@ class NumberMetrics(Metrics):
     """
 
     def __init__(self, facts: Facts, device: torch.device) -> None:
-        self._rows = Rows(2, device)
+        self._rows = row_store(2, device)
 
     def update(self, predictions: Predictions, batch: Batch) -> None:
         """Take in `value` [B] and the batch's `value` [B]."""
@@ -35,7 +35,7 @@ class NumberMetrics(Metrics):
         if not len(true):
             return {}
         return {
-            "spearman": _correlation(ranks(said), ranks(true)),
+            "spearman": _correlation(_ranks(said), _ranks(true)),
             "pearson": _correlation(said, true),
             "rmse": float((said - true).square().mean().sqrt()),
             "mae": float((said - true).abs().mean()),
@@ -52,13 +52,13 @@ class NumberMetrics(Metrics):
         return rows[:, 0], rows[:, 1]
 
 
-def ranks(values: Tensor) -> Tensor:
-    """Ranks [N] from 1, ties at their mean."""
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks, ties at their mean."""
     found: tuple[Tensor, Tensor, Tensor] = torch.unique(values, return_inverse=True, return_counts=True)
     _, where, counts = found
     ends = counts.cumsum(0).double()
-    middles: Tensor = ends - (counts.double() - 1) / 2
-    return middles[where]
+    ranks: Tensor = (ends - (counts.double() - 1) / 2)[where]
+    return ranks
 
 
 def _correlation(first: Tensor, second: Tensor) -> float:
