@@ -22,8 +22,11 @@ from graftwork.run_files import PREDICTIONS, RunDirectory
 from graftwork.rundata import samples_of
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
     from PIL.Image import Image as PictureImage
+
+_LINES = 1_000  # predictions that become a table together
 
 
 def keep_predictions(
@@ -38,42 +41,70 @@ def keep_predictions(
     split: str,
 ) -> dict[str, float]:
     """Evaluate a split and keep what was predicted, row by row, as `predictions/SPLIT.parquet` and `.json`."""
-    kept: list[dict[str, Any]] = []
+    lines = _Lines()
     origins = rows["origin"]
 
     def keep(found: Predictions, batch: Batch) -> None:
         for row, decoded in zip(batch.rows.tolist(), task.decode(found, facts), strict=True):
-            kept.append({"row": row, "origin": origins[row], **decoded})
+            lines.add({"row": row, "origin": origins[row], **decoded})
 
     metrics = task.metrics(facts, device.torch_device)
     values = evaluate_model(model, examples, metrics, device, config.precision, config.batch_size, seen=keep)
     details = metrics.details()
-    kept = device.gather(kept)
+    tables = device.gather(lines.tables())
     if device.is_main:
-        write_predictions(directory, split, kept, details)
+        _write_predictions(directory, split, tables, details)
     return values
 
 
-def write_predictions(
-    directory: RunDirectory, split: str, kept: Sequence[Mapping[str, Any]], details: Mapping[str, Any]
-) -> None:
-    """Write predictions as Parquet (nested values as JSON text) and details as JSON."""
-    import json
+class _Lines:
+    """Predictions as they come, held in Arrow: as Python objects they take many times the memory, and between the tensors
+    of a forward pass they leave holes in the heap into which no tensor fits. Nested values become JSON text."""
 
+    def __init__(self) -> None:
+        self._new: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        import json
+
+        self._new.append(
+            {
+                key: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+                for key, value in line.items()
+            }
+        )
+        if len(self._new) == _LINES:
+            self._close()
+
+    def tables(self) -> list[pa.Table]:
+        """All lines."""
+        self._close()
+        return self._tables
+
+    def _close(self) -> None:
+        import pyarrow
+
+        if self._new:
+            self._tables.append(pyarrow.Table.from_pylist(self._new))
+            self._new = []
+
+
+def _write_predictions(
+    directory: RunDirectory, split: str, tables: Sequence[pa.Table], details: Mapping[str, Any]
+) -> None:
+    """Write predictions, in the order of rows, as Parquet and details as JSON."""
     import pyarrow
     import pyarrow.parquet
 
     folder = directory.path / PREDICTIONS
     folder.mkdir(exist_ok=True)
-    plain = [
-        {
-            key: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-            for key, value in row.items()
-        }
-        for row in sorted(kept, key=lambda row: int(row["row"]))
-    ]
+    # A column of which some lines have nothing is of no type there, and a number may have been whole by chance.
+    table = pyarrow.concat_tables(tables, promote_options="permissive") if tables else pyarrow.table({})
+    if tables:
+        table = table.sort_by("row")
     # Absolute: pyarrow takes `partial:1/…` for a URI.
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(plain), (folder / f"{split}.parquet").absolute())
+    pyarrow.parquet.write_table(table, (folder / f"{split}.parquet").absolute())
     RunDirectory(folder).write_json(f"{split}.json", details)
 
 

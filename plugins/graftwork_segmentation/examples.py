@@ -28,7 +28,7 @@ from graftwork_segmentation.masks import decode_mask
 if TYPE_CHECKING:
     from datasets import Dataset
 
-MASK_BYTES = 128 * 2**20
+MASK_BYTES = 16 * 2**20
 """Decoded masks that one `SegmentationExamples` keeps, over all loader workers together; on no disk, where a PNG of a mask is
 read as fast."""
 

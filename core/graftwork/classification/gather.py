@@ -27,6 +27,11 @@ def row_store(width: int, device: torch.device) -> Any:
 
         def update(self, rows: Tensor) -> None:
             self.rows.append(rows)
+            # Few large blocks: a small one for every batch, between the tensors of forward passes, would leave holes in
+            # the heap into which none of these fits. Each row is copied as often as the number of blocks doubles.
+            while len(self.rows) > 1 and len(self.rows[-2]) <= len(self.rows[-1]):
+                last = self.rows.pop()
+                self.rows[-1] = torch.cat([self.rows[-1], last])
 
         def compute(self) -> Tensor:
             return torch.cat(self.rows) if isinstance(self.rows, list) else self.rows

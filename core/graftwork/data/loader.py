@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -72,7 +73,7 @@ def load_batches(
         prefetch_factor=4 if workers else None,
     )
     try:
-        yield from loader
+        yield from _started(loader)
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
@@ -80,6 +81,18 @@ def load_batches(
             f"a loader process died: {str(error).splitlines()[0]}",
             hint="Memory or /dev/shm is short: set fewer --workers (0 loads in the main process); see graft doctor",
         ) from None
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Batch]:
+    """Forked workers share this process's memory for as long as neither writes to it, and a collector that walks through
+    all objects writes to each: what is there at the fork is kept from it in the workers."""
+    if not loader.num_workers:
+        return iter(loader)
+    gc.freeze()
+    try:
+        return iter(loader)
+    finally:
+        gc.unfreeze()
 
 
 def choose_workers(

@@ -36,7 +36,7 @@ GRID = 32
 VOID = 255
 """The mask value that is not scored; what lies beyond a picture has it."""
 
-CACHE_BYTES = 512 * 2**20
+CACHE_BYTES = 64 * 2**20
 """Decoded pixels that one `Pictures` keeps in memory, over all loader workers together."""
 
 SCALES: Mapping[str, tuple[float, float]] = {"none": (1.0, 1.0), "light": (0.75, 1.35), "strong": (0.5, 2.0)}
