@@ -14,6 +14,7 @@ import pluggy
 
 from graftwork import faults, hookspecs
 from graftwork.catalogue import Catalogue, Kind
+from graftwork.collecting import importing
 from graftwork.errors import GraftworkError, PluginError, did_you_mean
 from graftwork.hookspecs import hookimpl
 
@@ -120,7 +121,8 @@ class Plugins:
         try:
             # Called here, not by pluggy, which would drop a hook that returns None in silence.
             for implementation in getattr(manager.hook, hook).get_hookimpls():
-                with _attributed(plugin, f"failed in its hook {hook}", partial(self._way_out, plugin)):
+                # A hook imports what it names, and that torchvision or transformers.
+                with _attributed(plugin, f"failed in its hook {hook}", partial(self._way_out, plugin)), importing():
                     returned = implementation.function()
                     wrong = _wrong_with(returned)
                     found.update({} if wrong else returned)
@@ -146,7 +148,7 @@ class Plugins:
         manager = pluggy.PluginManager("graftwork")
         manager.add_hookspecs(hookspecs)
         try:
-            with _attributed(plugin, "cannot be loaded", partial(self._way_out, plugin)):
+            with _attributed(plugin, "cannot be loaded", partial(self._way_out, plugin)), importing():
                 manager.register(point.load(), name=plugin)
                 _refuse_unknown_hooks(manager)
         except PluginError as error:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.catalogue import Catalogue
+from graftwork.collecting import importing
 from graftwork.config import RunConfig, parse_limit
 from graftwork.data.fingerprint import combine, row_digests
 from graftwork.data.splits import complete, limit
@@ -60,6 +61,8 @@ def read_data(task: Task, config: RunConfig, parts: Parts) -> RunData:
     entry = parts.catalogue.task(config.task)
     options = entry.complete(config.task_options)
     request = DataRequest(config.data, config.columns, config.group_by, options, samples_of(parts))
+    with importing():  # for it is the first that every task needs
+        import datasets  # noqa: F401
     tables = task.read(request)
     group = "group" if config.group_by else None
     splits, made = complete(tables.splits, task.strata, config.seed, group)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from graftwork.collecting import leave_quickly
 from graftwork.errors import GraftworkError, PluginError
 
 INTERRUPTED = 130
@@ -25,6 +26,7 @@ class Interrupted(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0, 1 failed, 2 wrong usage, 3 the data, 4 a plugin, 130 interrupted."""
+    leave_quickly()
     debug, words = _take_debug(sys.argv[1:] if arguments is None else arguments)
     if sys.stdout is None:  # `graft list >&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123

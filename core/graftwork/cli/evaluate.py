@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from graftwork.cli.options import Column, Device, Json, columns_of
+from graftwork.collecting import importing
 from graftwork.console import number, out, out_json, out_table, say
 
 
@@ -28,7 +29,8 @@ def command(
     catalogue = load_catalogue()
     check_data_choice(card["task"]["name"], data, {}, catalogue)
 
-    from graftwork import inference
+    with importing():
+        from graftwork import inference
 
     result = inference.evaluate(run, data, split, columns_of(column), catalogue, device=device or "auto", say=say)
     if json:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from graftwork.cli.options import Device, Json
+from graftwork.collecting import importing
 from graftwork.console import number, out, out_json, say
 from graftwork.errors import DataError
 
@@ -34,7 +35,8 @@ def command(
         raise DataError("there is nothing to predict: stdin held no lines")
     catalogue = load_catalogue()
 
-    from graftwork import inference
+    with importing():
+        from graftwork import inference
 
     found = inference.predict(run, words, catalogue, device=device or "auto", draw=draw, say=say)
     predictions: Iterator[dict[str, Any]] = (inference.write_files(prediction, folder) for prediction in found)

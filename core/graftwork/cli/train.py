@@ -15,6 +15,7 @@ import typer
 
 from graftwork.cli import Interrupted
 from graftwork.cli.options import Column, Device, Json, Set, columns_of
+from graftwork.collecting import importing
 from graftwork.console import duration, number, out, out_json, out_table, say
 from graftwork.errors import UsageError
 
@@ -134,9 +135,10 @@ def command(
 
 def _execute(resolved: Resolved, catalogue: Catalogue, where: Path, resume: bool, profile: bool) -> dict[str, Any]:
     """The heavy part, watched by the progress display and, where asked for, by the profiler."""
-    from graftwork import run
-    from graftwork.cli.progress import ProgressObserver
-    from graftwork.engine.profile import ProfileObserver
+    with importing():
+        from graftwork import run
+        from graftwork.cli.progress import ProgressObserver
+        from graftwork.engine.profile import ProfileObserver
 
     progress = ProgressObserver()
     try:
