@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graftwork.artifact import load_artifact
 from graftwork.catalogue import Catalogue
 from graftwork.config import RunConfig
+from graftwork.data.splits import row_keys
 from graftwork.engine.device import Device, keep_freed_memory
 from graftwork.engine.evaluate import evaluate as evaluate_model
 from graftwork.engine.evaluate import predictions
@@ -42,7 +43,7 @@ def keep_predictions(
 ) -> dict[str, float]:
     """Evaluate a split and keep what was predicted, row by row, as `predictions/SPLIT.parquet` and `.json`."""
     lines = _Lines()
-    origins = rows["origin"]
+    origins = row_keys(rows)
 
     def keep(found: Predictions, batch: Batch) -> None:
         for row, decoded in zip(batch.rows.tolist(), task.decode(found, facts), strict=True):
@@ -176,7 +177,7 @@ def predict(
     task, model = artifact.task, artifact.model
     rows = task.read_inputs(inputs, artifact.facts)
     examples = task.examples(rows, model.backbone.input, artifact.facts, False)
-    origins = rows["origin"]
+    origins = row_keys(rows)
     waiting: dict[int, dict[str, Any]] = {}
     following = 0
     with _placed(model, device, say) as (place, precision):

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from graftwork import UsageError
+from graftwork_text.backbones.dropping import use_attention, use_dropout
 
 _LIMITS = {
     "hidden_size": 16_384,
@@ -112,6 +113,9 @@ def _instantiate(maker: Any, config: Any) -> Any:
         except Exception as error:  # a library boundary: sizes that do not fit one another fail in any way
             if attention == "eager":
                 raise UsageError(f"{maker.__name__} cannot be built ({_line(error)})") from None
+    if attention == "sdpa" and maker._supports_attention_backend:
+        config._attn_implementation = use_attention()
+    use_dropout(model)
     return model.float()
 
 
