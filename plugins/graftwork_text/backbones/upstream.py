@@ -113,7 +113,7 @@ def _instantiate(maker: Any, config: Any) -> Any:
         except Exception as error:  # a library boundary: sizes that do not fit one another fail in any way
             if attention == "eager":
                 raise UsageError(f"{maker.__name__} cannot be built ({_line(error)})") from None
-    if attention == "sdpa" and maker._supports_attention_backend:
+    if attention == "sdpa" and getattr(maker, "_supports_attention_backend", False):
         config._attn_implementation = use_attention()
     use_dropout(model)
     return model.float()
