@@ -127,15 +127,15 @@ def padding_shares(sizes: Sequence[int], batch_sizes: Sequence[int]) -> list[Row
 
 
 def comparison(rows: Sequence[Row]) -> list[Row]:
-    """One line an arm: medians over the rounds with the range; 3 is three times as fast as the Trainer's defaults."""
-    lines = []
+    """One line an arm: medians over the rounds with the range; 3 is three times as fast as the first, by default the Trainer."""
+    lines, first = [], rows[0]["arm"]
     for arm in dict.fromkeys(row["arm"] for row in rows):
         line: Row = {
             "arm": NAMES[arm],
             "examples a second in training": middle(values_of(rows, arm, "samples_per_second"), 1),
-            "times as fast": middle(ratios(rows, arm, "A", "samples_per_second"), 2),
+            "times as fast": middle(ratios(rows, arm, first, "samples_per_second"), 2),
             "whole process, seconds": middle(values_of(rows, arm, "seconds"), 1),
-            "times as fast (whole)": middle(ratios(rows, "A", arm, "seconds"), 2),
+            "times as fast (whole)": middle(ratios(rows, first, arm, "seconds"), 2),
             "processor seconds": middle(values_of(rows, arm, "processor_seconds"), 0),
             "validation accuracy": middle(values_of(rows, arm, "val_accuracy"), 4),
             "training rows": values_of(rows, arm, "train_rows")[0],
