@@ -90,7 +90,9 @@ def test_attention_with_dropout_has_the_mean_of_attention_without() -> None:
     torch.testing.assert_close(found, attend(_Attention(), *heads, mask)[0], atol=0.06, rtol=0)
 
 
-@pytest.mark.parametrize("others", [{"is_causal": True}, {"position_bias": torch.randn(1, 2, 6, 6)}], ids=str)
+@pytest.mark.parametrize(
+    "others", [{"is_causal": True}, {"position_bias": torch.ones(1, 2, 6, 6)}], ids=["causal", "bias"]
+)
 def test_a_model_that_asks_for_more_gets_the_attention_of_transformers(others: dict[str, object]) -> None:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
