@@ -20,7 +20,7 @@ from graftwork.data.seeds import INIT, derive
 from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.compiling import leave_uncompiled
 from graftwork.engine.decide import compile_for_run, decide_by_trial
-from graftwork.engine.device import Device, keep_freed_memory
+from graftwork.engine.device import Device, keep_freed_memory, trim_memory
 from graftwork.engine.evaluate import evaluate
 from graftwork.engine.fit import Fit, FitData, sampler_of
 from graftwork.engine.observers import Observers
@@ -170,10 +170,12 @@ def _execute(
             f"stopped by {progress.stopped} after epoch {progress.epoch}: keeping the best, epoch {progress.best_epoch}"
         )
 
+    trim_memory()
     leave_uncompiled(model.backbone)
     proofs = {"frozen": progress.proofs} | _finish(strategy, model, fit_data, device, directory)
     data, val = _decide(task, model, data, fit_data, device, settings, progress)
     test = _final_test(task, model, data, device, config, directory)
+    trim_memory()
     seconds = time.monotonic() - started
     summary = _summary(config, task, parameters, data, device, progress, val, test, chance, seconds)
     if device.is_main:

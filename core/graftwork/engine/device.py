@@ -200,6 +200,14 @@ def return_freed_memory() -> None:
     and oneDNN, which crashes where it finds no room for its code, found some.
     """
     _mallopt(mmap_threshold=1 << 20, trim_threshold=1 << 20)
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Give back what is free in glibc's heap, once: between two parts of a run, of which the second needs other sizes.
+
+    Blocks of other sizes do not fit into what was kept; glibc before 2.38 did not even fit aligned ones of the same size.
+    """
     libc = _libc()
     if libc is not None and hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
