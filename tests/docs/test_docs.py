@@ -176,6 +176,9 @@ def test_every_strategy_stands_in_the_readme() -> None:
 # The audit's codes
 
 
+_MAKERS = ("Finding", "named", "_named", "_found")
+
+
 def codes_in_code() -> set[str]:
     """First arguments of Finding(…) and of the helpers that make findings, and the tables that feed them."""
     shared = [file for folder in ("data", "vision") for file in (ROOT / "core/graftwork" / folder).glob("*.py")]
@@ -183,7 +186,8 @@ def codes_in_code() -> set[str]:
     found: set[str] = set()
     for source in sources:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Finding", "named", "_named", "_found"):
+            called = getattr(node, "func", None)
+            if getattr(called, "id", "") in _MAKERS or getattr(called, "attr", "") == "found":  # Seen.found
                 found |= _text(node.args[:1])
             elif isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple):
                 rows = [row.elts for row in node.iter.elts if isinstance(row, ast.Tuple)]
