@@ -26,7 +26,7 @@ from graftwork.cache_entries import (
 from graftwork.console import say
 from graftwork.errors import RunFailed, UsageError
 
-LIMITED = ("states", "pictures", "tokens")
+LIMITED = ("states", "pictures", "looks", "tokens")
 """Kinds that the size limit counts and makes room from: they cost nothing but time. Downloads and unpacked tables do not."""
 
 LIMIT = "GRAFTWORK_CACHE_LIMIT"

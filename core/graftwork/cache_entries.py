@@ -37,7 +37,7 @@ class Entry:
     """One thing in the cache.
 
     Args:
-        kind: the folder it stands in: states, pictures, tokens, tables, weights.
+        kind: the folder it stands in: states, pictures, looks, tokens, tables, weights.
         key: its name there.
         path: a folder or a file; a link is never followed.
         bytes: of all its files.

@@ -45,6 +45,7 @@ def prefixes_of(
     return Prefixes(
         Rows(rows.train, data.digests["train"]),
         Rows(rows.validation, data.digests["validation"]),
+        len(data.digests.get("test", ())),
         identity,
         about,
         config.views,

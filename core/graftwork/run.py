@@ -22,9 +22,11 @@ from graftwork.engine.compiling import leave_uncompiled
 from graftwork.engine.decide import compile_for_run, decide_by_trial
 from graftwork.engine.device import Device, keep_freed_memory, trim_memory
 from graftwork.engine.evaluate import evaluate
+from graftwork.engine.filling import Rows
 from graftwork.engine.fit import Fit, FitData, sampler_of
 from graftwork.engine.observers import Observers
 from graftwork.engine.precision import choose, set_up_math
+from graftwork.engine.prefix import Prefixes
 from graftwork.engine.proofs import check_same_predictions, comparable
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
@@ -174,7 +176,7 @@ def _execute(
     leave_uncompiled(model.backbone)
     proofs = {"frozen": progress.proofs} | _finish(strategy, model, fit_data, device, directory)
     data, val = _decide(task, model, data, fit_data, device, settings, progress)
-    test = _final_test(task, model, data, device, config, directory)
+    test = _final_test(task, model, data, prefixes, device, config, directory)
     trim_memory()
     seconds = time.monotonic() - started
     summary = _summary(config, task, parameters, data, device, progress, val, test, chance, seconds)
@@ -302,13 +304,21 @@ def _write_start(
 
 
 def _final_test(
-    task: Task, model: Model, data: RunData, device: Device, config: RunConfig, directory: RunDirectory
+    task: Task,
+    model: Model,
+    data: RunData,
+    prefixes: Prefixes,
+    device: Device,
+    config: RunConfig,
+    directory: RunDirectory,
 ) -> dict[str, float]:
     """The only reading of the test split."""
     rows = data.tables.splits.get("test")
     if rows is None:
         return {}
     examples = task.examples(rows, model.backbone.input, data.facts, False)
+    if config.compile != "on":  # else the states were made by a compiled model, which rounds otherwise than this one
+        examples = prefixes.evaluation(model, Rows(examples, data.digests["test"]))
     return keep_predictions(task, model, examples, rows, data.facts, device, config, directory, "test")
 
 

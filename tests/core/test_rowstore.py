@@ -64,6 +64,18 @@ def test_rows_of_several_sizes_and_several_segments_come_back_in_the_order_asked
     assert store.open(digests(range(5))) is None
 
 
+def test_a_lookup_gives_the_rows_that_are_there(tmp_path: Path) -> None:
+    store = written(tmp_path / "entry", 4, torch.arange(8.0).reshape(4, 2))
+    written(tmp_path / "entry", 0, torch.zeros(2, 2))
+    lookup = store.lookup()
+    assert lookup.has(digests(range(9))).tolist() == [True, True, False, False, True, True, True, True, False]
+    assert lookup.has([]).tolist() == []
+    found = lookup.get(digests(range(6, 7))[0])
+    assert found is not None and found["state/x"].tolist() == [4.0, 5.0]
+    assert lookup.get(digests(range(2, 3))[0]) is None
+    assert RowStore(tmp_path / "nothing", {}).lookup().get(b"0") is None
+
+
 def test_objects_without_any_row_are_kept_too(tmp_path: Path) -> None:
     store = RowStore(tmp_path / "entry", {})
     with store.writing() as writer:

@@ -74,7 +74,7 @@ def test_the_list_says_what_lies_there_how_much_it_is_and_the_limit(graft: Graft
     assert "unreadable (about.json" in rows[3] and "3 days ago" in rows[3]
     assert "fff666-resnet18.pth" in rows[6]
     assert rows[8] == f"6 entries, 9.0 MB in {cache}"
-    assert rows[9] == f"states, pictures and tokens: 6.0 MB of at most 5.0 GB ({LIMIT}=5GB)"
+    assert rows[9] == f"states, pictures, looks and tokens: 6.0 MB of at most 5.0 GB ({LIMIT}=5GB)"
     assert len(rows) == 10
 
 
@@ -274,7 +274,7 @@ def test_the_doctor_says_where_the_caches_lie_how_large_they_are_and_the_limit(
     caches = examine_caches()
     assert caches["states"] == f"{cache / 'states'}, 3.0 MB"
     assert caches["weights"] == f"{cache / 'weights'}, 1.5 MB"
-    assert caches["limit"] == f"5.0 GB for states, pictures, tokens ({LIMIT}=5GB)"
+    assert caches["limit"] == f"5.0 GB for states, pictures, looks, tokens ({LIMIT}=5GB)"
     assert "problem" not in caches
     monkeypatch.setenv(LIMIT, "plenty")
     assert "'plenty' is no size" in examine_caches()["problem"]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from resume_kit import BASES
@@ -38,7 +39,7 @@ def few_rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def trained(out: Path, task: str, strategy: str, **settings: Any) -> dict[str, Any]:
-    """A short run; its plan, and its weights under `weights`."""
+    """A short run: its plan, its weights, what it said, and what it predicts for the test split."""
     base = {
         name: value for name, value in BASES[task].items() if name not in ("ema", "checkpoint_steps", "head_options")
     }
@@ -54,7 +55,8 @@ def trained(out: Path, task: str, strategy: str, **settings: Any) -> dict[str, A
     said: list[str] = []
     execute(resolve_and_check([layer], catalogue), catalogue, out, say=said.append)
     plan: dict[str, Any] = json.loads((out / "plan.json").read_text())
-    return {"phases": plan["phases"], "weights": load_file(out / "model.safetensors"), "said": said}
+    tested = pq.read_table(out / "predictions" / "test.parquet").to_pylist()
+    return {"phases": plan["phases"], "weights": load_file(out / "model.safetensors"), "said": said, "tested": tested}
 
 
 def assert_same_weights(first: dict[str, Any], second: dict[str, Any]) -> None:
@@ -94,6 +96,7 @@ def test_training_from_kept_states_gives_the_same_weights_bit_for_bit(
     assert any(phase["rows"]["kept"] for phase in kept["phases"])
     assert not any(phase["rows"]["kept"] for phase in computed["phases"])
     assert_same_weights(kept, computed)
+    assert kept["tested"] == computed["tested"]
 
 
 def test_a_second_run_finds_what_the_first_one_kept_whatever_its_seed_and_head(tmp_path: Path, own_cache: Path) -> None:
@@ -106,14 +109,36 @@ def test_a_second_run_finds_what_the_first_one_kept_whatever_its_seed_and_head(t
     assert second["phases"][0]["rows"]["reason"] == "an earlier run kept them"
     again = trained(tmp_path / "again", task, "linear-probe", **other, cache="off")
     assert_same_weights(second, again)
+    assert second["tested"] == again["tested"]
+
+
+@pytest.mark.parametrize(("strategy", "segments"), [("linear-probe", 2), ("lp-ft", 1)])
+def test_rows_of_the_test_split_are_kept_where_no_phase_trains_what_makes_their_states(
+    strategy: str, segments: int, tmp_path: Path, own_cache: Path, few_rows: dict[str, Path]
+) -> None:
+    settings: dict[str, Any] = {"views": 1, "data": str(few_rows["image-classification"])}
+    first = trained(tmp_path / "first", "image-classification", strategy, **settings)
+    evaluated = [
+        about.parent for about in own_cache.glob("states/*/about.json") if '"evaluation"' in about.read_text("utf-8")
+    ]
+    found = [sorted(entry.glob("segment-*")) for entry in evaluated]
+    assert [len(one) for one in found] == [segments]  # of validation, and of test
+    rows = sum(json.loads((one / "meta.json").read_text())["rows"] for one in found[0])
+    assert rows == 12 * segments
+    trained_on = BASES["image-classification"]["limit_train"]
+    assert first["phases"][0]["rows"]["states"] == trained_on + 12 * segments
+    second = trained(tmp_path / "second", "image-classification", strategy, **settings)
+    assert second["tested"] == first["tested"]
+    assert [sorted(entry.glob("segment-*")) for entry in evaluated] == found
 
 
 def test_a_subset_of_the_rows_finds_the_states_of_all(tmp_path: Path, own_cache: Path) -> None:
     trained(tmp_path / "all", "image-classification", "linear-probe", views=1, limit_train=80)
-    kept = sorted(path.name for path in own_cache.rglob("segment-*"))
+    kept = sorted(path.name for path in own_cache.glob("states/*/segment-*"))
     fewer = trained(tmp_path / "few", "image-classification", "linear-probe", views=1, limit_train=40, batch_size=10)
     assert fewer["phases"][0]["rows"]["reason"] == "an earlier run kept them"
-    assert len(kept) <= len(list(own_cache.rglob("segment-*"))) <= len(kept) + 1  # stratified draws need not be nested
+    found = len(list(own_cache.glob("states/*/segment-*")))
+    assert len(kept) <= found <= len(kept) + 1  # stratified draws need not be nested
 
 
 @pytest.mark.parametrize(
@@ -159,7 +184,7 @@ def test_rows_that_are_augmented_anew_every_epoch_are_not_kept(tmp_path: Path, o
         "kept": False, "fixed": False, "views": None, "states": 0, "bytes": 0,
         "reason": "rows are augmented anew every epoch; --views V keeps V views of each",
     }  # fmt: skip
-    assert not list(own_cache.rglob("segment-*"))
+    assert not list(own_cache.glob("states/*/segment-*"))
 
 
 def test_mixed_rows_are_not_kept(tmp_path: Path, own_cache: Path) -> None:

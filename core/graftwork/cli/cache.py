@@ -49,9 +49,9 @@ def application() -> typer.Typer:
 def _start(context: typer.Context) -> None:
     """What runs keep to use again: list it, clear it.
 
-    States of frozen stages, decoded pictures, tokens, unpacked tables and downloaded weights lie in $GRAFTWORK_CACHE or
-    ~/.cache/graftwork. States, pictures and tokens stay below $GRAFTWORK_CACHE_LIMIT (20GB, 1TiB, 0 to keep nothing): a
-    run that needs room removes what was not used for longest.
+    States of frozen stages, decoded pictures, looks (what the audit saw in pictures), tokens, unpacked tables and downloaded
+    weights lie in $GRAFTWORK_CACHE or ~/.cache/graftwork. States, pictures, looks and tokens stay below
+    $GRAFTWORK_CACHE_LIMIT (20GB, 1TiB, 0 to keep nothing): a run that needs room removes what was not used for longest.
     """
     if context.invoked_subcommand is None:
         out(context.get_help())
@@ -98,7 +98,7 @@ def clear_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Remove what can be made again: states, pictures, tokens, tables. Downloaded weights go only with --kind weights.
+    """Remove what can be made again: states, pictures, looks, tokens, tables. Downloaded weights go only with --kind weights.
 
     Safe beside runs: those that train from states or pictures go on, and the next one that needs them makes them again.
     A run that reads large texts or tables in worker processes may have to be resumed.

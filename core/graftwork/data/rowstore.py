@@ -119,6 +119,25 @@ class StoredRows:
         return [tensor.permute(2, 0, 1) for tensor in taken] if last else taken
 
 
+class Lookup:
+    """Rows of a store by their digests, where not all that are asked for need be there."""
+
+    def __init__(self, segments: Sequence[_Segment]) -> None:
+        self._segments = segments
+        self._index = _Index(segments)
+
+    def get(self, digest: bytes) -> dict[str, Tensor] | None:
+        """Tensors of a row by name, None where it is not there."""
+        segment, row = self._index.find([digest])[0].tolist()
+        if segment < 0:
+            return None
+        return {name: column.row(row) for name, column in self._segments[segment].columns.items()}
+
+    def has(self, digests: Sequence[bytes] | NDArray[np.bytes_]) -> NDArray[np.bool_]:
+        """Which of these rows are there."""
+        return self._index.find(digests)[:, 0] >= 0
+
+
 class RowStore:
     """One entry of a cache of rows.
 
@@ -133,8 +152,8 @@ class RowStore:
 
     def missing(self, digests: Sequence[bytes] | NDArray[np.bytes_]) -> list[int]:
         """The positions of the rows that are not there."""
-        known = _where(self._segments(in_memory=0))
-        return [index for index, digest in enumerate(digests) if bytes(digest) not in known]
+        places = _Index(self._segments(in_memory=0)).find(digests)
+        return np.flatnonzero(places[:, 0] < 0).tolist()
 
     def open(self, digests: Sequence[bytes] | NDArray[np.bytes_], in_memory: int = 0) -> StoredRows | None:
         """These rows, or None when one is missing (another process may have cleared the cache).
@@ -143,15 +162,17 @@ class RowStore:
             in_memory: bytes; an entry that is not larger is read into memory at once instead of page by page.
         """
         segments = self._segments(in_memory)
-        known = _where(segments)
-        places = [known.get(bytes(digest)) for digest in digests]
-        if any(place is None for place in places):
+        places = _Index(segments).find(digests)
+        if (places < 0).any():
             return None
-        used = sorted({place[0] for place in places if place is not None})
-        renumbered = {old: new for new, old in enumerate(used)}
-        array = np.array([(renumbered[place[0]], place[1]) for place in places if place], dtype=np.int64).reshape(-1, 2)
+        used, places[:, 0] = np.unique(places[:, 0], return_inverse=True)
         touch(self.folder)
-        return StoredRows([segments[number] for number in used], array)
+        return StoredRows([segments[number] for number in used], places)
+
+    def lookup(self) -> Lookup:
+        """The rows that are there now, to be asked for one by one."""
+        touch(self.folder)
+        return Lookup(self._segments(in_memory=0))
 
     def _segments(self, in_memory: int) -> list[_Segment]:
         """Every whole segment; one that is damaged or going away at this moment counts as absent."""
@@ -235,13 +256,13 @@ class SegmentWriter:
         self.folder = folder
         self.rows = 0
         self.nbytes = 0
-        self._digests: list[bytes] = []
+        self._digests: list[NDArray[np.bytes_]] = []
         self._files: dict[str, Any] = {}
         self._dtypes: dict[str, torch.dtype] = {}
         self._last: dict[str, bool] = {}
         self._shapes: dict[str, list[Sequence[int]]] = {}
 
-    def add(self, digests: Sequence[bytes], columns: Columns) -> None:
+    def add(self, digests: Sequence[bytes] | NDArray[np.bytes_], columns: Columns) -> None:
         """Append rows.
 
         Raises:
@@ -251,7 +272,7 @@ class SegmentWriter:
             raise ValueError(f"rows have {sorted(columns)}, those before had {sorted(self._files)}")
         for name, tensors in columns.items():
             self._add_column(name, tensors)
-        self._digests += [bytes(digest) for digest in digests]
+        self._digests.append(np.asarray(digests, dtype=np.bytes_))
         self.rows += len(digests)
 
     def _add_column(self, name: str, tensors: Tensor | Sequence[Tensor]) -> None:
@@ -289,7 +310,7 @@ class SegmentWriter:
             np.save(self.folder / f"{Path(file.name).stem}.npy", np.array(self._shapes[name], dtype=np.int64))
             dtype = str(self._dtypes[name]).removeprefix("torch.")
             columns[name] = {"file": Path(file.name).stem, "dtype": dtype, "channels_last": self._last[name]}
-        np.save(self.folder / _DIGESTS, np.array(self._digests, dtype=np.bytes_))
+        np.save(self.folder / _DIGESTS, np.concatenate(self._digests))
         meta = {"rows": self.rows, "columns": columns, "bytes": self.nbytes}
         with (self.folder / _META).open("w", encoding="utf-8") as file:
             json.dump(meta, file)
@@ -328,10 +349,24 @@ def _elements(path: Path, count: int, dtype: torch.dtype, in_memory: bool) -> Te
     return torch.from_file(str(path), shared=False, size=count, dtype=dtype)
 
 
-def _where(segments: Sequence[_Segment]) -> dict[bytes, tuple[int, int]]:
-    """Where every row lies."""
-    return {
-        bytes(digest): (number, row)
-        for number, segment in enumerate(segments)
-        for row, digest in enumerate(segment.digests)
-    }
+class _Index:
+    """Where every row of some segments lies; as a dict it would take several times the memory."""
+
+    def __init__(self, segments: Sequence[_Segment]) -> None:
+        digests = [segment.digests for segment in segments]
+        self._starts = np.cumsum([0, *(len(some) for some in digests)])
+        together = digests[0] if len(digests) == 1 else np.concatenate([np.empty(0, "S1"), *digests])
+        self._order = np.argsort(together, kind="stable")
+        self._sorted = together[self._order]
+
+    def find(self, digests: Sequence[bytes] | NDArray[np.bytes_]) -> NDArray[np.int64]:
+        """Segment and row of each digest, [rows, 2]; -1 where it is not there."""
+        asked = np.asarray(digests, dtype=np.bytes_)
+        places = np.full((len(asked), 2), -1, dtype=np.int64)
+        if len(self._sorted):
+            near = np.minimum(np.searchsorted(self._sorted, asked), len(self._sorted) - 1)
+            there = self._sorted[near] == asked
+            flat = self._order[near[there]]
+            places[there, 0] = np.searchsorted(self._starts, flat, side="right") - 1
+            places[there, 1] = flat - self._starts[places[there, 0]]
+        return places

@@ -29,6 +29,8 @@ from graftwork.interfaces import Examples, Model, Phase, Plan
 
 KIND = "states"
 FORMAT = 1
+EVALUATION = "evaluation"
+"""The part of rows that are never augmented, whatever split they belong to."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Choice:
         kept: whether from kept states.
         fixed: whether rows are the same in every epoch, so that they could be kept.
         views: fixed views of a training row, where rows would be augmented otherwise.
-        states: how many are kept: training rows times views, and validation rows.
+        states: how many are kept: training rows times views, validation rows and test rows.
         nbytes: bytes on disk.
         reason: why, one sentence.
     """
@@ -72,6 +74,7 @@ class Prefixes:
 
     Args:
         train, validation: the rows of a fit.
+        test: how many rows are to be evaluated when it is over.
         identity: everything beside the model that the states depend on, as plain data: task and options, versions.
         about: facts for people, for `graft cache list`.
         views: fixed views asked for; None augments freely.
@@ -86,6 +89,7 @@ class Prefixes:
         self,
         train: Rows,
         validation: Rows,
+        test: int,
         identity: Mapping[str, Any],
         about: Mapping[str, Any],
         views: int | None,
@@ -98,6 +102,7 @@ class Prefixes:
     ) -> None:
         self.train = train
         self.validation = validation
+        self.test = test
         self.identity = identity
         self.about = about
         self.views = views
@@ -116,6 +121,7 @@ class Prefixes:
         epochs = sum(phase.epochs for phase in frozen)
         varies, mixes = draws(self.train.examples) if frozen else (False, False)
         views = min(self.views or 1, epochs) if varies else 1
+        self._plan = plan
         nbytes = self._bytes(model, {phase.frozen_stages for phase in frozen}, views) if frozen and not mixes else {}
         promised = 0
         choices = []
@@ -123,7 +129,6 @@ class Prefixes:
             choice = self._choose(model, phase, varies, mixes, views, epochs, nbytes, promised)
             promised += choice.nbytes if choice.kept else 0
             choices.append(choice)
-        self._plan = plan
         self._choices = self.device.broadcast(tuple(choices))
         return self._choices
 
@@ -150,7 +155,7 @@ class Prefixes:
         used = views if varies else None
         if not self.allowed:
             return Choice(False, True, used, 0, 0, "as set")
-        states = views * len(self.train.examples) + len(self.validation.examples)
+        states = views * len(self.train.examples) + len(self.validation.examples) + self._tested(cut)
         stores = [self._stores(model, (cut,), part)[cut] for part, _ in self._parts(views)]
         there = all(
             2 * len(store.missing(rows.digests)) < len(rows.digests)
@@ -191,13 +196,34 @@ class Prefixes:
                 for part, rows in self._parts(views)
             ]
         except OSError as error:
-            self.say(f"states cannot be kept ({error.strerror or error}): going on without")
+            self._going_without(error)
             return self._anew(choice)
         return PhaseData(
             StateExamples(stored[:views], self.train.examples),
             StateExamples(stored[views:], self.validation.examples),
             views,
         )
+
+    def evaluation(self, model: Model, rows: Rows) -> Examples:
+        """Rows of another split as the last phase's validation rows are: from kept states where no phase trained what makes
+        them. Called after the fit, with the model as it is then.
+
+        Raises:
+            RunFailed: not even one row fits into memory.
+        """
+        assert self._plan is not None
+        phase, choice = self._plan.phases[-1], self._choices[-1]
+        if not choice.fixed:
+            return rows.examples
+        model.freeze(phase.frozen_stages)  # a run that is resumed after its last step has not entered the phase
+        if choice.kept and self._untrained() == phase.frozen_stages:
+            stores = self._stores(model, (phase.frozen_stages,), EVALUATION)
+            try:
+                stored = self._filler(model, lambda: False).fill(stores, rows, phase.frozen_stages)
+                return StateExamples([stored], rows.examples)
+            except OSError as error:
+                self._going_without(error)
+        return self._apart(rows.examples)
 
     def _anew(self, choice: Choice) -> PhaseData:
         """The rows as they are; those that could be kept give the very same states as if they were."""
@@ -208,6 +234,19 @@ class Prefixes:
         if not choice.fixed:
             return PhaseData(train, self.validation.examples, views)
         return PhaseData(self._apart(train), self._apart(self.validation.examples), views)
+
+    def _untrained(self) -> int:
+        """How many stages no phase trains."""
+        assert self._plan is not None
+        return min(phase.frozen_stages for phase in self._plan.phases)
+
+    def _tested(self, cut: int) -> int:
+        """Test rows whose states after so many stages are kept in the end."""
+        assert self._plan is not None
+        return self.test if cut == self._untrained() == self._plan.phases[-1].frozen_stages else 0
+
+    def _going_without(self, error: OSError) -> None:
+        self.say(f"states cannot be kept ({error.strerror or error}): going on without")
 
     def _apart(self, examples: Examples) -> Examples:
         sizes = examples.sizes()
@@ -234,7 +273,7 @@ class Prefixes:
         train = [
             (f"training view {view}", Rows(View(self.train.examples, view, digests), digests)) for view in range(views)
         ]
-        return [*train, ("evaluation", self.validation)]
+        return [*train, (EVALUATION, self.validation)]
 
     def _stores(self, model: Model, cuts: Collection[int], part: str) -> dict[int, RowStore]:
         """Where the states of a part of the rows are kept, by cut."""
@@ -261,7 +300,7 @@ class Prefixes:
         """Bytes that the states take by cut, from what the model makes of two rows of each kind."""
         total = dict.fromkeys(cuts, 0.0)
         filler = self._filler(model, lambda: False)
-        for times, (_, rows) in ((views, self._parts(1)[0]), (1, self._parts(1)[1])):
+        for times, (part, rows) in zip((views, 1), self._parts(1), strict=True):
             looked = tuple(range(min(2, len(rows.examples))))
             if not looked:
                 continue
@@ -271,7 +310,9 @@ class Prefixes:
                 areas = as_columns(sizes).prod(axis=1)
                 share = float(areas.sum()) / max(1.0, float(areas[list(looked)].max() * len(looked)))
             for cut, columns in filler.look(rows.examples, looked, cuts).items():
-                total[cut] += sum(_nbytes(value) for value in columns.values()) * share * times
+                # The test split is not looked at yet: its rows count as much as those of validation.
+                tested = self._tested(cut) / len(rows.examples) if part == EVALUATION else 0
+                total[cut] += sum(_nbytes(value) for value in columns.values()) * share * (times + tested)
         return {cut: int(held) for cut, held in total.items()}
 
 

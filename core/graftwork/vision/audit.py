@@ -23,6 +23,7 @@ from graftwork.data.fingerprint import CONTENT
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError
 from graftwork.interfaces import Finding, Tables
+from graftwork.vision.earlier import EarlierLooks
 from graftwork.vision.look import DETAIL, Looks, look_at
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ def see_pictures(tables: Tables) -> Seen:
     Args:
         tables: splits with `image` and `origin`, all splits already made.
     """
-    looks = {split: look_at_all(rows) for split, rows in tables.splits.items()}
+    earlier = EarlierLooks()
+    looks = {split: _look_at_all(rows, earlier) for split, rows in tables.splits.items()}
+    earlier.keep(looks.values())
     findings = _unusable(looks, {split: row_keys(rows) for split, rows in tables.splits.items()})
     kept = {split: np.delete(np.arange(len(seen)), list(seen.problems)) for split, seen in looks.items()}
     for split, rows in kept.items():
@@ -172,13 +175,14 @@ def to_measure_on(tables: Tables, audited: Tables, found: Sequence[Finding]) -> 
     return Tables(audited.splits, (*tables.findings, *told), audited.names)
 
 
-def look_at_all(rows: Dataset) -> Looks:
+def _look_at_all(rows: Dataset, earlier: EarlierLooks) -> Looks:
     """`look_at` every row, in threads: Pillow decodes outside the interpreter's lock."""
     images = rows.select_columns("image")
+    look = partial(look_at, earlier=earlier.get)
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # odd metadata and large pictures: what matters is in the findings
         batches = images.iter(batch_size=_BATCH)
-        return Looks.gather(len(images), (list(pool.map(look_at, batch["image"])) for batch in batches))
+        return Looks.gather(len(images), (list(pool.map(look, batch["image"])) for batch in batches))
 
 
 def _keep(rows: Dataset, kept: NDArray[np.int64], looks: Looks) -> Dataset:

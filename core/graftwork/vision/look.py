@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
 _COARSE, _FINE = (9, 8), (16, 16)  # pixels; the coarse one has a column more than the hash has bits
+LIKENESS = 8 + _FINE[0] * _FINE[1]  # bytes
 SIDEWAYS = frozenset(
     {Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90}
 )
@@ -43,7 +44,7 @@ class Look:
         content: hex digest of the encoded file, 32 digits.
         width, height: pixels, upright.
         traits: of `TRAITS`.
-        thumbnail: grey pixels for a likeness; empty where the image is too small to tell.
+        likeness: a perceptual hash (8 bytes) and a small grey picture; empty where the image is too small to tell.
     """
 
     problem: str | None = None
@@ -52,13 +53,16 @@ class Look:
     width: int = 0
     height: int = 0
     traits: tuple[str, ...] = ()
-    thumbnail: bytes = b""
+    likeness: bytes = b""
 
 
-def look_at(cell: Mapping[str, Any] | None) -> Look:
+def look_at(cell: Mapping[str, Any] | None, earlier: Callable[[str], Look | None] = lambda content: None) -> Look:
     """Decode an image cell as far as is needed to know that `decode_rgb` will succeed.
 
     JPEGs are decoded at a reduced scale: every coefficient is read, few are transformed.
+
+    Args:
+        earlier: gives a look at a file of this content, if there was one.
     """
     try:
         data = read_cell(cell)
@@ -67,6 +71,9 @@ def look_at(cell: Mapping[str, Any] | None) -> Look:
     if not data:
         return Look("empty-file")
     content = hashlib.sha256(data).hexdigest()[:32]
+    known = earlier(content)
+    if known is not None:
+        return known
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
@@ -80,8 +87,8 @@ def look_at(cell: Mapping[str, Any] | None) -> Look:
                 traits = (*traits, "rotated")
             if turn in SIDEWAYS:
                 width, height = height, width
-            thumbnail = _thumbnail(image) if min(width, height) >= DETAIL else b""
-            return Look(None, "", content, width, height, traits, thumbnail)
+            likeness = _likeness(image) if min(width, height) >= DETAIL else b""
+            return Look(None, "", content, width, height, traits, likeness)
     except Image.DecompressionBombError:
         return Look("too-many-pixels", f"more than {PIXEL_LIMIT:,} pixels", content)
     except UnidentifiedImageError:
@@ -122,7 +129,7 @@ class Looks:
         sizes = np.zeros((count, 2), np.int32)
         traits = np.zeros(count, np.uint8)
         hashes = np.zeros(count, np.uint64)
-        views = np.zeros((count, _FINE[0] * _FINE[1]), np.uint8)
+        views = np.zeros((count, LIKENESS - 8), np.uint8)
         start = 0
         for batch in batches:
             here = slice(start, start + len(batch))
@@ -132,7 +139,11 @@ class Looks:
             contents.append(pa.array([look.content for look in batch], pa.string()))
             sizes[here] = [(look.width, look.height) for look in batch]
             traits[here] = [sum(1 << TRAITS.index(trait) for trait in look.traits) for look in batch]
-            hashes[here], views[here] = _likenesses([look.thumbnail for look in batch])
+            # A missing one gives zeros, which are never compared.
+            likenesses = np.frombuffer(b"".join(look.likeness or bytes(LIKENESS) for look in batch), np.uint8)
+            likenesses = likenesses.reshape(len(batch), LIKENESS)
+            hashes[here] = np.ascontiguousarray(likenesses[:, :8]).view(np.uint64)[:, 0]
+            views[here] = likenesses[:, 8:]
             start += len(batch)
         return cls(problems, pa.chunked_array(contents, pa.string()).combine_chunks(), sizes, traits, hashes, views)
 
@@ -149,6 +160,10 @@ class Looks:
         columns = (self.sizes, self.traits, self.hashes, self.views)
         return Looks(problems, self.content.take(chosen), *(column[chosen] for column in columns))  # type: ignore[arg-type]
 
+    def likenesses(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """`Look.likeness` of some rows, [rows, LIKENESS]; zeros where there is none."""
+        return np.concatenate([self.hashes[rows, None].view(np.uint8), self.views[rows]], axis=1)
+
     @property
     def shorter(self) -> NDArray[np.int32]:
         """Pixels of each image's shorter side."""
@@ -164,19 +179,9 @@ class Looks:
         return (self.traits >> TRAITS.index(trait) & 1).astype(bool)
 
 
-def _likenesses(thumbnails: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """`hashes` and `views` of a batch.
-
-    A difference hash: a bit says whether a pixel is brighter than its left neighbour (Krawetz: Kind of like that, 2013),
-    here by at least `_STEP` grey levels. A missing thumbnail gives zeros, which are never compared.
-    """
-    cut = _COARSE[0] * _COARSE[1]
-    size = cut + _FINE[0] * _FINE[1]
-    pixels = np.frombuffer(b"".join(thumbnail or bytes(size) for thumbnail in thumbnails), dtype=np.uint8)
-    pixels = pixels.reshape(len(thumbnails), size)
-    grid = pixels[:, :cut].astype(np.int16).reshape(-1, _COARSE[1], _COARSE[0])
-    bits = (grid[:, :, 1:] - grid[:, :, :-1] >= _STEP).reshape(len(thumbnails), 64)
-    return np.packbits(bits, axis=1).view(np.uint64).reshape(-1), pixels[:, cut:]
+def traits_of(bits: int) -> tuple[str, ...]:
+    """The traits that these bits stand for."""
+    return tuple(trait for place, trait in enumerate(TRAITS) if bits >> place & 1)
 
 
 def _traits(image: Image.Image) -> tuple[str, ...]:
@@ -192,15 +197,21 @@ def _traits(image: Image.Image) -> tuple[str, ...]:
     return tuple(name for name, is_so in found.items() if is_so)
 
 
-def _thumbnail(image: Image.Image) -> bytes:
+def _likeness(image: Image.Image) -> bytes:
+    """A difference hash and a small grey picture.
+
+    A bit of the hash says whether a pixel is brighter than its left neighbour (Krawetz: Kind of like that, 2013), here by
+    at least `_STEP` grey levels.
+    """
     if image.mode in ("P", "PA", "RGBA", "LA") or image.mode.startswith(("I", "F")):
         image = to_rgb(image)
     grey = image.convert("L")
     turn = turn_upright(image)
     if turn is not None:
         grey = grey.transpose(turn)
-    sizes = (_COARSE, _FINE)
-    return b"".join(grey.resize(size, Image.Resampling.BOX, reducing_gap=3.0).tobytes() for size in sizes)
+    coarse, fine = (grey.resize(size, Image.Resampling.BOX, reducing_gap=3.0).tobytes() for size in (_COARSE, _FINE))
+    grid = np.frombuffer(coarse, np.uint8).reshape(_COARSE[1], _COARSE[0]).astype(np.int16)
+    return np.packbits(grid[:, 1:] - grid[:, :-1] >= _STEP).tobytes() + fine
 
 
 def _describe(data: bytes) -> str:

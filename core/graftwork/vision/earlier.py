@@ -1,0 +1,83 @@
+"""Looks at image files that earlier runs have kept: a file that holds the same is not decoded again to see that it can be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from graftwork import __version__
+from graftwork.cache import cache_folder, make_room
+from graftwork.data.rowstore import RowStore, SegmentWriter
+from graftwork.errors import UsageError
+from graftwork.vision.decode import PIXEL_LIMIT, decoders
+from graftwork.vision.look import LIKENESS, Look, Looks, traits_of
+
+KIND = "looks"
+FORMAT = 1
+"""Of what is kept; another number when the same libraries begin to show other things through changes of ours."""
+
+WORTH_SECONDS = 0.5
+"""Looking that took less than this leaves nothing behind."""
+
+_RECORD = np.dtype([("size", "<i4", 2), ("traits", "u1"), ("likeness", "u1", LIKENESS)])
+_TOGETHER = 1000
+
+
+class EarlierLooks:
+    """What is known of image files, by the digest of what they hold; only of those that can be used.
+
+    The files are still read, for the digest: times of change do not say what a file holds.
+    """
+
+    def __init__(self) -> None:
+        about = {"what": "looks at pictures", "format": FORMAT, "graftwork": __version__, "most": PIXEL_LIMIT}
+        about |= decoders()
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+        self._store = RowStore(cache_folder(KIND) / key, about)
+        self._known = self._store.lookup()
+        self._started = time.monotonic()
+
+    def get(self, content: str) -> Look | None:
+        """The look at a file of this content (hex digest), or None where there was none."""
+        found = self._known.get(content.encode())
+        if found is None:
+            return None
+        record = found["look"].numpy().view(_RECORD)[0]
+        width, height = record["size"].tolist()
+        return Look(None, "", content, width, height, traits_of(int(record["traits"])), record["likeness"].tobytes())
+
+    def keep(self, looks: Iterable[Looks]) -> None:
+        """Keep those that are new, if they took long enough to be worth it."""
+        if time.monotonic() - self._started < WORTH_SECONDS:
+            return
+        new = [(some, self._new(some)) for some in looks]
+        needed = sum(len(rows) for _, rows in new) * _RECORD.itemsize
+        with suppress(OSError, UsageError):
+            if needed and make_room(needed, self._store.folder.name):
+                with self._store.writing() as writer:
+                    for some, rows in new:
+                        for start in range(0, len(rows), _TOGETHER):
+                            self._write(writer, some, rows[start : start + _TOGETHER])
+
+    def _new(self, looks: Looks) -> NDArray[np.int64]:
+        """The rows whose files can be used and were not known."""
+        usable = np.delete(np.arange(len(looks)), list(looks.problems))
+        return usable[~self._known.has(_digests(looks, usable))]
+
+    def _write(self, writer: SegmentWriter, looks: Looks, rows: NDArray[np.int64]) -> None:
+        records = np.zeros(len(rows), _RECORD)
+        records["size"], records["traits"] = looks.sizes[rows], looks.traits[rows]
+        records["likeness"] = looks.likenesses(rows)
+        as_bytes = records.view(np.uint8).reshape(len(rows), -1)
+        writer.add(_digests(looks, rows), {"look": torch.from_numpy(as_bytes)})
+
+
+def _digests(looks: Looks, rows: NDArray[np.int64]) -> NDArray[np.bytes_]:
+    return np.asarray(looks.content.take(rows).to_numpy(zero_copy_only=False), dtype=np.bytes_)
