@@ -70,10 +70,12 @@ def test_a_lookup_gives_the_rows_that_are_there(tmp_path: Path) -> None:
     lookup = store.lookup()
     assert lookup.has(digests(range(9))).tolist() == [True, True, False, False, True, True, True, True, False]
     assert lookup.has([]).tolist() == []
-    found = lookup.get(digests(range(6, 7))[0])
+    found, missing = lookup.get(digests(range(6, 1, -4)))
     assert found is not None and found["state/x"].tolist() == [4.0, 5.0]
-    assert lookup.get(digests(range(2, 3))[0]) is None
-    assert RowStore(tmp_path / "nothing", {}).lookup().get(b"0") is None
+    assert missing is None
+    assert len(lookup) == 6
+    nothing = RowStore(tmp_path / "nothing", {}).lookup()
+    assert (len(nothing), nothing.get([b"0"]), nothing.get([])) == (0, [None], [])
 
 
 def test_objects_without_any_row_are_kept_too(tmp_path: Path) -> None:

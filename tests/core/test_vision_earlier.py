@@ -78,10 +78,19 @@ def test_other_splits_and_another_order_find_the_same_files_and_only_new_ones_ar
     other = {"train": [_picture(3), _picture(4)], "validation": [_picture(2, width=20), _picture(0)]}
     again = see_pictures(_tables(other))
     assert opened == [8]
-    see_pictures(_tables(other))
+    _assert_same(again, see_pictures(_tables(other)))
     assert opened == [8]
     assert again.looks["validation"].sizes.tolist() == [[20, 50], [40, 50]]
     assert (again.looks["validation"].hashes != 0).tolist() == [False, True]
+
+
+def test_from_a_batch_on_that_is_mostly_new_every_file_is_decoded(opened: list[int]) -> None:
+    see_pictures(_tables(SPLITS))
+    mostly_new = {"train": [_picture(0), *(_picture(seed) for seed in range(10, 12))], "test": [_picture(3)]}
+    see_pictures(_tables(mostly_new))
+    assert opened == [7 + 2 + 1]
+    see_pictures(_tables(mostly_new))
+    assert opened == [10]
 
 
 def test_looks_that_took_no_time_are_not_kept(

@@ -120,18 +120,23 @@ class StoredRows:
 
 
 class Lookup:
-    """Rows of a store by their digests, where not all that are asked for need be there."""
+    """All rows of a store by their digests."""
 
     def __init__(self, segments: Sequence[_Segment]) -> None:
         self._segments = segments
         self._index = _Index(segments)
 
-    def get(self, digest: bytes) -> dict[str, Tensor] | None:
-        """Tensors of a row by name, None where it is not there."""
-        segment, row = self._index.find([digest])[0].tolist()
-        if segment < 0:
-            return None
-        return {name: column.row(row) for name, column in self._segments[segment].columns.items()}
+    def __len__(self) -> int:
+        return sum(len(segment.digests) for segment in self._segments)
+
+    def get(self, digests: Sequence[bytes] | NDArray[np.bytes_]) -> list[dict[str, Tensor] | None]:
+        """Tensors of each row by name, None where it is not there."""
+        return [
+            {name: column.row(row) for name, column in self._segments[segment].columns.items()}
+            if segment >= 0
+            else None
+            for segment, row in self._index.find(digests).tolist()
+        ]
 
     def has(self, digests: Sequence[bytes] | NDArray[np.bytes_]) -> NDArray[np.bool_]:
         """Which of these rows are there."""
@@ -170,7 +175,7 @@ class RowStore:
         return StoredRows([segments[number] for number in used], places)
 
     def lookup(self) -> Lookup:
-        """The rows that are there now, to be asked for one by one."""
+        """The rows that are there now, where not all that are asked for need be."""
         touch(self.folder)
         return Lookup(self._segments(in_memory=0))
 

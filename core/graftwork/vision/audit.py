@@ -24,7 +24,7 @@ from graftwork.data.splits import row_keys
 from graftwork.errors import DataError
 from graftwork.interfaces import Finding, Tables
 from graftwork.vision.earlier import EarlierLooks
-from graftwork.vision.look import DETAIL, Looks, look_at
+from graftwork.vision.look import DETAIL, Looks
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -176,13 +176,12 @@ def to_measure_on(tables: Tables, audited: Tables, found: Sequence[Finding]) -> 
 
 
 def _look_at_all(rows: Dataset, earlier: EarlierLooks) -> Looks:
-    """`look_at` every row, in threads: Pillow decodes outside the interpreter's lock."""
+    """A look at every row, in threads: Pillow decodes outside the interpreter's lock."""
     images = rows.select_columns("image")
-    look = partial(look_at, earlier=earlier.get)
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # odd metadata and large pictures: what matters is in the findings
-        batches = images.iter(batch_size=_BATCH)
-        return Looks.gather(len(images), (list(pool.map(look, batch["image"])) for batch in batches))
+        batches = (batch["image"] for batch in images.iter(batch_size=_BATCH))
+        return Looks.gather(len(images), (earlier.look_at(cells, pool) for cells in batches))
 
 
 def _keep(rows: Dataset, kept: NDArray[np.int64], looks: Looks) -> Dataset:

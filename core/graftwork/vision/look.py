@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +56,23 @@ class Look:
     likeness: bytes = b""
 
 
-def look_at(cell: Mapping[str, Any] | None, earlier: Callable[[str], Look | None] = lambda content: None) -> Look:
+def digest_of(cell: Mapping[str, Any] | None) -> str | None:
+    """`Look.content` of an image cell without a look at it; None where there is nothing to read."""
+    try:
+        data = read_cell(cell)
+    except DataError:
+        return None
+    return _digest(data) if data else None
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def look_at(cell: Mapping[str, Any] | None) -> Look:
     """Decode an image cell as far as is needed to know that `decode_rgb` will succeed.
 
     JPEGs are decoded at a reduced scale: every coefficient is read, few are transformed.
-
-    Args:
-        earlier: gives a look at a file of this content, if there was one.
     """
     try:
         data = read_cell(cell)
@@ -70,10 +80,7 @@ def look_at(cell: Mapping[str, Any] | None, earlier: Callable[[str], Look | None
         return Look("missing-file", error.what)
     if not data:
         return Look("empty-file")
-    content = hashlib.sha256(data).hexdigest()[:32]
-    known = earlier(content)
-    if known is not None:
-        return known
+    content = _digest(data)
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
