@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from graftwork.data.seeds import MIX, ORDER, derive
 from graftwork.errors import UsageError
 
-POOL = 64
+POOL = 128
 """Batches whose rows are sorted by size together: enough that rows of a batch are alike, few enough that every epoch has
 other batches."""
 

@@ -143,7 +143,9 @@ def restore_optimizer(optimizer: Optimizer, model: Model, tensors: Mapping[str, 
 
 def clip_gradients(optimizer: Optimizer, largest: float) -> Tensor:
     """Scale all gradients together so that their norm is at most `largest`; 0 leaves them alone. The norm before that."""
-    gradients = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    if largest > 0:
-        return torch.nn.utils.clip_grad_norm_(gradients, largest)
-    return torch.nn.utils.get_total_norm([gradient.grad for gradient in gradients if gradient.grad is not None])
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    # A CPU need not be waited for: where nothing is to be clipped it is spared a product of all gradients with 1.
+    if largest > 0 and not (norm.device.type == "cpu" and norm <= largest):
+        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return norm

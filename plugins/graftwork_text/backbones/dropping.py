@@ -47,8 +47,13 @@ def noise(like: Tensor, rate: float) -> Tensor:
     drawn = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(1 << 63), None)
     kept = min(_VALUES - 1, max(1, round((1 - rate) * _VALUES)))
     values = drawn.view(torch.int16)[:count].view(like.shape)
+    least = kept - _VALUES // 2
+    if like.dtype.itemsize == values.dtype.itemsize:
+        # The bits of the one number that is not 0, as a whole number: five times as fast as any comparison into floats.
+        bits = torch.tensor(_VALUES / kept, dtype=like.dtype).view(values.dtype)
+        return torch.lt(values, least, out=values).mul_(bits).view(like.dtype)
     # Written as numbers at once: a product with truth values takes five times as long.
-    found = torch.lt(values, kept - _VALUES // 2, out=torch.empty(like.shape, dtype=like.dtype))
+    found = torch.lt(values, least, out=torch.empty(like.shape, dtype=like.dtype))
     return found.mul_(_VALUES / kept)
 
 
