@@ -106,6 +106,7 @@ def _execute(
     say: Say,
 ) -> dict[str, Any]:
     started = time.monotonic()
+    keep_freed_memory()
     set_up_math(device.torch_device)
     device.fit_threads(say)
     parts = Parts(catalogue)
@@ -122,8 +123,6 @@ def _execute(
     if starting.report is not None:
         say(f"weights {starting.source}: {starting.report}")
     data = _hold_against_input(task, data, model, say)
-    trim_memory()  # what reading and audit took goes with the rows, and training needs other sizes
-    keep_freed_memory()
     train_rows = data.tables.splits["train"]
     row_facts = facts_of_rows(task, data.facts)
     fit_data = FitData(
