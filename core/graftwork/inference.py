@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from graftwork.artifact import load_artifact
 from graftwork.catalogue import Catalogue
 from graftwork.config import RunConfig
+from graftwork.data.arrow import release_unused
 from graftwork.data.splits import row_keys
 from graftwork.engine.device import Device, keep_freed_memory
 from graftwork.engine.evaluate import evaluate as evaluate_model
@@ -106,6 +107,8 @@ def _write_predictions(
         table = table.sort_by("row")
     # Absolute: pyarrow takes `partial:1/…` for a URI.
     pyarrow.parquet.write_table(table, (folder / f"{split}.parquet").absolute())
+    del table
+    release_unused()
     RunDirectory(folder).write_json(f"{split}.json", details)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from graftwork.catalogue import Catalogue
 from graftwork.collecting import importing
 from graftwork.config import RunConfig, parse_limit
+from graftwork.data.arrow import release_unused
 from graftwork.data.fingerprint import combine, row_digests
 from graftwork.data.splits import complete, limit
 from graftwork.errors import RunFailed, UsageError
@@ -74,6 +75,7 @@ def read_data(task: Task, config: RunConfig, parts: Parts) -> RunData:
         tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
         findings += limited
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
+    release_unused()
     return RunData(tables, tuple(findings), task.facts(tables), combine(digests, tables.names), digests)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Example = tuple[Tensor, int | None, Move | None]
 """Pixels uint8 [3, size, size], the class index where the row has one, and what is still to be done with the pixels."""
 
-CACHE_BYTES = 32 * 2**20
+CACHE_BYTES = 16 * 2**20
 """Decoded pixels that one Examples object keeps in memory, over all loader workers together."""
 
 

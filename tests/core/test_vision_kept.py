@@ -17,11 +17,11 @@ from torch import Tensor
 
 from graftwork.data.fingerprint import CONTENT
 from graftwork.vision import kept
-from graftwork.vision.kept import KeptPixels, channels_last, stack_channels_last
+from graftwork.vision.kept import OVERHEAD, KeptPixels, channels_last, stack_channels_last
 
 ROWS = 12
 SIDE = 10
-ONE = 3 * SIDE * (SIDE + 3)
+ONE = 3 * SIDE * (SIDE + 3) + OVERHEAD
 """Bytes of one picture."""
 
 

@@ -56,6 +56,13 @@ class Numbers(Sequence[str]):
         return list(map(str, self._numbers[row])) if isinstance(row, slice) else str(self._numbers[row])
 
 
+def release_unused() -> None:
+    """Give back what Arrow keeps of memory that it has freed: nothing else can use it."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
 def dataset_of(table: pa.Table | Table, features: Features | None = None, like: Dataset | None = None) -> Dataset:
     """A table in memory as rows.
 

@@ -191,14 +191,15 @@ def in_order(
 ) -> Sequence[BatchSpec]:
     """Batches for an evaluation: every row once; whole batches are dealt out to the processes.
 
-    With `sizes`, rows are sorted by size within pools of some batches.
+    With `sizes`, rows are sorted by size within pools of some batches, the largest first: what one batch has freed is large
+    enough for the next.
     """
     order = np.arange(rows)
     if sizes is not None:
         all_sizes = as_columns(sizes)
         for start in range(0, rows, POOL * batch_size):
             pool = slice(start, start + POOL * batch_size)
-            order[pool] = order[pool][_by_size(all_sizes[pool])]
+            order[pool] = order[pool][_by_size(all_sizes[pool])][::-1]
     specs = []
     for index, start in enumerate(range(0, rows, batch_size)):
         if index % world == rank:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-BLOCKS = (1 << 23, 1 << 25, 1 << 28)
+BLOCKS = (1 << 20, 1 << 24, 1 << 28)
 """Bytes read at a time; a row must fit into a block, so that the next size is tried where one does not."""
 
 _VERSION = 1  # of what is written; another number makes cached files be written anew

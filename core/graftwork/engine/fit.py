@@ -173,7 +173,10 @@ class Fit:
         while progress.epoch <= last_epoch and not progress.stopped:
             self.model.train()
             self._train_epoch(stream, rows, wrapped, index, phase, first_epoch)
-            self._close_epoch(phase, rows.validation, last_of_phase=progress.epoch == last_epoch)
+            last = progress.epoch == last_epoch
+            if last:
+                stream.close()  # loader processes hold memory that the evaluation may need
+            self._close_epoch(phase, rows.validation, last_of_phase=last)
         stream.close()
 
     def _rows(self, index: int) -> PhaseData:

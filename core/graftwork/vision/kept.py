@@ -40,6 +40,9 @@ SLOW_BYTES = 100e6
 MEMORY_SHARE = 2
 """Where pixels take at most one part in so many of this machine's memory, the operating system keeps what it has read once."""
 
+OVERHEAD = 1024
+"""Bytes that a tensor in memory takes beside its values."""
+
 _LOOK_AGAIN = 20
 """A store is searched for what other processes have added after so many misses as one part in so many of the rows."""
 
@@ -105,17 +108,18 @@ class KeptPixels:
         pixels = channels_last(make())
         self._seconds += time.perf_counter() - start
         self._bytes += pixels.nbytes
+        needed = pixels.nbytes + OVERHEAD
         worker = torch.utils.data.get_worker_info()
         limit = self._limit // (worker.num_workers if worker else 1)
-        if self._memory and self._held + pixels.nbytes > limit and self._made_before[row]:
+        if self._memory and self._held + needed > limit and self._made_before[row]:
             self._move_to_disk()
         self._made_before[row] = 1
         # What is kept stays: throwing out the oldest would empty the memory once an epoch.
-        if self._held + pixels.nbytes <= limit:
+        if self._held + needed <= limit:
             # A crop is a view, and would keep the whole image alive.
             shared = pixels.untyped_storage().nbytes() > pixels.nbytes
             self._memory[row] = pixels.clone() if shared else pixels
-            self._held += pixels.nbytes
+            self._held += needed
         return pixels
 
     def _move_to_disk(self) -> None:
