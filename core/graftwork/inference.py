@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from graftwork.artifact import load_artifact
 from graftwork.catalogue import Catalogue
 from graftwork.config import RunConfig
@@ -103,7 +105,7 @@ def _write_predictions(
     folder.mkdir(exist_ok=True)
     # A column of which some lines have nothing is of no type there, and a number may have been whole by chance.
     table = pyarrow.concat_tables(tables, promote_options="permissive") if tables else pyarrow.table({})
-    if tables:
+    if tables and (np.diff(table["row"].to_numpy()) < 0).any():
         table = table.sort_by("row")
     # Absolute: pyarrow takes `partial:1/…` for a URI.
     pyarrow.parquet.write_table(table, (folder / f"{split}.parquet").absolute())
@@ -141,7 +143,7 @@ def evaluate(
         if finding.level != "note":
             say(f"data: {finding.message}")
     model = artifact.model
-    examples = task.examples(one.splits[split], model.backbone.input, artifact.facts, False)
+    examples = task.examples(one.splits[split], model.backbone.input, artifact.facts, False).read_once()
     with _placed(model, device, say) as (place, precision):
         metrics = task.metrics(artifact.facts, place.torch_device)
         values = evaluate_model(model, examples, metrics, place, precision, 1)
@@ -179,7 +181,7 @@ def predict(
     artifact = load_artifact(run, Parts(catalogue))
     task, model = artifact.task, artifact.model
     rows = task.read_inputs(inputs, artifact.facts)
-    examples = task.examples(rows, model.backbone.input, artifact.facts, False)
+    examples = task.examples(rows, model.backbone.input, artifact.facts, False).read_once()
     origins = row_keys(rows)
     waiting: dict[int, dict[str, Any]] = {}
     following = 0

@@ -316,7 +316,7 @@ def _final_test(
     rows = data.tables.splits.get("test")
     if rows is None:
         return {}
-    examples = task.examples(rows, model.backbone.input, data.facts, False)
+    examples = task.examples(rows, model.backbone.input, data.facts, False).read_once()
     if config.compile != "on":  # else the states were made by a compiled model, which rounds otherwise than this one
         examples = prefixes.evaluation(model, Rows(examples, data.digests["test"]))
     return keep_predictions(task, model, examples, rows, data.facts, device, config, directory, "test")

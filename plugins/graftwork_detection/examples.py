@@ -77,6 +77,12 @@ class DetectionExamples(Examples):
         fixed._framer = self._framer.view(number)
         return fixed
 
+    def read_once(self) -> Examples:
+        """Decoded pictures are not kept."""
+        other = copy.copy(self)
+        other._pictures = self._pictures.read_once()
+        return other
+
     def join(self, name: str, values: Sequence[Tensor]) -> Tensor:
         return join_frames(name, values)
 

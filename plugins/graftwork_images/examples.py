@@ -77,6 +77,12 @@ class ImageExamples(Examples):
         fixed._kept = self._kept.remade(str(fixed._prepare))
         return fixed
 
+    def read_once(self) -> Examples:
+        """Decoded pixels are not kept."""
+        other = copy.copy(self)
+        other._kept = self._kept.none()
+        return other
+
     def load(self, row: int) -> Example:
         """Pixels and label. What can be done for a batch at once is only drawn here."""
         pixels = self._kept.get(row, lambda: self._prepare(decode_rgb(self._images[row]["image"])))

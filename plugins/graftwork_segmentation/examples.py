@@ -66,6 +66,13 @@ class SegmentationExamples(Examples):
         fixed._framer = self._framer.view(number)
         return fixed
 
+    def read_once(self) -> Examples:
+        """Decoded pictures and masks are not kept."""
+        other = copy.copy(self)
+        other._pictures = self._pictures.read_once()
+        other._kept = None if self._kept is None else self._kept.none()
+        return other
+
     def join(self, name: str, values: Sequence[Tensor]) -> Tensor:
         return join_frames(name, values)
 

@@ -101,6 +101,15 @@ def test_another_run_finds_what_is_stored_and_other_ways_of_making_do_not(cache:
         assert torch.equal(other.get(place, lambda row=row: picture(row)), picture(row))
 
 
+def test_who_reads_once_keeps_nothing_and_leaves_what_is_kept_alone(cache: Path) -> None:
+    pixels = KeptPixels(make_table(), "test", ROWS * ONE)
+    epoch(pixels)
+    once = pixels.none()
+    assert epoch(once) == list(range(ROWS)) == epoch(once)
+    assert epoch(pixels) == []
+    assert not cache.exists()
+
+
 def test_loader_processes_share_the_store(cache: Path) -> None:
     one, other = KeptPixels(make_table(), "test", 4 * ONE), pickle.loads(
         pickle.dumps(KeptPixels(make_table(), "test", 4 * ONE))

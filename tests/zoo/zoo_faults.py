@@ -158,6 +158,8 @@ FAULTS: tuple[Fault, ...] = (
         "tame-pictures",
         ("random-evaluation", "evaluates with the random transform of training",
          "evaluation_examples_are_always_the_same", r"in evaluation, a row is another one .* the transform is random"),
+        ("once-mirrored", "gives other pixels to a reader that takes each row once",
+         "evaluation_examples_are_always_the_same", r"in evaluation, a row is another one when it is to be read once"),
         ("unseeded-transform", "a transform in training draws from a generator that the run does not seed",
          "training_examples_depend_on_seed_epoch_and_row_alone", r"it draws numbers that are not torch's, or remembers"),
         ("counts-calls", "a transform in training depends on how many rows were loaded before",

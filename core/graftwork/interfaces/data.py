@@ -107,6 +107,11 @@ class Examples(ABC):
         """
         return self
 
+    def read_once(self) -> Examples:
+        """The same rows for a reader that takes each of them once: nothing need be kept of what was loaded. The default keeps
+        nothing anyhow."""
+        return self
+
     def join(self, name: str, values: Sequence[Tensor]) -> Tensor:
         """One input or target, by name, of rows that were collated one by one, as that of a batch [B, …].
 

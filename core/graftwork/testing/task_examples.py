@@ -93,6 +93,9 @@ class ExampleChecks(ReadingChecks):
             _same_batch(
                 other, first, "in evaluation, a row is another one when it is loaded again: the transform is random"
             )
+        with doing("calling read_once of examples"):
+            once = load(examples.read_once(), rows)
+        _same_batch(once, first, "in evaluation, a row is another one when it is to be read once")
 
     def test_training_examples_depend_on_seed_epoch_and_row_alone(self) -> None:
         (_, subject, examples), _ = self.both()

@@ -128,6 +128,12 @@ class Pictures:
         """The canvas of every row, height and width in pixels."""
         return [self._options.canvas(height, width) for height, width in self.shapes]
 
+    def read_once(self) -> Pictures:
+        """The same pictures, of which nothing is kept."""
+        other = copy.copy(self)
+        other._kept = self._kept.none()
+        return other
+
     def pixels(self, row: int) -> Tensor:
         """uint8 [3, h, w]: the picture, not larger than it has to be."""
         return self._kept.get(row, lambda: self._shrunk(decode_rgb(self._images[row]["image"])))

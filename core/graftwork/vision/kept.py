@@ -90,6 +90,12 @@ class KeptPixels:
         other._made = made
         return other
 
+    def none(self) -> KeptPixels:
+        """The same rows' pixels, for a reader that asks for each of them once; nothing is kept."""
+        other = copy.copy(self)
+        other._limit = 0
+        return other
+
     def get(self, row: int, make: Callable[[], Tensor]) -> Tensor:
         """The pixels of a row, uint8 [C, h, w], channels side by side in memory; not to be changed.
 

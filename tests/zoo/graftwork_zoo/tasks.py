@@ -63,6 +63,30 @@ class _Brightened(ImageExamples):
         return (pixels.int() + random.randint(0, 60)).clamp(0, 255).to(torch.uint8), label, move
 
 
+class _OnceMirrored(ImageExamples):
+    def read_once(self) -> Examples:
+        return _Mirrored(self)
+
+
+class _Mirrored(Examples):
+    def __init__(self, source: Examples) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def load(self, row: int) -> Any:
+        pixels, label, move = self._source.load(row)
+        return pixels.flip(-1), label, move
+
+    def collate(self, rows: Sequence[int], examples: Sequence[Any]) -> Batch:
+        return self._source.collate(rows, examples)  # type: ignore[no-any-return]
+
+
+class OnceMirrored(TamePictures):
+    kind = _OnceMirrored
+
+
 class UnseededTransform(TamePictures):
     kind = _Brightened
 
@@ -287,6 +311,7 @@ TAME: Mapping[str, type[Task]] = {
 ALL: Mapping[str, type[Task]] = {
     **TAME,
     "random-evaluation": RandomEvaluation,
+    "once-mirrored": OnceMirrored,
     "unseeded-transform": UnseededTransform,
     "pickled-closure": PickledClosure,
     "leaks-files": LeaksFiles,
