@@ -29,7 +29,8 @@ def _mistakes(evaluation: Evaluation, classes: Sequence[str]) -> list[Any]:
     if not wrong:
         return [Text("There is none: every row was classified as labelled.")]
     pictures = []
-    for at, line, truth in wrong[:MISTAKES]:
+    for at, truth in wrong[:MISTAKES]:
+        line = evaluation.predictions[at]
         image = _picture(rows[at])
         if image is not None:
             origin = str(line.get("origin") or rows[at].get("origin") or f"row {at}")

@@ -70,7 +70,8 @@ def _single(evaluation: Evaluation, facts: Facts) -> Found:
             number[line["label"]],
             number[true],
         )
-        for row, line, true in wrong[:MISTAKES]
+        for row, true in wrong[:MISTAKES]
+        for line in (evaluation.predictions[row],)
     ]
     if not mistakes:
         return [], "There is none: every row was classified as labelled.", ""

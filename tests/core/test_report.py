@@ -365,3 +365,16 @@ def test_a_piece_longer_than_the_page_shows_is_cut_itself(weight: float) -> None
 def test_many_small_weights_keep_the_limit() -> None:
     html = passages(([(f"{number % 10}", (number % 7 - 3) / 3) for number in range(100_000)], ""))
     assert "600 of 100,000 characters" in html
+
+
+def test_predictions_are_a_sequence_of_dicts_whatever_is_asked_of_them(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    lines = [{"row": row, "origin": f"{row}.png", "label": "ab"[row % 2]} for row in range(2500)]
+    (folder / "predictions").mkdir(exist_ok=True)
+    parquet.write_table(arrow.Table.from_pylist(lines), folder / "predictions" / "test.parquet")
+    found = load_view(folder).predictions
+    assert list(found) == lines
+    assert (len(found), found[0], found[-1], found[2:4]) == (2500, lines[0], lines[-1], lines[2:4])
+    assert next(reversed(found)) == lines[-1]
+    with pytest.raises(IndexError):
+        found[2500]

@@ -35,15 +35,15 @@ def classification_sections(evaluation: Evaluation, facts: Facts) -> list[Sectio
     return sections
 
 
-def wrong_rows(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[int, Mapping[str, Any], str]] | None:
-    """Rows with another class than said: (row, prediction, true class), the surest first; None without the data."""
+def wrong_rows(evaluation: Evaluation, classes: Sequence[str]) -> list[tuple[int, str]] | None:
+    """Rows with another class than said: (row, true class), the surest first; None without the data."""
     rows = evaluation.rows
     if rows is None or "label" not in rows.column_names:
         return None
     truth = [classes[label] for label in rows["label"][:]]
-    pairs = zip(range(len(truth)), evaluation.predictions, strict=False)
-    wrong = [(at, line, truth[at]) for at, line in pairs if line["label"] != truth[at]]
-    return sorted(wrong, key=lambda found: (-found[1]["confidence"], found[0]))
+    pairs = enumerate(zip(truth, evaluation.predictions, strict=False))
+    wrong = sorted((-line["confidence"], at) for at, (true, line) in pairs if line["label"] != true)
+    return [(at, truth[at]) for _, at in wrong]
 
 
 def _several(details: Mapping[str, Any], facts: Facts) -> list[Section]:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from graftwork.errors import GraftworkError, UsageError
 from graftwork.yamlfile import read_yaml
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 EVIDENCE = ("config.yaml", "plan.json", "metrics.jsonl", "summary.json")
 """One of these makes a directory a run directory."""
+
+_TOGETHER = 1000  # rows
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class RunView:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    predictions: list[dict[str, Any]] = field(default_factory=list)
+    predictions: Sequence[dict[str, Any]] = ()
     details: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -120,15 +126,40 @@ def _read_epochs(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     return [found[epoch] for epoch in sorted(found)]
 
 
-def _read_predictions(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+class _Lines(Sequence[dict[str, Any]]):
+    """A table's rows as dicts, made when they are asked for: all of them at once would take ten times the memory."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return [self[row] for row in range(*index.indices(len(self)))]
+        row: dict[str, Any] = self._table.slice(range(len(self))[index], 1).to_pylist()[0]
+        return row
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self._table.to_batches(max_chunksize=_TOGETHER):
+            yield from batch.to_pylist()
+
+
+def _read_predictions(path: Path, problems: list[str]) -> Sequence[dict[str, Any]]:
     if not path.is_file():
-        return []
+        return ()
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(path.absolute()).to_pylist()
+        return _Lines(parquet.read_table(path.absolute()))
     except (OSError, arrow.ArrowException) as error:
         problems.append(f"{path.name}: {error}")
-        return []
-    return rows
+        return ()
