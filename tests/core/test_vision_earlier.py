@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from graftwork.interfaces import Tables
 from graftwork.vision import earlier, look
 from graftwork.vision.audit import Seen, see_pictures
+from graftwork.vision.look import Looks
 
 
 def _picture(seed: int, width: int = 40, mode: str = "RGB") -> bytes:
@@ -91,6 +93,20 @@ def test_from_a_batch_on_that_is_mostly_new_every_file_is_decoded(opened: list[i
     assert opened == [7 + 2 + 1]
     see_pictures(_tables(mostly_new))
     assert opened == [10]
+
+
+def test_processes_that_look_at_the_same_files_keep_them_once(opened: list[int], tmp_path: Path) -> None:
+    tables = _tables(SPLITS)
+    one, other = earlier.EarlierLooks(), earlier.EarlierLooks()
+    with ThreadPoolExecutor(1) as pool:
+        looks = [
+            Looks.gather(len(rows), [found.look_at(rows["image"][:], pool)])
+            for found in (one, other)
+            for rows in tables.splits.values()
+        ]
+    one.keep(looks[:2])
+    other.keep(looks[2:])
+    assert len(list((tmp_path / "cache").rglob("segment-*"))) == 1
 
 
 def test_looks_that_took_no_time_are_not_kept(

@@ -77,14 +77,19 @@ class EarlierLooks:
         """Keep those that are new, if they took long enough to be worth it."""
         if time.monotonic() - self._started < WORTH_SECONDS:
             return
-        new = [(some, self._new(some)) for some in looks]
+        new = [some for some in looks if len(self._new(some))]
+        if new:
+            with suppress(OSError, UsageError), self._store.filling():
+                self._known = self._store.lookup()  # the other processes of this run have seen the same
+                self._add([(some, self._new(some)) for some in new])
+
+    def _add(self, new: Sequence[tuple[Looks, NDArray[np.int64]]]) -> None:
         needed = sum(len(rows) for _, rows in new) * _RECORD.itemsize
-        with suppress(OSError, UsageError):
-            if needed and make_room(needed, self._store.folder.name):
-                with self._store.writing() as writer:
-                    for some, rows in new:
-                        for start in range(0, len(rows), _TOGETHER):
-                            self._write(writer, some, rows[start : start + _TOGETHER])
+        if needed and make_room(needed, self._store.folder.name):
+            with self._store.writing() as writer:
+                for some, rows in new:
+                    for start in range(0, len(rows), _TOGETHER):
+                        self._write(writer, some, rows[start : start + _TOGETHER])
 
     def _new(self, looks: Looks) -> NDArray[np.int64]:
         """The rows whose files can be used and were not known."""
