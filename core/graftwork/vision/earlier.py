@@ -94,7 +94,8 @@ class EarlierLooks:
     def _new(self, looks: Looks) -> NDArray[np.int64]:
         """The rows whose files can be used and were not known."""
         usable = np.delete(np.arange(len(looks)), list(looks.problems))
-        return usable[~self._known.has(_digests(looks, usable))]
+        some = [usable[start : start + _TOGETHER] for start in range(0, len(usable), _TOGETHER)]
+        return np.concatenate([usable[:0], *(rows[~self._known.has(_digests(looks, rows))] for rows in some)])
 
     def _write(self, writer: SegmentWriter, looks: Looks, rows: NDArray[np.int64]) -> None:
         records = np.zeros(len(rows), _RECORD)
