@@ -20,6 +20,7 @@ from PIL import Image as Pillow
 from graftwork.classification.metrics import ClassificationMetrics
 from graftwork.interfaces import Batch, Evaluation, ImageInput, Pictures, Section, Spec, Tables
 from graftwork.report import RunView, render
+from graftwork.vision.kept import OVERHEAD
 from graftwork_images.augment import ImageOptions, PadCropFlip, build_transforms, move
 from graftwork_images.examples import ImageExamples
 from graftwork_images.sections import MISTAKES
@@ -114,7 +115,7 @@ def test_a_batch_is_a_copy_of_what_the_cache_holds(train: bool) -> None:
 
 def test_the_cache_keeps_to_its_bytes_and_is_not_pickled() -> None:
     one = 3 * 32 * 32
-    examples = make_examples(make_rows(), SMALL, cache_bytes=2 * one + 1)
+    examples = make_examples(make_rows(), SMALL, cache_bytes=2 * (one + OVERHEAD) + 1)
     for row in range(6):
         examples.load(row)
     assert sorted(examples._kept._memory) == [0, 1]
