@@ -80,7 +80,7 @@ class ImageExamples(Examples):
     def read_once(self) -> Examples:
         """Decoded pixels are not kept."""
         other = copy.copy(self)
-        other._kept = self._kept.none()
+        other._kept = self._kept.read_once()
         return other
 
     def load(self, row: int) -> Example:

@@ -70,7 +70,7 @@ class SegmentationExamples(Examples):
         """Decoded pictures and masks are not kept."""
         other = copy.copy(self)
         other._pictures = self._pictures.read_once()
-        other._kept = None if self._kept is None else self._kept.none()
+        other._kept = None if self._kept is None else self._kept.read_once()
         return other
 
     def join(self, name: str, values: Sequence[Tensor]) -> Tensor:

@@ -104,7 +104,7 @@ def test_another_run_finds_what_is_stored_and_other_ways_of_making_do_not(cache:
 def test_who_reads_once_keeps_nothing_and_leaves_what_is_kept_alone(cache: Path) -> None:
     pixels = KeptPixels(make_table(), "test", ROWS * ONE)
     epoch(pixels)
-    once = pixels.none()
+    once = pixels.read_once()
     assert epoch(once) == list(range(ROWS)) == epoch(once)
     assert epoch(pixels) == []
     assert not cache.exists()

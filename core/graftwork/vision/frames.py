@@ -131,7 +131,7 @@ class Pictures:
     def read_once(self) -> Pictures:
         """The same pictures, of which nothing is kept."""
         other = copy.copy(self)
-        other._kept = self._kept.none()
+        other._kept = self._kept.read_once()
         return other
 
     def pixels(self, row: int) -> Tensor:

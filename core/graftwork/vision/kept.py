@@ -90,7 +90,7 @@ class KeptPixels:
         other._made = made
         return other
 
-    def none(self) -> KeptPixels:
+    def read_once(self) -> KeptPixels:
         """The same rows' pixels, for a reader that asks for each of them once; nothing is kept."""
         other = copy.copy(self)
         other._limit = 0
