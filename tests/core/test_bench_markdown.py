@@ -105,6 +105,7 @@ def test_names_break_no_table(tmp_path: Path) -> None:
 def test_nothing_finished_is_still_a_page(tmp_path: Path) -> None:
     text = markdown(tmp_path, [Toy(state="failed", error="x")])
     assert "## Failed" in text and "## Scores" not in text
+    assert "No cell has finished" in text and "one seed" not in text
 
 
 def test_hyper_parameters_are_reported_what_is_the_same_once(tmp_path: Path) -> None:

@@ -110,20 +110,21 @@ def same_everywhere(found: HyperParameters) -> str:
 
 def protocol(analysis: Analysis) -> list[str]:
     """How the numbers came about."""
-    seeds = max((len(entry.seeds) for entry in analysis.entries), default=0)
-    spread = (
-        f"Scores are means over up to {seeds} seeds with Student's {analysis.level:.0%} interval."
-        " Bootstrap intervals over so few seeds come out too narrow."
-        if 1 < seeds < 10
-        else f"Scores are means over up to {seeds} seeds with Student's {analysis.level:.0%} interval."
-        if seeds > 1
-        else "There is one seed, so no interval: differences may be chance."
-    )
     return [
         "All cells of one data set, budget and seed have the same splits. The validation split chose the epoch and, where "
         "something was swept, the point; the test split was read once, at the end of each run.",
-        spread,
+        _spread(max((len(entry.seeds) for entry in analysis.entries), default=0), analysis.level),
         "Gains are judged one by one, without correction for their number.",
         "Normalised: chance is 0, the reference 1; without a reference in the suite, the best of this result set. "
         "Not shown does not mean equal.",
     ]
+
+
+def _spread(seeds: int, level: float) -> str:
+    """What the intervals are; `seeds`: of the method that has the most."""
+    if seeds == 0:
+        return "No cell has finished, so there is no score yet."
+    if seeds == 1:
+        return "There is one seed, so no interval: differences may be chance."
+    text = f"Scores are means over up to {seeds} seeds with Student's {level:.0%} interval."
+    return text if seeds >= 10 else f"{text} Bootstrap intervals over so few seeds come out too narrow."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import torch
 
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import in_order
-from graftwork.engine.device import Device
+from graftwork.engine.device import Device, trim_memory
 from graftwork.engine.filling import ready
 from graftwork.engine.memory import is_out_of_memory
 from graftwork.engine.precision import autocast
@@ -17,6 +18,9 @@ from graftwork.interfaces import Batch, Examples, Metrics, Model, Predictions
 
 WIDER = 4
 """How many times the training batch is evaluated at once on an accelerator: without gradients it takes less memory."""
+
+TRIM_SECONDS = 1.0
+"""How often free memory is given back where rows differ in size: blocks of falling sizes leave glibc's heap in pieces."""
 
 
 def predictions(
@@ -35,7 +39,9 @@ def predictions(
     """
     wider = 1 if device.torch_device.type == "cpu" else WIDER
     size = max(batch_size * wider, examples.evaluated_together)
-    specs = in_order(len(examples), size, device.rank, device.world, examples.sizes())
+    sizes = examples.sizes()
+    specs = in_order(len(examples), size, device.rank, device.world, sizes)
+    trimmed = time.monotonic()
     for batch in load_batches(examples, specs, 0, workers, device.pins):
         moved = ready(batch, examples, model, device, precision)
         start = 0
@@ -50,6 +56,9 @@ def predictions(
             if len(micro) == 1:
                 raise RunFailed("not even one row fits into memory", hint="Use a smaller input size or another device")
             size = -(-len(micro) // 2)
+        if sizes is not None and time.monotonic() - trimmed > TRIM_SECONDS:
+            trim_memory()
+            trimmed = time.monotonic()
 
 
 def _attempt(model: Model, batch: Batch, device: Device, precision: str) -> Predictions | None:
