@@ -78,6 +78,13 @@ def test_one_seed_says_that_there_is_no_interval(tmp_path: Path) -> None:
     assert "There is one seed, so no interval" in text and "±" not in text and "nan" not in text.lower()
 
 
+def test_a_method_with_one_seed_somewhere_is_named_where_its_interval_is_missing(tmp_path: Path) -> None:
+    missing = "No interval of the interquartile mean for full: somewhere there is one seed"
+    fewer = [cell for cell in grid() if (cell.data, cell.strategy, cell.seed) != ("a", "full", 1)]
+    assert missing in markdown(tmp_path / "one", fewer)
+    assert "No interval" not in markdown(tmp_path / "all", grid())
+
+
 def test_the_narrowness_of_few_seeds_is_admitted(tmp_path: Path) -> None:
     assert "Bootstrap intervals over so few seeds come out too narrow." in markdown(tmp_path, grid())
 

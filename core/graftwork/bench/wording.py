@@ -51,6 +51,11 @@ def comparison(found: Comparison, level: float) -> list[str]:
     ]
     if found.left_out:
         lines.append(f"Left out, since they did not finish wherever these did: {', '.join(found.left_out)}.")
+    bare = [name for name, mean in zip(found.names, found.interquartile_means, strict=True) if math.isnan(mean.low)]
+    if bare:
+        lines.append(
+            f"No interval of the interquartile mean for {_listed(bare)}: somewhere there is one seed, which shows no spread."
+        )
     alpha = f"{1 - level:.2g}"
     if found.friedman is not None:
         test = found.friedman
