@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import resource
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from engine_toys import Accuracy, ToyExamples, ToyHead, toy_model
 from torch import Tensor
 
 from graftwork import RunFailed
+from graftwork.engine import evaluate as evaluation
 from graftwork.engine.device import Device
 from graftwork.engine.evaluate import evaluate, predictions
 from graftwork.interfaces import Features, Model, Predictions
@@ -57,3 +61,27 @@ def test_a_row_that_does_not_fit_ends_with_one_clear_line() -> None:
     model, _ = narrow_model(0)
     with pytest.raises(RunFailed, match="not even one row fits into memory"):
         list(predictions(model, ToyExamples(4), Device("cpu"), "fp32", 4))
+
+
+class Uneven(ToyExamples):
+    """Says that its rows differ in size."""
+
+    def sizes(self) -> list[int]:
+        return list(range(len(self)))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's heap is trimmed")
+def test_what_lies_free_in_the_heap_is_given_back_where_rows_differ_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "TRIM_SECONDS", -1.0)
+    blocks = [bytearray(b"x" * (1 << 16)) for _ in range(2000)]
+    blocks = blocks[::20]  # what lies between them is free, and held
+    before = _resident()
+    list(predictions(toy_model(), ToyExamples(8), Device("cpu"), "fp32", 4))
+    even = before - _resident()
+    list(predictions(toy_model(), Uneven(8), Device("cpu"), "fp32", 4))
+    given_back = before - _resident()
+    assert even < 30 << 20 and given_back > 80 << 20, f"{len(blocks)} blocks: {even} and {given_back} bytes"
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
