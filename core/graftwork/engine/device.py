@@ -204,7 +204,7 @@ def return_freed_memory() -> None:
 
 
 def trim_memory() -> None:
-    """Give back what is free in glibc's heap, once: between two parts of a run, of which the second needs other sizes.
+    """Give back what is free in glibc's heap, once: where blocks of other sizes come next.
 
     Blocks of other sizes do not fit into what was kept; glibc before 2.38 did not even fit aligned ones of the same size.
     """
