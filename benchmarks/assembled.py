@@ -14,17 +14,17 @@ from typing import Any
 import torch
 
 from graftwork.catalogue import load_catalogue
-from graftwork.check import resolve_and_check
 from graftwork.config import RunConfig, override_layer
+from graftwork.config.check import resolve_and_check
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.device import Device, keep_freed_memory
 from graftwork.engine.fit import Fit, FitData, sampler_of
 from graftwork.engine.observers import Observers
-from graftwork.engine.precision import choose, set_up_math
 from graftwork.engine.settings import FitSettings
 from graftwork.interfaces import Examples, Model, Observer, PlanContext
-from graftwork.parts import Parts
-from graftwork.rundata import read_data
+from graftwork.machine.device import Device, keep_freed_memory
+from graftwork.machine.precision import choose, set_up_math
+from graftwork.models.build import Builder
+from graftwork.runs.data import read_data
 
 
 class Kept(Examples):
@@ -73,7 +73,7 @@ class Assembled:
 
     def fit(self, observers: Sequence[Observer] = ()) -> list[dict[str, Any]]:
         """Train the model by its strategy's plan; one record an epoch, as in metrics.jsonl. Checkpoints are thrown away."""
-        strategy = Parts(load_catalogue()).strategy(self.config)
+        strategy = Builder(load_catalogue()).strategy(self.config)
         sampler = sampler_of(self.data, self.settings, self.device)
         config = self.config
         context = PlanContext(
@@ -123,12 +123,12 @@ def assemble(
     device = Device(config.device)
     keep_freed_memory()
     set_up_math(device.torch_device)
-    parts = Parts(catalogue)
-    task = parts.task(config.task, config.task_options)
-    found = read_data(task, config, parts)
-    backbone, head = parts.backbone_spec(config), parts.head_spec(config)
-    model = parts.model(backbone, head, found.facts, config.seed)
-    parts.load_weights(model, config, backbone.name)
+    builder = Builder(catalogue)
+    task = builder.task(config.task, config.task_options)
+    found = read_data(task, config, builder)
+    backbone, head = builder.backbone_spec(config), builder.head_spec(config)
+    model = builder.model(backbone, head, found.facts, config.seed)
+    builder.load_weights(model, config, backbone.name)
     splits, facts, input = found.tables.splits, found.facts, model.backbone.input
     data = FitData(
         train=Kept(task.examples(splits["train"], input, facts, True), rows),

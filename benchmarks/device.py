@@ -140,7 +140,7 @@ def flops_a_row(start: Assembled) -> float:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from graftwork.engine.precision import autocast
+    from graftwork.machine.precision import autocast
 
     model, device = start.model, start.device.torch_device
     model.train()

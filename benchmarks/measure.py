@@ -30,8 +30,8 @@ def environment() -> Row:
     import torch
 
     from graftwork import __version__
-    from graftwork.engine.device import choose_device
-    from graftwork.engine.precision import choose
+    from graftwork.machine.device import choose_device
+    from graftwork.machine.precision import choose
 
     device, _ = choose_device("auto")
     precision, reason = choose("auto", device)

@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Heads and models": ("Head", "Model"),
     "Strategies": ("Strategy", "Plan", "Phase", "Group", "PlanContext", "Regulariser", "stage_groups"),
     "Observers": ("Observer", "FitRecord", "StepRecord", "EpochRecord"),
-    "Parts of a report": ("Section", "Text", "Table", "Figure", "Pictures", "Passages"),
+    "Builder of a report": ("Section", "Text", "Table", "Figure", "Pictures", "Passages"),
     "Builders": (
         "Spec", "TaskBuilder", "BackboneBuilder", "HeadBuilder", "StrategyBuilder", "DatasetBuilder", "ObserverBuilder",
         "Opener", "Pretrained",

@@ -10,29 +10,23 @@ from typing import Any
 
 import torch
 
-from graftwork.artifact import check_reload, save_artifact
 from graftwork.catalogue import Catalogue
+from graftwork.catalogue.versions import versions
 from graftwork.config import Resolved, RunConfig
 from graftwork.console import format_plan
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import Sampler, in_order
 from graftwork.data.seeds import INIT, derive
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.compiling import leave_uncompiled
 from graftwork.engine.decide import compile_for_run, decide_by_trial
-from graftwork.engine.device import Device, keep_freed_memory, trim_memory
 from graftwork.engine.evaluate import evaluate
-from graftwork.engine.filling import Rows
 from graftwork.engine.fit import Fit, FitData, sampler_of
 from graftwork.engine.observers import Observers
-from graftwork.engine.precision import choose, set_up_math
-from graftwork.engine.prefix import Prefixes
 from graftwork.engine.proofs import check_same_predictions, comparable
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
 from graftwork.errors import DataError, UsageError
-from graftwork.identity import versions
-from graftwork.inference import keep_predictions
+from graftwork.files.atomic import write_file
 from graftwork.interfaces import (
     Finding,
     Model,
@@ -44,11 +38,18 @@ from graftwork.interfaces import (
     Task,
 )
 from graftwork.interfaces.observer import read_only
-from graftwork.keeping import facts_of_rows, prefixes_of
-from graftwork.parts import Parts, Starting
+from graftwork.machine.compiling import leave_uncompiled
+from graftwork.machine.device import Device, keep_freed_memory, trim_memory
+from graftwork.machine.precision import choose, set_up_math
+from graftwork.models.artifact import check_reload, save_artifact
+from graftwork.models.build import Builder, Starting
 from graftwork.report import write_report
-from graftwork.run_files import CHECKPOINTS, CONFIG, DATA, PLAN, REPORT, SUMMARY, RunDirectory, write_file
-from graftwork.rundata import RunData, inspect, read_data
+from graftwork.runs.data import RunData, inspect, read_data
+from graftwork.runs.directory import CHECKPOINTS, CONFIG, DATA, PLAN, REPORT, SUMMARY, RunDirectory
+from graftwork.runs.predict import write_predictions
+from graftwork.runs.states import facts_of_rows, prefixes_of
+from graftwork.states.fill import Rows
+from graftwork.states.phases import Prefixes
 
 __all__ = ["execute", "inspect", "versions"]
 
@@ -82,7 +83,7 @@ def execute(
     device = Device(resolved.config.device)
     try:
         # In every process, so that a missing library ends all of them; the main one's are used.
-        named = Parts(catalogue).observers(resolved.config, say if device.is_main else lambda line: None)
+        named = Builder(catalogue).observers(resolved.config, say if device.is_main else lambda line: None)
         if not device.is_main:
             return _execute(resolved, catalogue, directory, device, resume, Observers((), say), lambda line: None)
         with directory.locked(resume):
@@ -109,17 +110,17 @@ def _execute(
     keep_freed_memory()
     set_up_math(device.torch_device)
     device.fit_threads(say)
-    parts = Parts(catalogue)
+    builder = Builder(catalogue)
     config = resolved.config
-    task = parts.task(config.task, config.task_options)
-    data = read_data(task, config, parts)
+    task = builder.task(config.task, config.task_options)
+    data = read_data(task, config, builder)
     chance = float(task.chance(data.facts))  # a task that cannot say it fails here, and not after hours of training
     _say_findings(data.findings, say)
     _check_same_data(directory, data, resume)
 
-    backbone, head = parts.backbone_spec(config), parts.head_spec(config)
-    model = parts.model(backbone, head, data.facts, config.seed)
-    starting = parts.load_weights(model, config, backbone.name)
+    backbone, head = builder.backbone_spec(config), builder.head_spec(config)
+    model = builder.model(backbone, head, data.facts, config.seed)
+    starting = builder.load_weights(model, config, backbone.name)
     if starting.report is not None:
         say(f"weights {starting.source}: {starting.report}")
     data = _hold_against_input(task, data, model, say)
@@ -132,7 +133,7 @@ def _execute(
         metrics=lambda: task.metrics(data.facts, device.torch_device),
         primary_metric=task.primary_metric,
     )
-    strategy = parts.strategy(config)
+    strategy = builder.strategy(config)
     _prepare(strategy, model, fit_data, config.seed)
     model.to(device.torch_device)
     model.lay_out()
@@ -185,8 +186,8 @@ def _execute(
         task_spec = Spec(catalogue.qualified("tasks", config.task), task_options)
         about = {key: summary[key] for key in ("val", "test", "best_epoch", "seed", "strategy", "versions", "data")}
         about["weights"] = starting.source
-        save_artifact(directory, model, task_spec, backbone, head, data.facts, about)
-        proof = _prove_reload(directory, parts, model, task, data)
+        save_artifact(directory.path, model, task_spec, backbone, head, data.facts, about)
+        proof = _prove_reload(directory, builder, model, task, data)
         summary["proofs"] = proofs | {"artifact": proof}
         directory.write_json(SUMMARY, summary)
         write_report([directory.path], directory.path / REPORT, catalogue, data)
@@ -319,16 +320,16 @@ def _final_test(
     examples = task.examples(rows, model.backbone.input, data.facts, False).read_once()
     if config.compile != "on":  # else the states were made by a compiled model, which rounds otherwise than this one
         examples = prefixes.evaluation(model, Rows(examples, data.digests["test"]))
-    return keep_predictions(task, model, examples, rows, data.facts, device, config, directory, "test")
+    return write_predictions(task, model, examples, rows, data.facts, device, config, directory, "test")
 
 
-def _prove_reload(directory: RunDirectory, parts: Parts, model: Model, task: Task, data: RunData) -> str:
+def _prove_reload(directory: RunDirectory, builder: Builder, model: Model, task: Task, data: RunData) -> str:
     model.to("cpu").eval()
     rows = data.tables.splits["validation"]
     examples = task.examples(rows, model.backbone.input, data.facts, False)
     # Few: the weights are whole or not, and a large model takes seconds for more on a CPU.
     (batch,) = load_batches(examples, in_order(min(len(rows), 4), 4), 0, 0)
-    return check_reload(directory.path, parts, model, batch)
+    return check_reload(directory.path, builder, model, batch)
 
 
 def _parameters(plan: Plan, model: Model) -> dict[str, int]:

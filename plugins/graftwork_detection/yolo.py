@@ -12,8 +12,8 @@ from typing import Any
 from graftwork.data.folders import is_junk
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError, UsageError
+from graftwork.files.yaml import read_yaml
 from graftwork.vision.decode import SUFFIXES
-from graftwork.yamlfile import read_yaml
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import (
     Annotated,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.errors import UsageError, did_you_mean
-from graftwork.yamlfile import Lines, read_yaml
+from graftwork.files.yaml import Lines, read_yaml
 
 VOID = 255
 """The class index of pixels that are neither learned from nor scored."""

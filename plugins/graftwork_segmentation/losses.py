@@ -84,7 +84,7 @@ class PixelLoss(nn.Module):
     def __init__(self, options: Mapping[str, Any], facts: Facts) -> None:
         super().__init__()
         self.classes = len(facts["classes"])
-        self.parts = _parts(options)
+        self.builder = _parts(options)
         self._gamma = float(options["focal_gamma"])
         self._smoothing = float(options["label_smoothing"])
         weights = class_weights(facts["train_counts"]) if options["imbalance"] == "weights" else None
@@ -103,14 +103,14 @@ class PixelLoss(nn.Module):
             logits = functional.interpolate(logits, size=seen.shape[-2:], mode="bilinear", align_corners=False)
         log_p = logits.log_softmax(dim=1)
         sums: dict[str, Tensor] = {}
-        for part in self.parts:
+        for part in self.builder:
             sums[part] = dice_loss_sum(log_p, seen) if part == "dice" else self._pixels(log_p, seen, part)
         return sums
 
     def counts(self, mask: Tensor) -> dict[str, Tensor]:
         """The divisor of each part: scored pixels, with class weights their summed weights; for `dice` rows with any."""
         counts: dict[str, Tensor] = {}
-        for part in self.parts:
+        for part in self.builder:
             scored = mask != VOID
             if part == "dice":
                 count = scored.flatten(1).any(dim=1).sum()

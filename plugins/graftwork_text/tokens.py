@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from graftwork import UsageError
-from graftwork.cache import cache_folder, going_without, touch, write_once
+from graftwork.cache.room import cache_folder, going_without, touch, write_once
 from graftwork.interfaces import TextInput
 
 if TYPE_CHECKING:

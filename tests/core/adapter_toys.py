@@ -9,7 +9,7 @@ from engine_toys import CONTEXT
 from torch import Tensor, nn
 
 from graftwork.engine.optimizer import enter_phase
-from graftwork.engine.proofs import kept_tensors
+from graftwork.engine.proofs import untrained_tensors
 from graftwork.interfaces import Backbone, Batch, Features, ImageInput, Model, Spec, State, Strategy
 from graftwork.strategies import bitfit, lora
 from graftwork.testing.backbones import Probe
@@ -23,7 +23,7 @@ def steps(model: Model, strategy: Strategy, batch: Batch) -> None:
     (phase,) = strategy.plan(model, CONTEXT).phases
     enter_phase(model, phase)
     model.train()
-    kept = {name: value.clone() for name, value in kept_tensors(model, phase).items()}
+    kept = {name: value.clone() for name, value in untrained_tensors(model, phase).items()}
     trained = [p for p in model.parameters() if p.requires_grad]
     named = {name for group in phase.groups for name in group.parameters}
     assert {name for name, p in model.named_parameters() if p.requires_grad} == named
@@ -35,7 +35,7 @@ def steps(model: Model, strategy: Strategy, batch: Batch) -> None:
         assert not without, f"step {step}: no gradient reaches {without[:5]}"
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-    for name, value in kept_tensors(model, phase).items():
+    for name, value in untrained_tensors(model, phase).items():
         assert torch.equal(value, kept[name]), f"{name} moved"
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.device import Device
 from graftwork.engine.fit import Fit, FitData
 from graftwork.engine.observers import Observers
 from graftwork.engine.resumable import Progress
@@ -31,6 +30,7 @@ from graftwork.interfaces import (
     Strategy,
     Targets,
 )
+from graftwork.machine.device import Device
 
 WIDTH, CLASSES = 6, 3
 

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from graftwork.engine import memory
-from graftwork.engine.device import Device, keep_freed_memory
 from graftwork.engine.optimizer import build_optimizer, enter_phase, set_rates
 from graftwork.engine.step import Stepper
 from graftwork.engine.trial import Trial, without_trace
 from graftwork.interfaces import Backbone, Batch, Features, Head, Model, PlanContext, Predictions, Spec, State, Targets
+from graftwork.machine import memory
+from graftwork.machine.device import Device, keep_freed_memory
 from graftwork.strategies import full
 
 PIXELS, ROWS, WIDTH = 128, 64, 16

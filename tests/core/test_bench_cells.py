@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from graftwork.bench.cells import Cell, cell_layer, expand, missing_data, select
+from graftwork.bench.cell import Cell, cell_layer
+from graftwork.bench.cells import expand, missing_data, select
 from graftwork.bench.suite import Suite, find_suite, load_suite
 from graftwork.catalogue import load_catalogue
-from graftwork.check import resolve_and_check
+from graftwork.config.check import resolve_and_check
 from graftwork.errors import UsageError
-from graftwork.yamlfile import to_yaml
+from graftwork.files.yaml import to_yaml
 
 CATALOGUE = load_catalogue()
 SHIPPED = [name for name, entry in CATALOGUE.entries["suites"].items() if entry.plugin == "graftwork-bench"]

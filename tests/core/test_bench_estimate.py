@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from graftwork.bench.cells import Cell, expand
+from graftwork.bench.cell import Cell
+from graftwork.bench.cells import expand
 from graftwork.bench.estimate import Estimate, Timings, estimate, wall_seconds
 from graftwork.bench.suite import find_suite, load_suite
 from graftwork.catalogue import Catalogue, load_catalogue

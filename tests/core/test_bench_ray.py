@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from graftwork.bench.cells import Cell, expand
+from graftwork.bench.cell import Cell
+from graftwork.bench.cells import expand
 from graftwork.bench.folder import CellRecord, ResultSet
 from graftwork.bench.jobs import Job
 from graftwork.bench.local import LocalWorkers

@@ -15,7 +15,7 @@ from graftwork.bench.cells import expand
 from graftwork.bench.suite import find_suite, load_suite
 from graftwork.catalogue import load_catalogue
 from graftwork.errors import UsageError
-from graftwork.yamlfile import parse_yaml, to_yaml
+from graftwork.files.yaml import parse_yaml, to_yaml
 
 GOOD = """\
 version: 1

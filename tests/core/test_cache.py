@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from graftwork.cache import (
+from graftwork.cache.entries import Leftovers, cache_root, entries, kinds, linked, remove, sweep
+from graftwork.cache.room import (
     DEFAULT_LIMIT,
     LIMIT,
     LIMITED,
@@ -22,7 +23,6 @@ from graftwork.cache import (
     touch,
     write_once,
 )
-from graftwork.cache_entries import Leftovers, cache_root, entries, kinds, linked, remove, sweep
 from graftwork.errors import UsageError
 
 MINUTE, DAY = 60.0, 86_400.0
@@ -113,8 +113,8 @@ def test_a_kind_that_is_needed_says_what_where_and_the_way_out(
 
 STRANGER = """
 import os, sys
-from graftwork.cache import cache_folder, make_room
-from graftwork.cache_entries import nearest_folder
+from graftwork.cache.room import cache_folder, make_room
+from graftwork.cache.entries import nearest_folder
 os.setuid(65534)
 print(cache_folder("states"), make_room(0), nearest_folder())
 """

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from graftwork.cache import LIMIT, cache_folder
-from graftwork.cache_entries import entries, sweep
+from graftwork.cache.entries import entries, sweep
+from graftwork.cache.room import LIMIT, cache_folder
 
 MINUTE = 60.0
 
@@ -53,8 +53,8 @@ def entry(key: str, files: int = 1, size: int = 100, idle: float = 0.0) -> Path:
 WRITER = """
 import time, torch
 from contextlib import suppress
-from graftwork.cache import cache_folder
-from graftwork.data.rowstore import RowStore
+from graftwork.cache.room import cache_folder
+from graftwork.cache.rows import RowStore
 print("ready", flush=True)
 found = gone = rounds = 0
 end = time.monotonic() + 3
@@ -127,7 +127,7 @@ def test_an_entry_whose_removal_is_killed_is_never_seen_again(cache: Path) -> No
 
 def test_a_file_whose_writing_is_killed_is_never_used_and_swept_later(cache: Path) -> None:
     script = (
-        "import time\nfrom graftwork.cache import cache_folder, write_once\n"
+        "import time\nfrom graftwork.cache.room import cache_folder, write_once\n"
         "def write(path):\n    path.write_bytes(bytes(1000))\n    print('half', flush=True)\n    time.sleep(60)\n"
         "write_once(cache_folder('tokens') / 'texts.arrow', write)\n"
     )
@@ -149,7 +149,7 @@ def test_two_processes_that_make_room_at_once_remove_no_more_than_one_would(
 ) -> None:
     monkeypatch.setenv(LIMIT, "100000")
     script = (
-        "import sys\nfrom graftwork.cache import make_room\n"
+        "import sys\nfrom graftwork.cache.room import make_room\n"
         "print('ready', flush=True)\nsys.stdin.readline()\nprint(make_room(30_000))\n"
     )
     for _ in range(5):

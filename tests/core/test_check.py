@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from graftwork.catalogue import BackboneEntry, Catalogue, DatasetEntry, HeadEntry, TaskEntry, load_catalogue
-from graftwork.check import check, opened_by, read_model_card, resolve_and_check
+from graftwork.catalogue.references import opened_by, read_model_card
 from graftwork.config import override_layer, validate
+from graftwork.config.check import check, resolve_and_check
 from graftwork.errors import UsageError
 
 COMMON = {"plugin": "p", "summary": "s", "factory": "m:f"}

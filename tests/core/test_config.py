@@ -10,17 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graftwork.catalogue import BackboneEntry, Catalogue, DatasetEntry, HeadEntry, Recipe, TaskEntry, load_catalogue
-from graftwork.config import (
-    Layer,
-    RunConfig,
-    file_layer,
-    override_layer,
-    parse_duration,
-    resolve,
-    validate,
-)
+from graftwork.config import Layer, RunConfig, file_layer, override_layer, parse_duration, resolve, validate
 from graftwork.errors import UsageError
-from graftwork.yamlfile import to_yaml
+from graftwork.files.yaml import to_yaml
 
 BASE = {"task": "toy", "data": "sample:toy-data"}
 COMMON = {"plugin": "p", "summary": "s", "factory": "m:f"}

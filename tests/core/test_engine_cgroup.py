@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graftwork.engine.cgroup import cpu_quota, memory_limit
+from graftwork.machine.cgroup import cpu_quota, memory_limit
 
 MIB = 2**20
 

@@ -11,8 +11,9 @@ from engine_toys import ToyExamples, copies, largest_difference, prepare, run_fi
 from torch import nn
 
 from graftwork import UsageError
-from graftwork.engine import compiling
-from graftwork.engine.compiling import (
+from graftwork.interfaces import Spec
+from graftwork.machine import compiling
+from graftwork.machine.compiling import (
     Tried,
     check_can_compile,
     compile_stages,
@@ -21,7 +22,6 @@ from graftwork.engine.compiling import (
     why_not,
     worth_trying,
 )
-from graftwork.interfaces import Spec
 from graftwork.strategies import full
 
 FULL = full.build(Spec("full"))

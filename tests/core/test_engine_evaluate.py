@@ -14,9 +14,9 @@ from torch import Tensor
 
 from graftwork import RunFailed
 from graftwork.engine import evaluate as evaluation
-from graftwork.engine.device import Device
 from graftwork.engine.evaluate import evaluate, predictions
 from graftwork.interfaces import Features, Model, Predictions
+from graftwork.machine.device import Device
 
 
 class Narrow(ToyHead):

@@ -255,8 +255,8 @@ def test_validation_is_read_once_an_epoch_in_order_and_training_rows_once_an_epo
 def test_nothing_but_the_final_evaluation_reads_the_test_split(tmp_path: Path) -> None:
     """A whole run of the image task, with a diary of which split's pictures are decoded when."""
     from graftwork.catalogue import load_catalogue
-    from graftwork.check import resolve_and_check
     from graftwork.config import override_layer
+    from graftwork.config.check import resolve_and_check
     from graftwork.run import execute
     from graftwork_images.examples import ImageExamples
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graftwork.engine import memory
-from graftwork.engine.memory import bound_memory, memory_left, reserve_memory
+from graftwork.machine import memory
+from graftwork.machine.memory import bound_memory, memory_left, reserve_memory
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts a process's memory so")
 
@@ -97,8 +97,8 @@ def test_a_run_under_a_control_group_is_not_killed_and_ends_where_a_free_one_doe
 
 BOUNDED = """
 import resource, sys
-from graftwork.engine import memory
-from graftwork.engine.cgroup import MemoryLimit
+from graftwork.machine import memory
+from graftwork.machine.cgroup import MemoryLimit
 memory.memory_limit = lambda: MemoryLimit(2**30, 200 * 2**20, "there")
 said = []
 undo = memory.bound_memory(said.append)
@@ -134,8 +134,8 @@ def test_training_processes_of_one_machine_share_what_is_left(command) -> None: 
 def test_a_stricter_limit_of_the_user_stays(command) -> None:  # type: ignore[no-untyped-def]
     code = """
 import resource
-from graftwork.engine import memory
-from graftwork.engine.cgroup import MemoryLimit
+from graftwork.machine import memory
+from graftwork.machine.cgroup import MemoryLimit
 own = memory._private_memory() + 2**26
 resource.setrlimit(resource.RLIMIT_DATA, (own, own))
 memory.memory_limit = lambda: MemoryLimit(2**34, 2**33, "there")

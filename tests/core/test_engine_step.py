@@ -13,12 +13,12 @@ from engine_toys import CONTEXT, ToyExamples, copies, largest_difference, run_fi
 from torch import Tensor
 
 from graftwork import RunFailed
-from graftwork.engine.device import Device
 from graftwork.engine.ema import Ema, averaged_weights
-from graftwork.engine.memory import is_out_of_memory
 from graftwork.engine.optimizer import build_optimizer, enter_phase, learning_rate, set_rates
 from graftwork.engine.step import Stepper
 from graftwork.interfaces import Batch, Model, Phase, Spec, Strategy
+from graftwork.machine.device import Device
+from graftwork.machine.memory import is_out_of_memory
 from graftwork.strategies import full, l2_sp, partial
 
 FULL = full.build(Spec("full"))

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from graftwork.config import Resolved, RunConfig, Setting
 from graftwork.data.loader import choose_workers, guess_workers
 from graftwork.engine.decide import LONG, decide_by_trial
-from graftwork.engine.device import Device
 from graftwork.engine.fit import FitData, sampler_of
 from graftwork.engine.trial import Trial, without_trace
 from graftwork.interfaces import Model, Spec, Strategy
+from graftwork.machine.device import Device
 from graftwork.strategies import full, partial
 
 FULL = full.build(Spec("full"))

@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from graftwork import inference
 from graftwork.catalogue import Catalogue, load_catalogue
-from graftwork.check import resolve_and_check
 from graftwork.config import override_layer
-from graftwork.engine import device, memory
-from graftwork.engine.cgroup import MemoryLimit
+from graftwork.config.check import resolve_and_check
 from graftwork.errors import UsageError
+from graftwork.machine import device, memory
+from graftwork.machine.cgroup import MemoryLimit
 from graftwork.run import execute
+from graftwork.runs import predict as inference
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts a process's memory so")
 

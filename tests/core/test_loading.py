@@ -14,7 +14,7 @@ import pytest
 from installed_plugins import strategy_registry, write_plugin
 
 from graftwork.cli.loading import Loaded, examine
-from graftwork.footprint import changes, footprint
+from graftwork.plugins.effects import changes, process_state
 
 GOOD = """\
 from graftwork import hookimpl
@@ -83,18 +83,18 @@ def test_what_works_but_should_not_be_so_is_noted(loaded: dict[str, Loaded]) -> 
         assert what in note
 
 
-def test_a_footprint_sees_what_is_changed_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_the_process_shows_what_is_changed_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
     import torch
 
-    before = footprint()
-    assert changes(before, footprint()) == []
+    before = process_state()
+    assert changes(before, process_state()) == []
     state = torch.random.get_rng_state(), np.random.get_state()
     try:
         torch.set_default_dtype(torch.float64)
         np.random.seed(3)
         monkeypatch.setenv("X_PLUGIN", "1")
-        found = changes(before, footprint())
+        found = changes(before, process_state())
     finally:
         torch.set_default_dtype(torch.float32)
         torch.random.set_rng_state(state[0])

@@ -13,7 +13,7 @@ from engine_toys import CONTEXT, copies, toy_batch, toy_model
 from torch import Tensor, nn
 
 from graftwork import RunFailed, UsageError
-from graftwork.engine.proofs import check_same_predictions, kept_tensors
+from graftwork.engine.proofs import check_same_predictions, untrained_tensors
 from graftwork.strategies import lora
 
 ROWS, WORDS, MAPS = (
@@ -99,7 +99,7 @@ def test_frozen_statistics_hold_for_every_norm_that_keeps_them() -> None:
     LORA.prepare(model, batch)
     steps(model, LORA, batch)
     (phase,) = LORA.plan(model, CONTEXT).phases
-    assert "backbone.body.2.running_mean" in kept_tensors(model, phase)
+    assert "backbone.body.2.running_mean" in untrained_tensors(model, phase)
     model.frozen_statistics = False
     assert model.train().backbone.get_submodule("body.2").training
 

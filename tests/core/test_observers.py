@@ -16,8 +16,8 @@ from engine_toys import CONTEXT, ToyExamples, copies, largest_difference, prepar
 from track_runs import EPOCHS, STEPS, At, run
 
 from graftwork.catalogue import Option, load_catalogue
-from graftwork.check import check_observers
 from graftwork.config import RunConfig, file_layer, override_layer
+from graftwork.config.check import check_observers
 from graftwork.engine import fit as fit_module
 from graftwork.engine.observers import Observers
 from graftwork.errors import PluginError, UsageError
@@ -306,11 +306,11 @@ def test_options_of_observers_are_set_by_name_and_merged(tmp_path: Path) -> None
 
 
 def test_options_of_an_observer_that_does_not_watch_are_pointed_out(tmp_path: Path) -> None:
-    from graftwork.parts import Parts
+    from graftwork.models.build import Builder
 
     said: list[str] = []
     config = RunConfig(task="t", data="d", observer_options={"csv.every": 5})
-    assert Parts(load_catalogue()).observers(config, said.append) == []
+    assert Builder(load_catalogue()).observers(config, said.append) == []
     assert said == ["observer_options.csv has no effect: csv does not watch this run (--observer csv)"]
 
 
@@ -323,13 +323,13 @@ def test_every_observer_of_the_catalogue_has_options_with_a_default_that_fits() 
 
 
 def test_an_observer_that_cannot_be_built_ends_the_run_before_it_starts(tmp_path: Path) -> None:
-    from graftwork.parts import Parts
+    from graftwork.models.build import Builder
 
     catalogue = load_catalogue()
     catalogue.entries["observers"]["lost"] = catalogue.entries["observers"]["csv"]
     config = RunConfig(task="t", data="d", observers=("lost",))
     with pytest.raises(PluginError, match="supplies no builder"):
-        Parts(catalogue).observers(config, print)
+        Builder(catalogue).observers(config, print)
 
 
 def test_observers_tell_of_a_failure_only_after_a_start() -> None:

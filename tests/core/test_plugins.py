@@ -11,8 +11,8 @@ import pytest
 
 from graftwork.catalogue import load_catalogue
 from graftwork.errors import DataError, PluginError, UsageError
-from graftwork.faults import Fault, fault_of, remember, remembered
 from graftwork.plugins import Plugins, culprit
+from graftwork.plugins.failures import LoadFailure, failure_of, remember, remembered
 
 REGISTRY = """\
 version: 1
@@ -170,11 +170,11 @@ def test_a_failure_is_remembered_until_the_plugin_loads_or_changes(
     monkeypatch.setenv("ILL", "1")
     with pytest.raises(PluginError):
         Plugins(load_catalogue()).builder("strategies", "fancy")
-    fault = fault_of(state, remembered())
+    fault = failure_of(state, remembered())
     assert fault is not None and fault.cause == "cannot be loaded (RuntimeError: ill)" and fault.when
     path = tmp_path / "plugin_ill" / "__init__.py"
     os.utime(path, (1, 1))
-    assert fault_of(state, remembered()) is None, "other code is another plugin"
+    assert failure_of(state, remembered()) is None, "other code is another plugin"
     monkeypatch.delenv("ILL")
     assert callable(Plugins(load_catalogue()).builder("strategies", "fancy"))
     assert remembered() == {}
@@ -192,7 +192,7 @@ def test_a_memory_that_cannot_be_read_is_no_memory(tmp_path: Path, monkeypatch: 
 def test_where_nothing_can_be_kept_nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "file" / "below"))
-    remember({"plugin": Fault("failed", "1", "load")})
+    remember({"plugin": LoadFailure("failed", "1", "load")})
     assert remembered() == {}
 
 

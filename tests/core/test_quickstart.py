@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from installed_plugins import write_plugin
 
-from graftwork.bench.cells import cell_layer, expand
+from graftwork.bench.cell import cell_layer
+from graftwork.bench.cells import expand
 from graftwork.bench.suite import find_suite, load_suite
+from graftwork.bench.tour import PREFIX, run_quickstart
 from graftwork.catalogue import Catalogue, load_catalogue
-from graftwork.check import resolve_and_check
-from graftwork.quickstart import PREFIX, run_quickstart
+from graftwork.config.check import resolve_and_check
 
 STRANGERS = """version: 1
 plugins:

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
 from graftwork import UsageError
+from graftwork.files.yaml import to_yaml
 from graftwork.interfaces import Figure, Passages, Pictures, Section, Table, Text
 from graftwork.report import RunView, compare, load_view, render
 from graftwork.report.compare import differences, run_names
 from graftwork.report.figures import to_svg
-from graftwork.yamlfile import to_yaml
 
 CLASSES = ["dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt"]
 HOSTILE = [

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graftwork.data.rowstore import DTYPES, RowStore
+from graftwork.cache.rows import DTYPES, RowStore
 
 
 def digests(numbers: range) -> list[bytes]:
@@ -124,7 +124,7 @@ def test_rows_that_are_read_stay_when_their_entry_is_removed(tmp_path: Path) -> 
 WRITER = """
 import sys, torch
 from pathlib import Path
-from graftwork.data.rowstore import RowStore
+from graftwork.cache.rows import RowStore
 store = RowStore(Path(sys.argv[1]), {})
 number = 0
 print("ready", flush=True)

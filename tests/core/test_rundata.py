@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from graftwork.catalogue import load_catalogue
-from graftwork.check import resolve_and_check
 from graftwork.config import override_layer
+from graftwork.config.check import resolve_and_check
 from graftwork.errors import UsageError
-from graftwork.parts import Parts
-from graftwork.rundata import RunData, read_data
+from graftwork.models.build import Builder
+from graftwork.runs.data import RunData, read_data
 
 CATALOGUE = load_catalogue()
 DIGITS = {"task": "image-classification", "data": "sample:digits"}
@@ -20,8 +20,8 @@ DIGITS = {"task": "image-classification", "data": "sample:digits"}
 
 def read(**settings: Any) -> RunData:
     config = resolve_and_check([override_layer(settings)], CATALOGUE).config
-    parts = Parts(CATALOGUE)
-    return read_data(parts.task(config.task, config.task_options), config, parts)
+    builder = Builder(CATALOGUE)
+    return read_data(builder.task(config.task, config.task_options), config, builder)
 
 
 def origins(data: RunData) -> set[str]:

@@ -186,7 +186,7 @@ from test_vision_kept import KeptPixels, ONE, ROWS, epoch, make_table, picture
 pixels = KeptPixels(make_table(), "test", 4 * ONE)
 epoch(pixels)
 real = pixels.get(0, lambda: picture(0)).shape
-from graftwork.data.rowstore import SegmentWriter
+from graftwork.cache.rows import SegmentWriter
 add = SegmentWriter.add
 def dies(self, digests, columns):
     add(self, digests, columns)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from graftwork import GraftworkError, RunFailed, UsageError
 from graftwork.interfaces import Backbone, Features, Head, ImageInput, Predictions, State, Targets
-from graftwork.weights import LoadReport, fetch, fetch_any, load_backbone, load_head, read_state, state_sha256
+from graftwork.models.fetch import fetch, fetch_any
+from graftwork.models.weights import LoadReport, load_backbone, load_head, read_state, tensors_sha256
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -167,14 +168,14 @@ def test_safetensors_and_pickled_state_dicts_are_read(tmp_path: Path) -> None:
     torch.save({"state_dict": STATE, "epoch": 3}, tmp_path / "wrapped.pt")
     torch.save({"model": STATE}, tmp_path / "model.bin")
     for name in ("net.safetensors", "net.pth", "wrapped.pt", "model.bin"):
-        assert state_sha256(read_state(tmp_path / name)) == state_sha256(STATE), name
+        assert tensors_sha256(read_state(tmp_path / name)) == tensors_sha256(STATE), name
 
 
 def test_the_old_pickle_layout_needs_a_trusted_hash(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     with pytest.raises(UsageError, match="its hash is not known"):
         read_state(tmp_path / "old.pth")
-    assert state_sha256(read_state(tmp_path / "old.pth", trusted_hash=True)) == state_sha256(STATE)
+    assert tensors_sha256(read_state(tmp_path / "old.pth", trusted_hash=True)) == tensors_sha256(STATE)
 
 
 class _Bomb:
@@ -312,7 +313,7 @@ def test_the_fingerprint_sees_values_names_types_and_shapes_but_not_order_or_lay
     base = {"a": image, "b": torch.tensor(True), "c": torch.zeros(0), "d": torch.ones(3, dtype=torch.bfloat16)}
     same = {name: base[name] for name in reversed(base)}
     same["a"] = image.contiguous(memory_format=torch.channels_last)
-    assert state_sha256(base) == state_sha256(same)
+    assert tensors_sha256(base) == tensors_sha256(same)
     for changed in (
         {**base, "a": image + 1},
         {**base, "a": image.reshape(2, 1, 3, 4)},
@@ -320,7 +321,7 @@ def test_the_fingerprint_sees_values_names_types_and_shapes_but_not_order_or_lay
         {("e" if name == "d" else name): tensor for name, tensor in base.items()},
         {**base, "a": torch.where(image == 0, -0.0, image)},
     ):
-        assert state_sha256(base) != state_sha256(changed)
+        assert tensors_sha256(base) != tensors_sha256(changed)
 
 
 def test_the_first_place_that_has_a_file_gives_it_and_missing_packages_are_named(

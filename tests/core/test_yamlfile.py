@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graftwork.errors import UsageError
-from graftwork.yamlfile import parse_scalar, parse_yaml, read_yaml, to_yaml
+from graftwork.files.yaml import parse_scalar, parse_yaml, read_yaml, to_yaml
 
 
 @pytest.mark.parametrize(

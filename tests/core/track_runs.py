@@ -56,8 +56,8 @@ def run(
 ) -> dict[str, Any]:
     """The tiny run with some settings of its own, in this process."""
     from graftwork.catalogue import load_catalogue
-    from graftwork.check import resolve_and_check
     from graftwork.config import override_layer
+    from graftwork.config.check import resolve_and_check
     from graftwork.run import execute
 
     catalogue = load_catalogue()

@@ -19,7 +19,7 @@ import pytest
 
 from graftwork import hookspecs
 from graftwork.cli.app import application
-from graftwork.cli.later import NAMES as RESERVED
+from graftwork.cli.reserved import NAMES as RESERVED
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -197,7 +197,7 @@ def codes_in_code() -> set[str]:
     from graftwork_segmentation import audit as masks
     from graftwork_text import audit as texts
 
-    found |= {"input-not-checked"}  # by the core itself, in rundata.py
+    found |= {"input-not-checked"}  # by the core itself, in runs/data.py
     return (
         found
         | set(audit._PROBLEMS)

@@ -160,8 +160,8 @@ def train(out: Path, strategy: str, *, resume: bool, kill_after: int | None = No
     import torch
 
     from graftwork.catalogue import load_catalogue
-    from graftwork.check import resolve_and_check
     from graftwork.config import override_layer
+    from graftwork.config.check import resolve_and_check
     from graftwork.run import execute
 
     torch.set_num_threads(1)

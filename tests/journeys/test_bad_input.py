@@ -191,7 +191,7 @@ def test_a_file_that_may_grow_no_further_is_told_like_a_full_disk(tmp_path: Path
     import signal
 
     from graftwork import RunFailed
-    from graftwork.run_files import write_file
+    from graftwork.files.atomic import write_file
 
     path = tmp_path / "model"
     write_file(path, b"old")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from graftwork.cache import LIMIT, make_room, size_limit
-from graftwork.cache_entries import entries
+from graftwork.cache.entries import entries
+from graftwork.cache.room import LIMIT, make_room, size_limit
 from graftwork.cli.doctor import _caches as examine_caches
 
 Graft = Callable[..., Any]

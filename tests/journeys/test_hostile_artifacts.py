@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from graftwork import UsageError
-from graftwork.check import read_model_card
+from graftwork.catalogue.references import read_model_card
 
 CHILD = Path(__file__).with_name("hostile_child.py")
 CANARY = "graftwork_canary"

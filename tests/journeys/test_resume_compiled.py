@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from resume_kit import run_trials
 
-from graftwork.engine.compiling import why_not
+from graftwork.machine.compiling import why_not
 
 
 @pytest.mark.acceptance

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from graftwork.catalogue import first_party_registry, load_catalogue, read_registry
-from graftwork.check import resolve_and_check
 from graftwork.config import override_layer
+from graftwork.config.check import resolve_and_check
 from graftwork.run import execute
 
 STRATEGIES = sorted(read_registry(first_party_registry()).strategies)

@@ -17,11 +17,11 @@ from torchvision.models import detection, get_model
 from torchvision.models.detection.image_list import ImageList
 
 from graftwork.catalogue import load_catalogue
-from graftwork.check import resolve_and_check
 from graftwork.config import override_layer
+from graftwork.config.check import resolve_and_check
 from graftwork.interfaces import Backbone, Features, Head
-from graftwork.parts import Parts
-from graftwork.weights import load_backbone, load_head
+from graftwork.models.build import Builder
+from graftwork.models.weights import load_backbone, load_head
 from graftwork_detection.heads.faster_rcnn import FasterRcnnHead
 from graftwork_detection.heads.fcos import FcosHead
 from graftwork_detection.heads.retinanet import RetinaNet
@@ -276,12 +276,12 @@ def test_a_whole_upstream_detector_starts_backbone_neck_and_head_by_a_name(
     settings = {"task": "detection", "data": "sample:digit-scenes", "head": "faster-rcnn"}
     chosen = {"backbone": "mobilenet_v3_large", "weights": "coco-mobilenet_v3_large"}
     config = resolve_and_check([override_layer({**settings, **chosen})], catalogue).config
-    parts = Parts(catalogue)
-    spec = parts.head_spec(config)
+    builder = Builder(catalogue)
+    spec = builder.head_spec(config)
     assert spec.options["width"] == 256 and spec.options["hidden"] == 1024, "options that the file presupposes"
     facts = {"classes": ["a", "b"], "train_counts": [1, 1]}
-    model = parts.model(parts.backbone_spec(config), spec, facts, 0)
-    starting = parts.load_weights(model, config, "mobilenet_v3_large")
+    model = builder.model(builder.backbone_spec(config), spec, facts, 0)
+    starting = builder.load_weights(model, config, "mobilenet_v3_large")
     report = starting.report
     assert report is not None and not report.missing and not report.unexpected
     # Upstream takes two maps of stride 32; one lateral of its pyramid has no place here, and is named.

@@ -16,8 +16,9 @@ from torchvision.transforms import v2
 from graftwork.data.fingerprint import CONTENT
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import Sampler
-from graftwork.data.seeds import ROW, derive, seed_cpu
+from graftwork.data.seeds import ROW, derive
 from graftwork.interfaces import ImageInput
+from graftwork.machine.generator import seed_cpu
 from graftwork_images.augment import CROP_RATIO, CROP_SCALE, CropFlip, ImageOptions, PadCropFlip, move
 from graftwork_images.examples import ImageExamples
 

@@ -15,10 +15,10 @@ from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
 from graftwork import UsageError
+from graftwork.files.yaml import read_yaml
 from graftwork.interfaces import Backbone, ImageInput, Spec
+from graftwork.models.weights import load_backbone, read_state
 from graftwork.testing.backbones import BackboneConformance
-from graftwork.weights import load_backbone, read_state
-from graftwork.yamlfile import read_yaml
 from graftwork_images.backbones import BUILDERS, families
 from graftwork_images.backbones.transformers import VisionTransformerBackbone
 

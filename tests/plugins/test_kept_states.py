@@ -13,8 +13,8 @@ from resume_kit import BASES
 from safetensors.torch import load_file
 
 from graftwork.catalogue import load_catalogue
-from graftwork.check import resolve_and_check
 from graftwork.config import override_layer
+from graftwork.config.check import resolve_and_check
 from graftwork.run import execute
 
 DENSE = ("detection", "segmentation")

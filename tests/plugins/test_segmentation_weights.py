@@ -12,7 +12,7 @@ from torchvision.models import get_model
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from graftwork.interfaces import Spec
-from graftwork.weights import LoadReport, load_backbone, load_head
+from graftwork.models.weights import LoadReport, load_backbone, load_head
 from graftwork_images.backbones import BUILDERS as BACKBONES
 from graftwork_segmentation.heads import BUILDERS
 from graftwork_segmentation.heads.base import SegmentationHead

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from graftwork import UsageError
 from graftwork.interfaces import Spec, TextInput
+from graftwork.models.weights import load_backbone, read_state
 from graftwork.testing.backbones import BackboneConformance
-from graftwork.weights import load_backbone, read_state
 from graftwork_text.backbones import BUILDERS, OPENERS
 from graftwork_text.backbones.dropping import ATTENTION
 from graftwork_text.backbones.staged import TextBackbone, mean_over

@@ -14,7 +14,7 @@ from text_toys import FAMILIES, HOSTILE, WITH_FILES, hidden, texts, tiny, upstre
 
 from graftwork import RunFailed, UsageError
 from graftwork.interfaces import Spec, TextInput
-from graftwork.weights import load_backbone, read_state
+from graftwork.models.weights import load_backbone, read_state
 from graftwork_text.backbones import BUILDERS
 from graftwork_text.backbones.sources import open_pretrained
 

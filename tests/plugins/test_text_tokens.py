@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import graftwork_text
 from graftwork import UsageError
-from graftwork.data.seeds import kept_cpu_state
 from graftwork.interfaces import Tables, TextInput
+from graftwork.machine.generator import restoring_cpu_generator
 from graftwork_text import tokens as module
 from graftwork_text.examples import TextExamples
 from graftwork_text.lengths import check_lengths
@@ -119,7 +119,7 @@ def test_pairs_are_told_apart_and_cut_together() -> None:
 def test_a_batch_is_padded_to_its_longest_row_and_no_further() -> None:
     examples = TextExamples(rows_of(TEXTS, label=[0, 1, 1, 0]), INPUT, {"classes": ["x", "y"]})
     assert list(examples.sizes()) == [len(examples.load(row)[0]) for row in range(4)]
-    with kept_cpu_state():
+    with restoring_cpu_generator():
         batch = examples.collate([2, 0], [examples.load(2), examples.load(0)])
     assert batch.inputs["tokens"].shape[1] == max(examples.sizes()[0], examples.sizes()[2])
     assert (batch.inputs["tokens"][~batch.inputs["mask"]] == 0).all() and "types" not in batch.inputs

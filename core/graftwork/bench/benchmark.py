@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.bench.cells import Cell, expand, missing_data, select
+from graftwork.bench.cell import Cell
+from graftwork.bench.cells import expand, missing_data, select
 from graftwork.bench.estimate import Timings
 from graftwork.bench.folder import CellRecord, ResultSet
 from graftwork.bench.jobs import Job, Workers
@@ -122,7 +123,7 @@ def write_up(out: Path) -> Analysis:
     from graftwork.bench.markdown import to_markdown
     from graftwork.bench.page import write_page
     from graftwork.bench.results import collect, write_results
-    from graftwork.run_files import write_file
+    from graftwork.files.atomic import write_file
 
     header = ResultSet(out).header() or {}
     rows = collect(out)

@@ -5,13 +5,12 @@ Nothing runs here. What can be wrong with a suite beyond its file is `check_suit
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from graftwork.bench.cell import SELECTABLE, Cell
 from graftwork.bench.check_suite import (
     clashing_folders,
     misplaced,
@@ -23,63 +22,10 @@ from graftwork.bench.check_suite import (
 from graftwork.bench.read_suite import raise_all
 from graftwork.bench.suite import BackboneChoice, DataSet, StrategyChoice, Suite
 from graftwork.catalogue import Catalogue, split_strategy
-from graftwork.check import backbone_entry
+from graftwork.catalogue.references import backbone_entry
 from graftwork.config import Layer
 from graftwork.data.sources import parse_source
 from graftwork.errors import UsageError, did_you_mean
-
-SELECTABLE = ("task", "data", "backbone", "strategy", "labels", "point", "seed")
-"""Axes of a cell, as `select` knows them."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a suite.
-
-    Args:
-        suite, data, backbone, strategy: names in the suite.
-        task: catalogue name.
-        labels: budget: `all`, `500` or `10/class`.
-        point: of the sweep, `lr=0.001`; empty without one.
-        settings: of the run, by name.
-        origin: of each setting, `suite.yaml:12`.
-        chance: score of guessing, None where the suite does not say.
-        reference: score that counts as 1, None where the suite does not say.
-    """
-
-    suite: str
-    data: str
-    task: str
-    backbone: str
-    strategy: str
-    labels: str
-    point: str
-    seed: int
-    settings: Mapping[str, Any] = field(hash=False)
-    origin: Mapping[str, str] = field(hash=False)
-    chance: float | None
-    reference: float | None
-
-    @property
-    def folder(self) -> str:
-        """A readable name that every file system takes: `digits.graftnet-s.lp-ft.10-class.seed0`."""
-        parts = [self.data, self.backbone, self.strategy, self.point, self.labels, f"seed{self.seed}"]
-        return ".".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part) for part in parts if part)
-
-    @property
-    def method(self) -> str:
-        """Backbone and strategy: `graftnet-s/lp-ft`. The points of a sweep are one method, chosen among on validation."""
-        return f"{self.backbone}/{self.strategy}"
-
-    @property
-    def axes(self) -> dict[str, str]:
-        """The names that tell it from other cells, by axis."""
-        return {axis: str(getattr(self, axis)) for axis in SELECTABLE}
-
-
-def cell_layer(cell: Cell) -> Layer:
-    """A cell's settings for `resolve_and_check`; in `graft explain` their origin is the suite's line."""
-    return Layer(cell.settings, cell.origin)
 
 
 def expand(suite: Suite, catalogue: Catalogue, data_root: Path = Path()) -> list[Cell]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.bench.suite import DataSet, Override, Suite
 from graftwork.catalogue import Catalogue, split_strategy, strategy_argument
-from graftwork.check import backbone_entry, check
+from graftwork.catalogue.references import backbone_entry
 from graftwork.config import Layer, resolve
+from graftwork.config.check import check
 from graftwork.errors import GraftworkError, UsageError
 
 if TYPE_CHECKING:
-    from graftwork.bench.cells import Cell
+    from graftwork.bench.cell import Cell
 
 _LONGEST = 200  # characters: file systems take 255 bytes, and a run puts endings behind it
 

@@ -20,12 +20,13 @@ import torch
 from graftwork.bench.folder import LOG, CellRecord, plain
 from graftwork.bench.jobs import Job
 from graftwork.catalogue import load_catalogue
-from graftwork.check import resolve_and_check
+from graftwork.catalogue.references import CARD, MODEL
 from graftwork.config import Layer
+from graftwork.config.check import resolve_and_check
 from graftwork.console import one_line, say
 from graftwork.errors import GraftworkError
 from graftwork.run import execute
-from graftwork.run_files import CARD, MODEL, stored_layer
+from graftwork.runs.directory import stored_layer
 
 LIBRARIES = ("datasets", "torchmetrics", "accelerate")
 """The core's own dependencies, which it imports where they are used: by almost every run."""

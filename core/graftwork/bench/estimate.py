@@ -1,6 +1,6 @@
 """What cells will cost, before anything runs: as it was timed on this machine, else a rough guess that says so. Light.
 
-Timings are kept beside the other things that can be made again (see cache.py); losing them costs nothing but the estimate.
+Timings are kept beside the other things that can be made again (see cache/room.py); losing them costs nothing but the estimate.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graftwork.bench.cells import Cell
+from graftwork.bench.cell import Cell
 from graftwork.bench.folder import plain
-from graftwork.cache import cache_folder, write_once
+from graftwork.cache.room import cache_folder, write_once
 from graftwork.catalogue import Catalogue
-from graftwork.check import backbone_entry
+from graftwork.catalogue.references import backbone_entry
 from graftwork.config import Layer, parse_limit, resolve
 from graftwork.data.sources import parse_source
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graftwork import __version__
-from graftwork.bench.cells import Cell
+from graftwork.bench.cell import Cell
 from graftwork.bench.suite import Suite
 from graftwork.errors import UsageError
-from graftwork.run_files import SUMMARY, RunDirectory, write_file
+from graftwork.files.atomic import write_file
+from graftwork.runs.directory import SUMMARY, RunDirectory
 
 BENCH = "bench.json"
 SUITE = "suite.yaml"
@@ -27,7 +28,7 @@ CELL = "cell.json"
 LOG = "log.txt"
 VERSION = 1
 
-State = Literal["running", "finished", "failed"]
+RunState = Literal["running", "finished", "failed"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class CellRecord:
         settings: that the suite gave it.
     """
 
-    state: State
+    state: RunState
     error: str | None = None
     attempts: int = 1
     seconds: float = 0.0

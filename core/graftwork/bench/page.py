@@ -18,10 +18,11 @@ from graftwork.bench.folder import CELLS
 from graftwork.bench.hyper import hyper_parameters
 from graftwork.console import amount, byte_size, clean, duration
 from graftwork.errors import UsageError
+from graftwork.files.atomic import write_file
 from graftwork.interfaces import Figure, Section, Table, Text
 from graftwork.report.page import draw_sections, fill
 from graftwork.report.view import load_view
-from graftwork.run_files import REPORT, write_file
+from graftwork.runs.directory import REPORT
 
 SCRIPT = """for (const head of document.querySelectorAll("table.sortable th")) head.firstChild.onclick = () => {
   const at = head.cellIndex, body = head.closest("table").tBodies[0], before = head.getAttribute("aria-sort");

@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from graftwork.catalogue.registry import NAME_PATTERN
 from graftwork.config import Layer, RunConfig
 from graftwork.errors import UsageError, did_you_mean
-from graftwork.registry import NAME_PATTERN
-from graftwork.yamlfile import Lines
+from graftwork.files.yaml import Lines
 
 At = tuple[str | int, ...]
 """Path of keys to a value."""

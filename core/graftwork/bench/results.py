@@ -12,8 +12,9 @@ from typing import Any
 from graftwork.bench.analysis import Row
 from graftwork.bench.folder import BENCH, CellRecord, ResultSet
 from graftwork.errors import GraftworkError, UsageError
-from graftwork.run_files import CONFIG, SUMMARY, write_file
-from graftwork.yamlfile import read_yaml
+from graftwork.files.atomic import write_file
+from graftwork.files.yaml import read_yaml
+from graftwork.runs.directory import CONFIG, SUMMARY
 
 PARQUET = "results.parquet"
 CSV = "results.csv"

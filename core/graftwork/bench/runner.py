@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from graftwork.bench.cells import Cell
+from graftwork.bench.cell import Cell
 from graftwork.bench.folder import CellRecord, ResultSet, plain
 from graftwork.bench.jobs import Job, Workers, take
 from graftwork.catalogue import Catalogue, split_strategy
-from graftwork.check import backbone_entry
-from graftwork.engine.cgroup import memory_limit, usable_cores
+from graftwork.catalogue.references import backbone_entry
+from graftwork.machine.cgroup import memory_limit, usable_cores
 
 TICK = 0.5  # seconds between two looks at what is running, for the display
 

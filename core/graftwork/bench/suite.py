@@ -16,7 +16,7 @@ from graftwork.bench.read_suite import At, Reader, raise_all
 from graftwork.catalogue import Catalogue, SuiteEntry
 from graftwork.config import Layer
 from graftwork.errors import UsageError
-from graftwork.yamlfile import read_yaml
+from graftwork.files.yaml import read_yaml
 
 AXES = ("task", "data", "backbone", "strategy", "labels", "seed")
 """What `exclude` and the `where` of overrides may name."""

@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from graftwork.collecting import leave_quickly
 from graftwork.errors import GraftworkError, PluginError
+from graftwork.machine.garbage import leave_quickly
 
 INTERRUPTED = 130
 

@@ -14,12 +14,12 @@ from graftwork.cli import (
     doctor,
     evaluate,
     explain,
-    later,
     listing,
     plugin,
     predict,
     quickstart,
     report,
+    reserved,
     train,
 )
 from graftwork.cli import inspect as inspect_command
@@ -72,9 +72,9 @@ def application() -> Any:
     app.add_typer(bench.application(), name="bench")
     app.add_typer(cache.application(), name="cache")
     app.add_typer(plugin.application(), name="plugin")
-    for name in later.NAMES:
+    for name in reserved.NAMES:
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-        app.command(name, hidden=True, context_settings=settings)(later.command)
+        app.command(name, hidden=True, context_settings=settings)(reserved.command)
     return typer.main.get_command(app)
 
 

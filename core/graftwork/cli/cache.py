@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from graftwork.cache import LIMITED, size_limit
-from graftwork.cache_entries import Entry, Leftovers, cache_root, entries, kinds, linked, remove, sweep
+from graftwork.cache.entries import CacheEntry, Leftovers, cache_root, entries, kinds, linked, remove, sweep
+from graftwork.cache.room import LIMITED, size_limit
 from graftwork.cli.options import Json
 from graftwork.console import byte_size, out, out_json, out_table
 from graftwork.errors import RunFailed, UsageError, did_you_mean
@@ -131,7 +131,7 @@ def clear_command(
         raise RunFailed(failures[0].what + more, where=failures[0].where, hint="Who owns the folder can remove it")
 
 
-def _remove(wanted: Sequence[Entry]) -> tuple[list[Entry], list[RunFailed]]:
+def _remove(wanted: Sequence[CacheEntry]) -> tuple[list[CacheEntry], list[RunFailed]]:
     """What this process removed, and what it could not; what another process removed at the same time is in neither."""
     removed, failures = [], []
     for entry in wanted:
@@ -143,7 +143,7 @@ def _remove(wanted: Sequence[Entry]) -> tuple[list[Entry], list[RunFailed]]:
     return removed, failures
 
 
-def _show_removed(removed: Sequence[Entry], left: Leftovers, stay: Sequence[Entry], dry: bool) -> None:
+def _show_removed(removed: Sequence[CacheEntry], left: Leftovers, stay: Sequence[CacheEntry], dry: bool) -> None:
     verb = "would remove" if dry else "removed"
     if removed:
         out_table(_TITLES, [_row(entry) for entry in removed])
@@ -172,7 +172,7 @@ def _chosen(asked: Sequence[str] | None, default: Sequence[str]) -> Sequence[str
     return asked
 
 
-def _check_key(key: str, wanted: Sequence[Entry], everything: Sequence[Entry]) -> None:
+def _check_key(key: str, wanted: Sequence[CacheEntry], everything: Sequence[CacheEntry]) -> None:
     """A key is meant for something that is there."""
     if not key:
         raise UsageError("is empty, and every key begins so", where="--key", hint="Leave it out to clear everything")
@@ -191,14 +191,14 @@ def _age(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def _plain(entry: Entry) -> dict[str, Any]:
+def _plain(entry: CacheEntry) -> dict[str, Any]:
     return {
         "kind": entry.kind, "key": entry.key, "path": str(entry.path), "bytes": entry.bytes, "files": entry.files,
         "used": entry.used, "about": entry.about, "problem": entry.problem,
     }  # fmt: skip
 
 
-def _row(entry: Entry) -> list[str]:
+def _row(entry: CacheEntry) -> list[str]:
     what = f"unreadable ({entry.problem})" if entry.problem else phrase(entry.about) or entry.key
     what = " ".join(what.split())
     what = what if len(what) <= _LONGEST else f"{what[: _LONGEST - 1]}…"
@@ -237,11 +237,11 @@ def ago(seconds: float) -> str:
     return f"{days} day{'' if days == 1 else 's'} ago"
 
 
-def _amount(some: Sequence[Entry]) -> str:
+def _amount(some: Sequence[CacheEntry]) -> str:
     return f"{len(some)} {'entry' if len(some) == 1 else 'entries'}, {byte_size(_bytes(some))}"
 
 
-def _bytes(some: Sequence[Entry]) -> int:
+def _bytes(some: Sequence[CacheEntry]) -> int:
     return sum(entry.bytes for entry in some)
 
 

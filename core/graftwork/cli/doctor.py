@@ -14,7 +14,7 @@ from typing import Any
 from graftwork.cli.advice import advise, physical_cores, this_machine
 from graftwork.cli.options import Json
 from graftwork.console import out, out_json, out_table
-from graftwork.engine.cgroup import cpu_quota, memory_limit
+from graftwork.machine.cgroup import cpu_quota, memory_limit
 
 PACKAGES = (
     "graftwork", "torch", "torchvision", "accelerate", "datasets", "torchmetrics", "safetensors", "numpy", "pillow", "simplejpeg",
@@ -114,7 +114,7 @@ def _torch() -> dict[str, Any]:
     """Devices, and the precision that `auto` would pick on each."""
     import torch
 
-    from graftwork.engine.precision import choose
+    from graftwork.machine.precision import choose
 
     devices: list[tuple[str, str, int | None]] = [("cpu", platform.processor() or platform.machine(), None)]
     for index in range(torch.cuda.device_count()):
@@ -137,11 +137,10 @@ def _torch() -> dict[str, Any]:
 
 def _plugins() -> dict[str, Any]:
     """Each plugin loaded for once: `ok`, or why it does not work. A stranger's in a process of its own: it may hang or crash."""
-    from graftwork import faults
     from graftwork.catalogue import load_catalogue
     from graftwork.cli.load_one import problem_of
     from graftwork.cli.loading import Loaded, examine
-    from graftwork.plugins import Plugins
+    from graftwork.plugins import Plugins, failures
 
     catalogue = load_catalogue()
     plugins = Plugins(catalogue)
@@ -149,11 +148,13 @@ def _plugins() -> dict[str, Any]:
     loaded = {state.name: Loaded(problem_of(plugins, state.name)) for state in usable if state.name in catalogue.ours}
     strangers = [state for state in usable if state.name not in catalogue.ours]
     loaded |= examine([state.name for state in strangers])
-    verdicts: dict[str, faults.Fault | None] = {}
+    verdicts: dict[str, failures.LoadFailure | None] = {}
     for state in strangers:
         found = loaded[state.name]
-        verdicts[state.name] = faults.Fault(found.problem, faults.stamp(state), found.at) if found.problem else None
-    faults.remember(verdicts)
+        verdicts[state.name] = (
+            failures.LoadFailure(found.problem, failures.stamp(state), found.at) if found.problem else None
+        )
+    failures.remember(verdicts)
     return {
         name: {
             "distribution": state.distribution,
@@ -169,8 +170,8 @@ def _plugins() -> dict[str, Any]:
 
 def _caches() -> dict[str, str]:
     """Where what is kept lies and how much it is, the limit, and whether the network may be used."""
-    from graftwork.cache import LIMITED, size_limit
-    from graftwork.cache_entries import cache_root, entries, writable
+    from graftwork.cache.entries import cache_root, entries, writable
+    from graftwork.cache.room import LIMITED, size_limit
     from graftwork.catalogue import offline
     from graftwork.console import byte_size
     from graftwork.errors import GraftworkError

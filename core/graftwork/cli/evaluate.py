@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from graftwork.cli.options import Column, Device, Json, columns_of
-from graftwork.collecting import importing
 from graftwork.console import number, out, out_json, out_table, say
+from graftwork.machine.garbage import importing
 
 
 def command(
@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Measure a trained model on data."""
     from graftwork.catalogue import load_catalogue
-    from graftwork.check import read_model_card
+    from graftwork.catalogue.references import read_model_card
     from graftwork.cli.inspect import check_data_choice
 
     card = read_model_card(run)
@@ -30,9 +30,9 @@ def command(
     check_data_choice(card["task"]["name"], data, {}, catalogue)
 
     with importing():
-        from graftwork import inference
+        from graftwork.runs import predict
 
-    result = inference.evaluate(run, data, split, columns_of(column), catalogue, device=device or "auto", say=say)
+    result = predict.evaluate(run, data, split, columns_of(column), catalogue, device=device or "auto", say=say)
     if json:
         out_json(result)
         return

@@ -68,7 +68,7 @@ def check_data_choice(task: str, data: str, options: Mapping[str, Any], catalogu
     Raises:
         UsageError: an unknown task or sample, a sample of another task, or task options that do not fit.
     """
-    from graftwork.check import check_options, raise_for
+    from graftwork.config.check import check_options, raise_for
 
     raise_for(check_options("task", catalogue.task(task), options))
     scheme, colon, name = data.partition(":")
@@ -84,7 +84,7 @@ def check_backbone_choice(task: str, backbone: str, catalogue: Catalogue) -> Non
     Raises:
         UsageError: it does not, or it is not.
     """
-    from graftwork.check import backbone_entry
+    from graftwork.catalogue.references import backbone_entry
 
     wanted = catalogue.task(task).modality
     takes = backbone_entry(backbone, catalogue, wanted).modality

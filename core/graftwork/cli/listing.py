@@ -136,7 +136,7 @@ def _row(kind: str, name: str, entry: Any) -> list[Any]:
 
 def _plugins(catalogue: Catalogue) -> list[dict[str, Any]]:
     """Every installed plugin, what it provides and what is wrong with it."""
-    from graftwork.faults import fault_of, remembered
+    from graftwork.plugins.failures import failure_of, remembered
 
     known = remembered()
     provided: dict[str, dict[str, list[str]]] = {}
@@ -146,7 +146,7 @@ def _plugins(catalogue: Catalogue) -> list[dict[str, Any]]:
             provided.setdefault(entry.plugin, {}).setdefault(kind, []).append(bare)
     rows = []
     for state in catalogue.plugins.values():
-        fault = fault_of(state, known) if state.problem is None else None
+        fault = failure_of(state, known) if state.problem is None else None
         rows.append(
             {
                 "name": state.name,

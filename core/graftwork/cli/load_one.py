@@ -14,8 +14,8 @@ from typing import Any, TextIO
 
 from graftwork.catalogue import KINDS, load_catalogue
 from graftwork.errors import GraftworkError
-from graftwork.footprint import changes, footprint
 from graftwork.plugins import Plugins, cause_of
+from graftwork.plugins.effects import changes, process_state
 
 _SLOW = 1.0  # seconds of an import that are worth a word
 _HEAVY = frozenset({"torch", "torchvision", "transformers", "datasets"})
@@ -51,9 +51,9 @@ def _load(name: str) -> dict[str, Any]:
     problem, notes, changed = _import(plugins, name)
     if problem is not None:
         return {"problem": problem, "at": "load", "notes": notes}
-    before = footprint(environment=False)
+    before = process_state(environment=False)
     problem = problem_of(plugins, name)
-    changed += changes(before, footprint(environment=False))
+    changed += changes(before, process_state(environment=False))
     if changed:
         notes.append(f"loading it changes {', '.join(changed)}")
     return {"problem": problem, "at": "hooks", "notes": notes}
@@ -62,7 +62,7 @@ def _load(name: str) -> dict[str, Any]:
 def _import(plugins: Plugins, name: str) -> tuple[str | None, list[str], list[str]]:
     """Import the plugin alone; what failed, what should not be so, and what of the process was changed."""
     problem, printed, stderr = None, _Heard(sys.stderr), sys.stderr
-    before, known, started = footprint(), set(sys.modules), time.monotonic()
+    before, known, started = process_state(), set(sys.modules), time.monotonic()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("default")
         sys.stderr = printed  # where `Plugins` sends what a plugin prints
@@ -82,7 +82,7 @@ def _import(plugins: Plugins, name: str) -> tuple[str | None, list[str], list[st
         notes.append(f"its import prints {text.splitlines()[0][:80]!r}")
     if warned:
         notes.append(f"its import warns: {' '.join(str(warned[0].message).split())[:120]}")
-    return problem, notes, changes(before, footprint())
+    return problem, notes, changes(before, process_state())
 
 
 def problem_of(plugins: Plugins, name: str) -> str | None:

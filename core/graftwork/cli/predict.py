@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from graftwork.cli.options import Device, Json
-from graftwork.collecting import importing
 from graftwork.console import number, out, out_json, say
 from graftwork.errors import DataError
+from graftwork.machine.garbage import importing
 
 
 def command(
@@ -27,7 +27,7 @@ def command(
 ) -> None:
     """Predict: one line an input (input, label, confidence), or one JSON list; masks and drawings as files."""
     from graftwork.catalogue import load_catalogue
-    from graftwork.check import read_model_card
+    from graftwork.catalogue.references import read_model_card
 
     read_model_card(run)
     words = list(expand(inputs, sys.stdin))
@@ -36,10 +36,10 @@ def command(
     catalogue = load_catalogue()
 
     with importing():
-        from graftwork import inference
+        from graftwork.runs import predict as prediction_of
 
-    found = inference.predict(run, words, catalogue, device=device or "auto", draw=draw, say=say)
-    predictions: Iterator[dict[str, Any]] = (inference.write_files(prediction, folder) for prediction in found)
+    found = prediction_of.predict(run, words, catalogue, device=device or "auto", draw=draw, say=say)
+    predictions: Iterator[dict[str, Any]] = (prediction_of.write_files(prediction, folder) for prediction in found)
     if json:
         out_json(list(predictions))
         return

@@ -24,10 +24,10 @@ def command(
 
     catalogue = load_catalogue()
 
-    from graftwork import quickstart
+    from graftwork.bench.tour import run_quickstart
 
     try:
-        result = quickstart.run_quickstart(where, seeds, catalogue, say)
+        result = run_quickstart(where, seeds, catalogue, say)
     except KeyboardInterrupt:
         raise Interrupted(None) from None
     out_json(result) if json else _show(result)

@@ -15,9 +15,9 @@ import typer
 
 from graftwork.cli import Interrupted
 from graftwork.cli.options import Column, Device, Json, Set, columns_of
-from graftwork.collecting import importing
 from graftwork.console import duration, number, out, out_json, out_table, say
 from graftwork.errors import UsageError
+from graftwork.machine.garbage import importing
 
 if TYPE_CHECKING:
     from graftwork.catalogue import Catalogue
@@ -97,8 +97,8 @@ def command(
 ) -> None:
     """Fine-tune a model and leave a run directory: model, metrics, plan, report."""
     from graftwork.catalogue import load_catalogue
-    from graftwork.check import resolve_and_check
     from graftwork.config import file_layer, override_layer
+    from graftwork.config.check import resolve_and_check
 
     flags = {
         "task": task, "data": data, "backbone": backbone, "weights": weights, "head": head, "strategy": strategy,
@@ -158,7 +158,7 @@ def _stored(where: Path | None, layers: list[Layer]) -> Layer | None:
     """
     if where is None:
         raise UsageError("--resume needs to know the run", hint="Example: graft train --out runs/first --resume")
-    from graftwork.run_files import stored_layer
+    from graftwork.runs.directory import stored_layer
 
     stored = stored_layer(where)
     if stored is None:
@@ -179,7 +179,7 @@ def _stored(where: Path | None, layers: list[Layer]) -> Layer | None:
 def _with_first_origins(resolved: Resolved, where: Path) -> Resolved:
     """A resumed run goes on saying where its settings first came from, not that config.yaml repeats them."""
     from graftwork.config import Resolved
-    from graftwork.run_files import stored_settings
+    from graftwork.runs.directory import stored_settings
 
     first = {
         name: setting

@@ -10,9 +10,10 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from graftwork.data.sampler import BatchSpec
-from graftwork.data.seeds import BATCH, ROW, derive, kept_cpu_state, seed_cpu
+from graftwork.data.seeds import BATCH, ROW, derive
 from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples
+from graftwork.machine.generator import restoring_cpu_generator, seed_cpu
 
 LITTLE = 0.05
 """Share of the step that loading may take on the CPU without a process of its own, which would cost about as much."""
@@ -32,7 +33,7 @@ class _Batches(Dataset[Batch]):
         self.seed = seed
 
     def __getitem__(self, spec: BatchSpec) -> Batch:
-        with kept_cpu_state():
+        with restoring_cpu_generator():
             loaded = []
             for row in spec.rows:
                 seed_cpu(derive(ROW, self.seed, spec.epoch, row))

@@ -5,11 +5,6 @@ No generator state is ever stored: a resumed run asks for the position it is at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
-
 _MASK = (1 << 64) - 1
 
 ORDER, ROW, BATCH, STEP, INIT, SPLIT, LIMIT, MIX, VIEW = range(9)
@@ -25,18 +20,3 @@ def derive(purpose: int, seed: int, *position: int) -> int:
         value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
         value ^= value >> 31
     return value >> 1
-
-
-def seed_cpu(seed: int) -> None:
-    """Seed torch's CPU generator alone; `torch.manual_seed` would also queue work for every accelerator."""
-    torch.default_generator.manual_seed(seed)
-
-
-@contextmanager
-def kept_cpu_state() -> Iterator[None]:
-    """Leave torch's CPU generator as it was found."""
-    state = torch.default_generator.get_state()
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(state)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graftwork.cache import cache_folder, touch, write_once
+from graftwork.cache.room import cache_folder, touch, write_once
 from graftwork.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from graftwork.errors import RunFailed
-from graftwork.run_files import write_file
+from graftwork.files.atomic import write_file
 
 _NAME = re.compile(r"(step|best)-(\d{9})\.([0-9a-f]{32})\.safetensors")
 KEEP = 2

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from graftwork.config import Resolved, RunConfig
 from graftwork.data.loader import choose_workers, guess_workers
 from graftwork.data.sampler import BatchSpec, Sampler, as_columns
-from graftwork.engine.cgroup import usable_cores
-from graftwork.engine.compiling import (
+from graftwork.engine.trial import Trial, without_trace
+from graftwork.interfaces import Batch, Examples, Model, Phase, Plan
+from graftwork.machine.cgroup import usable_cores
+from graftwork.machine.compiling import (
     Tried,
     check_can_compile,
     compile_stages,
@@ -21,10 +23,8 @@ from graftwork.engine.compiling import (
     why_not,
     worth_trying,
 )
-from graftwork.engine.device import Device
-from graftwork.engine.memory import memory_left, reserve_memory
-from graftwork.engine.trial import Trial, without_trace
-from graftwork.interfaces import Batch, Examples, Model, Phase, Plan
+from graftwork.machine.device import Device
+from graftwork.machine.memory import memory_left, reserve_memory
 
 LONG = 60
 """Steps from which a run is long enough to measure a few first."""

@@ -9,12 +9,12 @@ import torch
 
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import in_order
-from graftwork.engine.device import Device, trim_memory
-from graftwork.engine.filling import ready
-from graftwork.engine.memory import is_out_of_memory
-from graftwork.engine.precision import autocast
 from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples, Metrics, Model, Predictions
+from graftwork.machine.device import Device, trim_memory
+from graftwork.machine.memory import is_out_of_memory
+from graftwork.machine.precision import autocast
+from graftwork.states.fill import ready
 
 WIDER = 4
 """How many times the training batch is evaluated at once on an accelerator: without gradients it takes less memory."""

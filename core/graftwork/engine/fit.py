@@ -16,12 +16,9 @@ from torch import Tensor
 
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec, Sampler
-from graftwork.data.views import in_view
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.device import Device
 from graftwork.engine.ema import Ema, averaged_weights
 from graftwork.engine.evaluate import evaluate
-from graftwork.engine.filling import ready
 from graftwork.engine.interrupt import Interrupt, graceful
 from graftwork.engine.observers import Observers
 from graftwork.engine.optimizer import (
@@ -31,14 +28,17 @@ from graftwork.engine.optimizer import (
     learning_rate,
     set_rates,
 )
-from graftwork.engine.prefix import PhaseData, Prefixes
-from graftwork.engine.proofs import check_kept, kept_digest
+from graftwork.engine.proofs import check_untrained, untrained_digest
 from graftwork.engine.resumable import Progress, Resumable
 from graftwork.engine.settings import FitSettings
 from graftwork.engine.step import Stepper, own_random_state
 from graftwork.errors import RunFailed
 from graftwork.interfaces import EpochRecord, Examples, FitRecord, Metrics, Model, Phase, Plan, StepRecord
 from graftwork.interfaces.observer import read_only
+from graftwork.machine.device import Device
+from graftwork.states.fill import ready
+from graftwork.states.phases import PhaseData, Prefixes
+from graftwork.states.views import in_view
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class Fit:
         )
         progress.history.append(record.to_json())
         if (last_of_phase or progress.stopped) and progress.frozen:
-            progress.proofs.append(check_kept(self.model, phase, progress.frozen))
+            progress.proofs.append(check_untrained(self.model, phase, progress.frozen))
         progress.epoch += 1
         progress.batch = progress.loss_rows = 0
         progress.epoch_seconds = 0.0
@@ -296,7 +296,7 @@ class Fit:
         """Freeze and thaw for the epoch; note what stays as it is when the phase begins."""
         enter_phase(self.model, phase)
         if at_start:
-            self.progress.frozen = kept_digest(self.model, phase)
+            self.progress.frozen = untrained_digest(self.model, phase)
         return self.device.wrap(self.model)
 
     def _phase_at(self, epoch: int) -> tuple[int, Phase, int]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Model, Phase, Predictions
+from graftwork.models.weights import tensors_sha256
 
 
-def kept_tensors(model: Model, phase: Phase) -> dict[str, Tensor]:
+def untrained_tensors(model: Model, phase: Phase) -> dict[str, Tensor]:
     """Everything that a phase must not change, by name: the frozen stages, parameters in no group, and, with
     `frozen_statistics`, the backbone's buffers."""
     trained = {name for group in phase.groups for name in group.parameters}
@@ -27,34 +27,24 @@ def kept_tensors(model: Model, phase: Phase) -> dict[str, Tensor]:
     return kept
 
 
-def kept_digest(model: Model, phase: Phase) -> str:
+def untrained_digest(model: Model, phase: Phase) -> str:
     """A sha256 over what a phase must not change, bit for bit; empty where it may change everything."""
-    kept = kept_tensors(model, phase)
-    return tensors_digest(kept) if kept else ""
+    kept = untrained_tensors(model, phase)
+    return tensors_sha256(kept) if kept else ""
 
 
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """A sha256 over tensors and their names, bit for bit."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-        # flatten first: a scalar (BatchNorm's num_batches_tracked) has no bytes view
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def check_kept(model: Model, phase: Phase, before: str) -> str:
+def check_untrained(model: Model, phase: Phase, before: str) -> str:
     """Compare with the digest at the phase's start; a sentence for the record.
 
     Raises:
         RunFailed: something moved that the phase does not train.
     """
-    if kept_digest(model, phase) != before:
+    if untrained_digest(model, phase) != before:
         raise RunFailed(
             f"a frozen stage or weight changed in phase {phase.name!r}",
             hint="A plugin trains what the plan froze, or a module keeps statistics in eval mode; report it",
         )
-    tensors = len(kept_tensors(model, phase))
+    tensors = len(untrained_tensors(model, phase))
     plural = "s" if phase.frozen_stages > 1 else ""
     stages = f" of {phase.frozen_stages} frozen stage{plural}" if phase.frozen_stages else ""
     beside = " and beside what trains" if tensors > len(model.frozen_tensors(phase.frozen_stages)) else ""

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from graftwork.data.seeds import STEP, derive
-from graftwork.engine.device import Device
-from graftwork.engine.memory import is_out_of_memory
 from graftwork.engine.optimizer import clip_gradients
-from graftwork.engine.precision import autocast
 from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Model, Regulariser
+from graftwork.machine.device import Device
+from graftwork.machine.memory import is_out_of_memory
+from graftwork.machine.precision import autocast
 
 GRADIENT = "\0gradient"
 """Stands beside the names of loss parts, and can be none of them."""

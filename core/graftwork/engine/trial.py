@@ -17,11 +17,11 @@ import torch
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec
 from graftwork.data.seeds import STEP, derive
-from graftwork.engine.device import Device, keep_freed_memory, return_freed_memory
-from graftwork.engine.memory import is_out_of_memory, memory_left
 from graftwork.engine.optimizer import enter_phase
-from graftwork.engine.precision import autocast
 from graftwork.interfaces import Batch, Examples, Model, Phase
+from graftwork.machine.device import Device, keep_freed_memory, return_freed_memory
+from graftwork.machine.memory import is_out_of_memory, memory_left
+from graftwork.machine.precision import autocast
 
 LOADED = 3
 """Batches that are loaded: one to get going, the others timed."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from graftwork.errors import GraftworkError, UsageError
-from graftwork.yamlfile import read_yaml
+from graftwork.files.yaml import read_yaml
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from graftwork.artifact import load_artifact
 from graftwork.catalogue import Catalogue
+from graftwork.catalogue.references import CARD
 from graftwork.config import RunConfig, validate
 from graftwork.errors import GraftworkError
+from graftwork.files.atomic import write_file
 from graftwork.interfaces import Evaluation, Section
-from graftwork.parts import Parts
+from graftwork.models.artifact import load_artifact
+from graftwork.models.build import Builder
 from graftwork.report.compare import compare
 from graftwork.report.render import render
 from graftwork.report.view import RunView, load_view
-from graftwork.run_files import CARD, write_file
-from graftwork.rundata import RunData, read_data
+from graftwork.runs.data import RunData, read_data
 
 
 def write_report(runs: Sequence[Path], out: Path, catalogue: Catalogue, data: RunData | None = None) -> Path:
@@ -42,7 +43,7 @@ def _sections(run: Path, view: RunView, catalogue: Catalogue, data: RunData | No
     """What the run's task has to show; nothing for a run that has not finished."""
     if not view.predictions or not (run / CARD).is_file():
         return []
-    artifact = load_artifact(run, Parts(catalogue))
+    artifact = load_artifact(run, Builder(catalogue))
     data = data or _read_again(view, catalogue)
     rows = data.tables.splits.get("test") if data else None
     if rows is not None and len(rows) != len(view.predictions):
@@ -56,8 +57,8 @@ def _read_again(view: RunView, catalogue: Catalogue) -> RunData | None:
     """The run's data when it is still there and the same; a page without pictures otherwise."""
     try:
         config: RunConfig = validate(view.config)
-        parts = Parts(catalogue)
-        data = read_data(parts.task(config.task, config.task_options), config, parts)
+        builder = Builder(catalogue)
+        data = read_data(builder.task(config.task, config.task_options), config, builder)
     except GraftworkError:
         return None
     return data if data.fingerprint == view.data.get("fingerprint") else None

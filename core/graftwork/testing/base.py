@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from graftwork.catalogue import Catalogue, load_catalogue
-from graftwork.installed import SELECTION
+from graftwork.catalogue.installed import SELECTION
 
 
 class Conformance:

@@ -20,7 +20,7 @@ from graftwork.catalogue import BackboneEntry, Catalogue, Kind, load_catalogue
 from graftwork.config import RunConfig
 from graftwork.errors import GraftworkError, UsageError, did_you_mean
 from graftwork.interfaces import Backbone, ImageInput, Spec, TextInput
-from graftwork.parts import Parts
+from graftwork.models.build import Builder
 from graftwork.testing import (
     BackboneConformance,
     DatasetConformance,
@@ -88,34 +88,34 @@ class InstalledBackbone(BackboneConformance):
     """A backbone by its catalogue name, on inputs made from the facts that it declares."""
 
     def build(self) -> Backbone:
-        parts, spec = self._spec()
-        built: Backbone = parts.plugins.build("backbones", self.backbone, spec)
+        builder, spec = self._spec()
+        built: Backbone = builder.plugins.build("backbones", self.backbone, spec)
         return built
 
     def inputs(self) -> dict[str, Tensor]:
-        parts, spec = self._spec()
+        builder, spec = self._spec()
         facts = self.build().input
         generator = torch.Generator().manual_seed(0)
         if isinstance(facts, ImageInput):
             return {"pixels": torch.rand(ROWS, 3, facts.size, facts.size, generator=generator)}
         if isinstance(facts, TextInput):
             length = min(TOKENS, facts.length)
-            tokens = torch.randint(0, _vocabulary(self._with_files(parts, spec)), (ROWS, length), generator=generator)
+            tokens = torch.randint(0, _vocabulary(self._with_files(builder, spec)), (ROWS, length), generator=generator)
             return {"tokens": tokens, "mask": torch.ones(ROWS, length, dtype=torch.bool)}
         return self._from_a_task()
 
-    def _spec(self) -> tuple[Parts, Spec]:
+    def _spec(self) -> tuple[Builder, Spec]:
         catalogue = self.catalogue()
-        return Parts(catalogue), Spec(self.backbone, catalogue.backbone(self.backbone).complete({}))
+        return Builder(catalogue), Spec(self.backbone, catalogue.backbone(self.backbone).complete({}))
 
-    def _with_files(self, parts: Parts, spec: Spec) -> TextInput:
+    def _with_files(self, builder: Builder, spec: Spec) -> TextInput:
         """The input facts with those that lie in files, where these can be had."""
-        entry = parts.catalogue.backbone(self.backbone)
+        entry = builder.catalogue.backbone(self.backbone)
         task = next(
-            (name for name, found in parts.catalogue.entries["tasks"].items() if found.modality == entry.modality), ""
+            (name for name, found in builder.catalogue.entries["tasks"].items() if found.modality == entry.modality), ""
         )
         try:
-            facts: TextInput = parts.backbone(spec, RunConfig(task=task, data="none", backbone=self.backbone)).input
+            facts: TextInput = builder.backbone(spec, RunConfig(task=task, data="none", backbone=self.backbone)).input
         except GraftworkError as error:
             pytest.skip(f"its tokenizer cannot be had here: {error}")
         return facts

@@ -17,7 +17,7 @@ from graftwork.catalogue import DatasetEntry
 from graftwork.data.fingerprint import row_digests
 from graftwork.data.splits import SPLITS
 from graftwork.interfaces import DataRequest, Spec, Tables, Task
-from graftwork.parts import Parts
+from graftwork.models.build import Builder
 from graftwork.testing.base import Conformance, doing
 from graftwork.testing.surroundings import check_leaves_alone, shuffled_random
 
@@ -41,15 +41,15 @@ class DatasetConformance(Conformance):
     def build(self) -> dict[str, Dataset]:
         """Its splits, made without a network."""
         with no_network(), doing("making the data set"):
-            return dict(Parts(self.catalogue()).plugins.build("datasets", self.dataset, Spec(self.dataset)))
+            return dict(Builder(self.catalogue()).plugins.build("datasets", self.dataset, Spec(self.dataset)))
 
     def read(self) -> tuple[Task, Tables]:
         """Its task, and the tables that it reads of the data set."""
-        parts = Parts(self.catalogue())
+        builder = Builder(self.catalogue())
         entry = self.entry()
-        name = parts.catalogue.name_for(entry.plugin, "tasks", entry.task)
-        task = parts.task(name, _recipe_options(entry))
-        options = parts.catalogue.task(name).complete(_recipe_options(entry))
+        name = builder.catalogue.name_for(entry.plugin, "tasks", entry.task)
+        task = builder.task(name, _recipe_options(entry))
+        options = builder.catalogue.task(name).complete(_recipe_options(entry))
         with doing(f"reading the data set as {entry.task}"):
             return task, task.read(DataRequest(f"sample:{self.dataset}", {}, None, options, lambda name: self.build()))
 
@@ -121,7 +121,7 @@ class DatasetConformance(Conformance):
         )
 
     def test_building_leaves_the_process_as_it_was(self) -> None:
-        plugins = Parts(self.catalogue()).plugins
+        plugins = Builder(self.catalogue()).plugins
         check_leaves_alone("making the data set", lambda: plugins.build("datasets", self.dataset, Spec(self.dataset)))
 
 

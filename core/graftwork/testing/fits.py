@@ -10,13 +10,13 @@ import torch
 
 from graftwork.data.seeds import INIT, derive
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.device import Device
 from graftwork.engine.fit import Fit, FitData
 from graftwork.engine.observers import Observers
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
 from graftwork.interfaces import Batch, Model, Observer, Plan, PlanContext, Strategy
-from graftwork.run_files import CHECKPOINTS
+from graftwork.machine.device import Device
+from graftwork.runs.directory import CHECKPOINTS
 from graftwork.testing.subjects import Subject, load
 
 BATCH = 4

@@ -37,7 +37,7 @@ class HeadConformance(LossChecks):
         subject = self.subject()
         model = subject.model()
         needs, provides = model.head.needs, model.backbone.provides
-        said = subject.parts.catalogue.head(self.head).needs
+        said = subject.builder.catalogue.head(self.head).needs
         assert isinstance(needs, frozenset), f"needs is a {type(needs).__name__}, and not a frozenset of feature names"
         assert needs <= set(provides), (
             f"the head needs {sorted(needs - set(provides))}, which the backbone does not provide"
@@ -179,7 +179,7 @@ class HeadConformance(LossChecks):
             for _, call in self.uses(head, batch.targets):
                 call(features)
 
-        check_options_are_read(f"head {self.head}", subject.parts.catalogue.head(self.head), use)
+        check_options_are_read(f"head {self.head}", subject.builder.catalogue.head(self.head), use)
 
     def test_a_saved_model_predicts_the_same(self, tmp_path: Path) -> None:
         check_saved_model(self.subject(), tmp_path / "run")
@@ -196,7 +196,7 @@ class HeadConformance(LossChecks):
     def built(self, subject: Subject, model: Model, options: Mapping[str, Any]) -> Head:
         """The head alone, from options as they are given."""
         spec = Spec(self.head, options)
-        built: Head = subject.parts.plugins.build("heads", self.head, spec, model.backbone, subject.facts)
+        built: Head = subject.builder.plugins.build("heads", self.head, spec, model.backbone, subject.facts)
         return built
 
 

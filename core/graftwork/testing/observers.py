@@ -55,9 +55,9 @@ class ObserverConformance(Conformance):
 
     def built(self) -> Observer:
         """The observer, as a run builds it."""
-        parts = self.subject().parts
-        entry = parts.catalogue.get("observers", self.observer)
-        observer = parts.plugins.build("observers", self.observer, Spec(self.observer, entry.complete(self.options)))
+        builder = self.subject().builder
+        entry = builder.catalogue.get("observers", self.observer)
+        observer = builder.plugins.build("observers", self.observer, Spec(self.observer, entry.complete(self.options)))
         assert isinstance(observer, Observer), f"the builder gives a {type(observer).__name__} in place of an Observer"
         return observer
 
@@ -67,7 +67,7 @@ class ObserverConformance(Conformance):
         """A short fit with the observers, and the end of a run."""
         subject = self.subject()
         model = subject.model()
-        strategy = subject.parts.strategy(subject.config)
+        strategy = subject.builder.strategy(subject.config)
         plan: Plan = strategy.plan(model, context(subject, _EPOCHS))
         folder.mkdir(parents=True, exist_ok=True)
         kept: list[Observers] = []
@@ -145,14 +145,14 @@ class ObserverConformance(Conformance):
         assert not running, f"after the run it leaves threads running: {', '.join(running)}"
 
     def test_every_option_is_declared_and_read(self, tmp_path: Path) -> None:
-        parts = self.subject().parts
+        builder = self.subject().builder
         folders = (tmp_path / str(number) for number in range(1000))
 
         def use(options: Any) -> None:
-            built = parts.plugins.build("observers", self.observer, Spec(self.observer, options))
+            built = builder.plugins.build("observers", self.observer, Spec(self.observer, options))
             self.watched(next(folders), built)
 
-        check_options_are_read(f"observer {self.observer}", parts.catalogue.get("observers", self.observer), use)
+        check_options_are_read(f"observer {self.observer}", builder.catalogue.get("observers", self.observer), use)
 
     def test_building_leaves_the_process_as_it_was(self) -> None:
         check_leaves_alone("building the observer", self.built)

@@ -61,7 +61,7 @@ _IMPORT_CODE = """
 import importlib, json, os, random, sys
 from pathlib import Path
 import numpy, torch
-import graftwork.interfaces, graftwork.parts
+import graftwork.interfaces, graftwork.models.build
 def state():
     return {
         "torch's default dtype": str(torch.get_default_dtype()), "torch's number of threads": torch.get_num_threads(),

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from graftwork.data.rowstore import RowStore
-from graftwork.data.states import columns_of
+from graftwork.cache.rows import RowStore
 from graftwork.interfaces import Backbone, Batch, Features, Head, Model, Predictions, Targets
+from graftwork.states.examples import columns_of
 
 
 class Probe(Head):

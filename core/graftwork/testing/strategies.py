@@ -56,7 +56,7 @@ class StrategyConformance(Conformance):
     def built(self, subject: Subject) -> Strategy:
         """The strategy, as a run builds it."""
         with doing("building the strategy"):
-            return subject.parts.strategy(subject.config)
+            return subject.builder.strategy(subject.config)
 
     def planned(self, strategy: Strategy, model: Model, **changes: Any) -> Plan:
         """Its plan for a model."""
@@ -236,14 +236,14 @@ class StrategyConformance(Conformance):
 
     def test_every_option_is_declared_and_read(self) -> None:
         subject = self.subject()
-        catalogue = subject.parts.catalogue
+        catalogue = subject.builder.catalogue
         name = split_strategy(self.strategy, catalogue)[0]
         entry = catalogue.strategy(name)
         argument = strategy_argument(entry, self.strategy, catalogue)
 
         def use(options: Any) -> None:
             spec = Spec(name, options, None if argument is None else str(argument))
-            strategy = subject.parts.plugins.build("strategies", name, spec)
+            strategy = subject.builder.plugins.build("strategies", name, spec)
             strategy.plan(prepared(subject, strategy), context(subject, self.epochs))
 
         check_options_are_read(f"strategy {name}", entry, use)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from graftwork.artifact import check_reload, save_artifact
 from graftwork.catalogue import Catalogue, DatasetEntry, Kind
-from graftwork.check import resolve_and_check
 from graftwork.config import RunConfig, override_layer
+from graftwork.config.check import resolve_and_check
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec
 from graftwork.errors import GraftworkError
 from graftwork.interfaces import Batch, Examples, Facts, Model, Spec, Task
-from graftwork.keeping import facts_of_rows
-from graftwork.parts import Parts
-from graftwork.run_files import RunDirectory
-from graftwork.rundata import RunData, read_data
+from graftwork.models.artifact import check_reload, save_artifact
+from graftwork.models.build import Builder
+from graftwork.runs.data import RunData, read_data
+from graftwork.runs.directory import RunDirectory
+from graftwork.runs.states import facts_of_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -65,7 +65,7 @@ class Subject:
     """
 
     config: RunConfig
-    parts: Parts
+    builder: Builder
     task: Task
     data: RunData
     backbone: Spec
@@ -78,13 +78,13 @@ class Subject:
 
     def model(self, seed: int = 0) -> Model:
         """A model with its starting weights, in eval mode."""
-        model = self.parts.model(self.backbone, self.head, self.facts, seed)
-        self.parts.load_weights(model, self.config, self.backbone.name)
+        model = self.builder.model(self.backbone, self.head, self.facts, seed)
+        self.builder.load_weights(model, self.config, self.backbone.name)
         return model.lay_out().eval()
 
     def input(self) -> Any:
         """The input facts of the backbone."""
-        return self.parts.backbone(self.backbone, self.config).input
+        return self.builder.backbone(self.backbone, self.config).input
 
     def examples(self, split: str, input: Any, train: bool, task: Task | None = None) -> Examples:
         """The few rows of a split, as the training (`train`) or the evaluation gets them."""
@@ -93,7 +93,7 @@ class Subject:
 
     def same_task(self) -> Task:
         """A task like this one that has read no data."""
-        return self.parts.task(self.config.task, self.config.task_options)
+        return self.builder.task(self.config.task, self.config.task_options)
 
 
 def load(examples: Examples, rows: Sequence[int], seed: int = 0, epoch: int = 0) -> Batch:
@@ -137,11 +137,11 @@ def assemble(
 def _assembled(wanted: Wanted) -> Subject:
     catalogue = wanted.catalogue
     config = configured(wanted)
-    parts = Parts(catalogue)
-    task = parts.task(config.task, config.task_options)
-    data = read_data(task, config, parts)
+    builder = Builder(catalogue)
+    task = builder.task(config.task, config.task_options)
+    data = read_data(task, config, builder)
     few = {split: rows.select(picked(task, rows)) for split, rows in data.tables.splits.items()}
-    return Subject(config, parts, task, data, parts.backbone_spec(config), parts.head_spec(config), few)
+    return Subject(config, builder, task, data, builder.backbone_spec(config), builder.head_spec(config), few)
 
 
 def configured(wanted: Wanted) -> RunConfig:
@@ -251,13 +251,13 @@ def check_saved_model(subject: Subject, folder: Path) -> None:
             # What training would change: a tensor that is not saved, or drawn again at loading, then shows.
             parameter.add_(torch.randn_like(parameter) * 0.01)
     task = Spec(
-        subject.config.task, subject.parts.catalogue.task(subject.config.task).complete(subject.config.task_options)
+        subject.config.task, subject.builder.catalogue.task(subject.config.task).complete(subject.config.task_options)
     )
     directory = RunDirectory(folder)
     folder.mkdir(parents=True, exist_ok=True)
     batch = load(subject.examples("train", model.backbone.input, False), range(min(4, len(subject.few["train"]))))
     try:
-        save_artifact(directory, model, task, subject.backbone, subject.head, subject.facts, {})
-        check_reload(folder, subject.parts, model, batch)
+        save_artifact(directory.path, model, task, subject.backbone, subject.head, subject.facts, {})
+        check_reload(folder, subject.builder, model, batch)
     except GraftworkError as error:
         raise AssertionError(f"what was saved does not load to the same model: {error}") from error

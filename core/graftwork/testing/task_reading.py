@@ -184,9 +184,9 @@ class ReadingChecks(Conformance):
 
 
 def _read(subject: Subject, task: Task | None = None, source: str = "", samples: Any = None) -> Tables:
-    config, parts = subject.config, subject.parts
-    options = parts.catalogue.task(config.task).complete(config.task_options)
-    opener = samples or (lambda name: parts.plugins.build("datasets", name, Spec(name)))
+    config, builder = subject.config, subject.builder
+    options = builder.catalogue.task(config.task).complete(config.task_options)
+    opener = samples or (lambda name: builder.plugins.build("datasets", name, Spec(name)))
     request = DataRequest(source or config.data, config.columns, config.group_by, options, opener)
     return (task or subject.task).read(request)
 
@@ -259,7 +259,7 @@ def _garbage(folder: Path) -> list[Path]:
 def _sample(subject: Subject) -> dict[str, Dataset]:
     """The first rows of the sample, as its plugin gives them."""
     name = subject.config.data.partition(":")[2]
-    read: Mapping[str, Dataset] = subject.parts.plugins.build("datasets", name, Spec(name))
+    read: Mapping[str, Dataset] = subject.builder.plugins.build("datasets", name, Spec(name))
     few = {split: rows.select(range(min(len(rows), _ROWS))) for split, rows in read.items()}
     return few if len(few) > 1 else {split: rows.select(range(min(len(rows), 60))) for split, rows in read.items()}
 

@@ -59,19 +59,19 @@ class TaskConformance(MetricChecks):
 
     def test_every_option_is_declared_and_read(self) -> None:
         subject = self.subject()
-        config, parts = subject.config, subject.parts
+        config, builder = subject.config, subject.builder
         input = subject.input()
 
         def use(options: Any) -> None:
-            task = parts.plugins.build("tasks", config.task, Spec(config.task, options))
-            opener = lambda name: parts.plugins.build("datasets", name, Spec(name))  # noqa: E731
+            task = builder.plugins.build("tasks", config.task, Spec(config.task, options))
+            opener = lambda name: builder.plugins.build("datasets", name, Spec(name))  # noqa: E731
             try:
                 task.read(DataRequest(config.data, config.columns, None, options, opener))
             finally:
                 for train in (True, False):
                     load(task.examples(subject.few["train"], input, subject.facts, train), [0, 1])
 
-        check_options_are_read(f"task {self.task}", parts.catalogue.task(self.task), use)
+        check_options_are_read(f"task {self.task}", builder.catalogue.task(self.task), use)
 
     def test_building_leaves_the_process_as_it_was(self) -> None:
         subject = self.subject()

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from graftwork import __version__
-from graftwork.cache import cache_folder, make_room
-from graftwork.data.rowstore import RowStore, SegmentWriter
+from graftwork.cache.room import cache_folder, make_room
+from graftwork.cache.rows import RowStore, SegmentWriter
 from graftwork.errors import UsageError
 from graftwork.vision.decode import PIXEL_LIMIT, decoders
 from graftwork.vision.look import LIKENESS, Look, Looks, digest_of, look_at, traits_of

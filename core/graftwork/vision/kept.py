@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graftwork import __version__
-from graftwork.cache import make_room
-from graftwork.cache_entries import cache_root
+from graftwork.cache.entries import cache_root
+from graftwork.cache.room import make_room
+from graftwork.cache.rows import RowStore, StoredRows
 from graftwork.data.fingerprint import CONTENT
-from graftwork.data.rowstore import RowStore, StoredRows
 from graftwork.errors import UsageError
 from graftwork.vision.decode import decoders
 

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import save_file
 
 from graftwork.catalogue import load_catalogue
-from graftwork.check import resolve_and_check
+from graftwork.catalogue.versions import requirement_versions
 from graftwork.config import RunConfig, override_layer
+from graftwork.config.check import resolve_and_check
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import in_order
 from graftwork.errors import RunFailed
-from graftwork.identity import requirement_versions
 from graftwork.interfaces import Task
-from graftwork.parts import Parts
+from graftwork.models.build import Builder
 from graftwork.run import execute
-from graftwork.rundata import RunData, read_data
+from graftwork.runs.data import RunData, read_data
 
 TASKS = {
     "image-classification": "sample:digits",
@@ -45,26 +45,26 @@ def config(task: str, backbone: str, **flags: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
-    return Parts(load_catalogue())
+def builder() -> Builder:
+    return Builder(load_catalogue())
 
 
 @pytest.fixture(scope="module", params=TASKS)
-def problem(request: pytest.FixtureRequest, parts: Parts) -> tuple[RunConfig, Task, RunData]:
+def problem(request: pytest.FixtureRequest, builder: Builder) -> tuple[RunConfig, Task, RunData]:
     """A first-party task and its embedded data, read once."""
     settings = config(request.param, "timm-resnet18").config
-    task = parts.task(settings.task, settings.task_options)
-    return settings, task, read_data(task, settings, parts)
+    task = builder.task(settings.task, settings.task_options)
+    return settings, task, read_data(task, settings, builder)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_image_task_trains_a_step_and_predicts(
-    problem: tuple[RunConfig, Task, RunData], parts: Parts, name: str
+    problem: tuple[RunConfig, Task, RunData], builder: Builder, name: str
 ) -> None:
     _, task, data = problem
     settings = config(problem[0].task, name).config
-    model = parts.model(parts.backbone_spec(settings), parts.head_spec(settings), data.facts, 0)
-    parts.load_weights(model, settings, parts.backbone_spec(settings).name)
+    model = builder.model(builder.backbone_spec(settings), builder.head_spec(settings), data.facts, 0)
+    builder.load_weights(model, settings, builder.backbone_spec(settings).name)
     examples = task.examples(data.tables.splits["train"].select(range(4)), model.backbone.input, data.facts, True)
     (batch,) = load_batches(examples, in_order(4, 4), 0, 0)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
