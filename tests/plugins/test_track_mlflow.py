@@ -128,7 +128,7 @@ def test_a_run_that_ends_before_its_time_is_marked_and_goes_on_as_running(
         def fail(*arguments: Any) -> None:
             raise error("no space left")
 
-        patch.setattr("graftwork.run.save_artifact", fail)
+        patch.setattr("graftwork.runs.ending.save_artifact", fail)
         with pytest.raises(error):
             run(out, settings)
     client = MlflowClient(address)

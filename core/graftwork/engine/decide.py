@@ -6,13 +6,13 @@ All of it is settled before the first step and kept with the run's settings, eac
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from graftwork.config import Resolved, RunConfig
 from graftwork.data.loader import choose_workers, guess_workers
 from graftwork.data.sampler import BatchSpec, Sampler, as_columns
 from graftwork.engine.trial import Trial, without_trace
 from graftwork.interfaces import Batch, Examples, Model, Phase, Plan
+from graftwork.log import say
 from graftwork.machine.cgroup import usable_cores
 from graftwork.machine.compiling import (
     Tried,
@@ -47,7 +47,6 @@ def decide_by_trial(
     rows: Examples,
     sampler: Sampler,
     device: Device,
-    say: Callable[[str], None],
     all_computed: bool = True,
 ) -> Resolved:
     """The settings that were left open, settled by a few steps that leave no trace on the model.
@@ -60,7 +59,6 @@ def decide_by_trial(
         rows: training rows.
         sampler: of the run.
         device: where it runs.
-        say: takes a line for the user.
         all_computed: whether every phase runs whole steps; kept states are shared with runs that compile nothing.
     """
     config = resolved.config
@@ -79,7 +77,7 @@ def decide_by_trial(
         return resolved
     specs = list(sampler.epoch(0))
     with without_trace(model, computed):
-        trial = Trial(model, device, config.precision, config.seed)
+        trial = Trial(model, device, config.seed)
         if bounded:
             largest = trial.load(rows, _largest(specs, sampler))
             workers = 1 if resolved.config.workers == "auto" else resolved.config.workers
@@ -136,7 +134,7 @@ def compile_for_run(
     check_can_compile()
     compile_stages(model.backbone)
     with without_trace(model, phase):
-        trial = Trial(model, device, config.precision, config.seed)
+        trial = Trial(model, device, config.seed)
         trial.whole_step(trial.load(rows, next(iter(sampler.epoch(0)))), config.micro_batch)
 
 

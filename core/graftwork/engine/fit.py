@@ -35,9 +35,10 @@ from graftwork.engine.step import Stepper, own_random_state
 from graftwork.errors import RunFailed
 from graftwork.interfaces import EpochRecord, Examples, FitRecord, Metrics, Model, Phase, Plan, StepRecord
 from graftwork.interfaces.observer import read_only
+from graftwork.log import say
 from graftwork.machine.device import Device
 from graftwork.states.fill import ready
-from graftwork.states.phases import PhaseData, Prefixes
+from graftwork.states.phases import PhaseData, PhaseStates
 from graftwork.states.views import in_view
 
 
@@ -60,6 +61,27 @@ class FitData:
     primary_metric: str
 
 
+@dataclass(frozen=True)
+class Fitting:
+    """All that one fit needs, settled.
+
+    Args:
+        model: with its starting weights, on the device.
+        plan: what to train, when.
+        data: rows and metrics.
+        settings: resolved values.
+        device: where to run.
+        states: what each phase trains from; None where all read their rows as they are.
+    """
+
+    model: Model
+    plan: Plan
+    data: FitData
+    settings: FitSettings
+    device: Device
+    states: PhaseStates | None = None
+
+
 def sampler_of(data: FitData, settings: FitSettings, device: Device) -> Sampler:
     """The batches of a fit."""
     return Sampler(
@@ -78,58 +100,37 @@ class Fit:
     """One fit of a model by a plan.
 
     Args:
-        model: with its starting weights, on the device.
-        plan: what to train, when.
-        data: rows and metrics.
-        settings: resolved values.
-        device: where to run.
+        fitting: what to fit, and how.
         store: the run's checkpoints.
         observers: who watches.
         record: takes the history (a list of EpochRecord as JSON) after every epoch.
-        say: takes a line for the user.
-        prefixes: has chosen for this plan what each phase trains from; None where all read their rows as they are.
     """
 
     def __init__(
         self,
-        model: Model,
-        plan: Plan,
-        data: FitData,
-        settings: FitSettings,
-        device: Device,
+        fitting: Fitting,
         store: CheckpointStore,
         observers: Observers,
-        record: Callable[[list[dict[str, Any]]], None],
-        say: Callable[[str], None],
-        prefixes: Prefixes | None = None,
+        record: Callable[[list[dict[str, Any]]], None] = lambda history: None,
     ) -> None:
+        model, plan, settings, device = fitting.model, fitting.plan, fitting.settings, fitting.device
         check_plan(plan, model)
         self.model = model
         self.plan = plan
-        self.data = data
+        self.data = fitting.data
         self.settings = settings
         self.device = device
+        self.states = fitting.states
         self.store = store
         self.observers = observers
         self.record = record
-        self.say = say
-        self.prefixes = prefixes
-        self.sampler = sampler_of(data, settings, device)
+        self.sampler = sampler_of(fitting.data, settings, device)
         for phase in plan.phases:
             if phase.regulariser is not None:
                 phase.regulariser.start(model)
         self.optimizer = build_optimizer(plan, model, settings.optimizer, settings.momentum)
         self.ema = Ema(model, settings.ema) if settings.ema else None
-        self.stepper = Stepper(
-            model,
-            self.optimizer,
-            device,
-            settings.precision,
-            settings.grad_clip,
-            settings.seed,
-            settings.micro_batch,
-            say,
-        )
+        self.stepper = Stepper(model, self.optimizer, device, settings.grad_clip, settings.seed, settings.micro_batch)
         self.resumable = Resumable(
             model,
             self.optimizer,
@@ -181,10 +182,10 @@ class Fit:
 
     def _rows(self, index: int) -> PhaseData:
         """What a phase trains from; the time to compute it counts."""
-        if self.prefixes is None:
+        if self.states is None:
             return PhaseData(self.data.train, self.data.validation)
         started = time.monotonic()
-        found = self.prefixes.data(self.model, index, lambda: self._interrupt.asked)
+        found = self.states.data(self.model, index, lambda: self._interrupt.asked)
         # Before the seconds of the epoch that a resumed run is in.
         self.progress.seconds += time.monotonic() - started
         return found
@@ -203,7 +204,7 @@ class Fit:
         started = time.monotonic() - progress.epoch_seconds
         elapsed_before = progress.seconds - progress.epoch_seconds
         for spec in self.sampler.epoch(progress.epoch, progress.batch):
-            batch = ready(next(stream), rows.train, self.model, self.device, self.settings.precision)
+            batch = ready(next(stream), rows.train, self.model, self.device)
             lr = learning_rate(phase, (progress.epoch - first_epoch) * self.sampler.batches + spec.index, steps)
             set_rates(self.optimizer, phase, lr)
             loss = self.stepper.step(wrapped, batch, progress.step + 1, phase.regulariser)
@@ -240,7 +241,6 @@ class Fit:
                 validation,
                 self.data.metrics(),
                 self.device,
-                self.settings.precision,
                 self.settings.batch_size,
                 # On the CPU they would take the model's cores, and decode again what this process has kept.
                 0 if validation.cheap or self.device.torch_device.type == "cpu" else self.settings.workers,
@@ -340,14 +340,14 @@ class Fit:
     def _restore(self) -> None:
         found = self.resumable.restore()
         if found is None:
-            self.say("nothing to resume from yet: starting at the first step")
+            say("nothing to resume from yet: starting at the first step")
             return
         self.progress, loss_sum = found
         self._loss_sum = loss_sum.to(self.device.torch_device)
         self.stepper.micro_batch = self.progress.micro_batch
         self.record(self.progress.history)
         total = self.plan.epochs * self.sampler.batches
-        self.say(f"resuming after step {self.progress.step} of {total} (epoch {self.progress.epoch + 1})")
+        say(f"resuming after step {self.progress.step} of {total} (epoch {self.progress.epoch + 1})")
 
     def _zero(self) -> Tensor:
         # float64: the sum of an epoch's losses must not depend on where it was interrupted; MPS has no float64.
@@ -365,7 +365,7 @@ class Fit:
             epochs=self.plan.epochs,
             batch_size=self.settings.batch_size,
             device=str(self.device.torch_device),
-            precision=self.settings.precision,
+            precision=self.device.precision,
             primary_metric=self.data.primary_metric,
             done_steps=self.progress.step,
             done_epochs=self.progress.epoch,

@@ -16,9 +16,9 @@ from graftwork.data.seeds import STEP, derive
 from graftwork.engine.optimizer import clip_gradients
 from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Model, Regulariser
+from graftwork.log import say
 from graftwork.machine.device import Device
 from graftwork.machine.memory import is_out_of_memory
-from graftwork.machine.precision import autocast
 
 GRADIENT = "\0gradient"
 """Stands beside the names of loss parts, and can be none of them."""
@@ -31,11 +31,9 @@ class Stepper:
         model: the bare model.
         optimizer: over all of the plan's groups.
         device: where it runs.
-        precision: `fp32`, `bf16` or `fp16`.
         grad_clip: largest gradient norm; 0 is off.
         seed: of the run; dropout of step n is a function of (seed, n, process).
         micro_batch: rows a forward pass, or None for the whole batch. Only ever becomes smaller.
-        say: takes a line for the user.
     """
 
     def __init__(
@@ -43,22 +41,18 @@ class Stepper:
         model: Model,
         optimizer: Optimizer,
         device: Device,
-        precision: str,
         grad_clip: float,
         seed: int,
         micro_batch: int | None,
-        say: Callable[[str], None],
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.device = device
-        self.precision = precision
         self.grad_clip = grad_clip
         self.seed = seed
         self.micro_batch = micro_batch
-        self.say = say
         self.scaler: torch.amp.GradScaler | None = (
-            torch.amp.GradScaler(device.torch_device.type) if precision == "fp16" else None
+            torch.amp.GradScaler(device.torch_device.type) if device.precision == "fp16" else None
         )
         self._refused = ""
         self._pending: deque[_Watched] = deque()
@@ -91,9 +85,7 @@ class Stepper:
                     hint="Use a smaller input size or backbone, freeze more stages, or another device",
                 )
             self.micro_batch = -(-min(size, len(batch)) // 2)
-            self.say(
-                f"step {number}: out of memory with {size} rows, going on with micro-batches of {self.micro_batch}"
-            )
+            say(f"step {number}: out of memory with {size} rows, going on with micro-batches of {self.micro_batch}")
         self._apply(number, parts)
         return torch.stack(list(parts.values())).sum()
 
@@ -135,7 +127,7 @@ class Stepper:
             last = index == len(micro_batches) - 1
             self.device.seed(derive(STEP, self.seed, number, self.device.rank, index))
             with self.device.no_sync(wrapped, last):
-                with autocast(self.precision, self.device.torch_device):
+                with self.device.autocast():
                     sums = wrapped(micro, "loss")
                 parts = {name: value.float() / counts[name] for name, value in sums.items()}
                 # Data-parallel wrappers average gradients over processes; these losses are shares of one mean.

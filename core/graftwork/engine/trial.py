@@ -21,7 +21,6 @@ from graftwork.engine.optimizer import enter_phase
 from graftwork.interfaces import Batch, Examples, Model, Phase
 from graftwork.machine.device import Device, keep_freed_memory, return_freed_memory
 from graftwork.machine.memory import is_out_of_memory, memory_left
-from graftwork.machine.precision import autocast
 
 LOADED = 3
 """Batches that are loaded: one to get going, the others timed."""
@@ -56,14 +55,13 @@ class Trial:
 
     Args:
         model: on the device, with the phase entered.
-        device, precision: where and how to compute.
+        device: where to compute.
         seed: of the run.
     """
 
-    def __init__(self, model: Model, device: Device, precision: str, seed: int) -> None:
+    def __init__(self, model: Model, device: Device, seed: int) -> None:
         self.model = model
         self.device = device
-        self.precision = precision
         self.seed = seed
 
     def step(self, batch: Batch) -> float:
@@ -73,7 +71,7 @@ class Trial:
         torch.manual_seed(derive(STEP, self.seed, 0, self.device.rank))
         device = self.device.torch_device
         counts = {name: count.to(device) for name, count in self.model.head.counts(batch.targets).items()}
-        with autocast(self.precision, self.device.torch_device):
+        with self.device.autocast():
             sums = self.model(batch, "loss")
         torch.stack([value.float() / counts[name] for name, value in sums.items()]).sum().backward()  # type: ignore[no-untyped-call]
         self._wait()

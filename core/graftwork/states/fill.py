@@ -19,10 +19,10 @@ from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec
 from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples, Model
+from graftwork.log import say
 from graftwork.machine.cgroup import memory_limit
 from graftwork.machine.device import Device
 from graftwork.machine.memory import is_out_of_memory
-from graftwork.machine.precision import autocast
 from graftwork.states.examples import SameSizePieces, batch_of, columns_of, of_one_size
 
 SEGMENT_SECONDS = 60.0
@@ -51,19 +51,16 @@ class Filler:
 
     Args:
         model: on the device.
-        device, precision: where and how to compute.
+        device: where to compute.
         batch: rows a forward pass, at most; becomes smaller when memory runs out.
         workers: loader processes.
-        say: takes a line for the user.
         asked: whether the user wants to stop.
     """
 
     model: Model
     device: Device
-    precision: str
     batch: int
     workers: int
-    say: Callable[[str], None]
     asked: Callable[[], bool] = lambda: False
 
     def fill(self, stores: Mapping[int, RowStore], rows: Rows, cut: int) -> StoredRows:
@@ -84,7 +81,7 @@ class Filler:
             if stored is not None and (computed or self._still_true(stored, rows.examples, cut)):
                 return stored
             if stored is not None:
-                self.say("kept states are not what this model makes of these rows: computing them anew")
+                say("kept states are not what this model makes of these rows: computing them anew")
                 stores[cut].discard()
         raise OSError(None, "the cache is cleared while it is being filled")
 
@@ -97,7 +94,7 @@ class Filler:
             self._compute_missing(stores, rows, missing)
             self.device.barrier()
             return True
-        with stores[min(stores)].filling(lambda: self.say("another run is computing these states: waiting for it")):
+        with stores[min(stores)].filling(lambda: say("another run is computing these states: waiting for it")):
             missing = _missing(stores, rows)
             if missing:
                 self._compute_missing(stores, rows, missing)
@@ -116,7 +113,7 @@ class Filler:
         """The columns of a few rows, by cut."""
         (batch,) = load_batches(examples, [BatchSpec(0, 0, rows, rows)], 0, 0)
         moved = batch.to(self.device.torch_device)
-        return states_of(self.model, cuts, moved, len(rows), self.device, self.precision)
+        return states_of(self.model, cuts, moved, len(rows), self.device)
 
     def _compute_missing(self, stores: Mapping[int, RowStore], rows: Rows, missing: Sequence[int]) -> None:
         """This process's share of the missing rows, segment by segment."""
@@ -124,7 +121,7 @@ class Filler:
         specs = [BatchSpec(0, index, numbers, numbers) for index, numbers in enumerate(batches)]
         workers = 0 if rows.examples.cheap else self.workers
         stream = zip(batches, load_batches(rows.examples, specs, 0, workers, self.device.pins), strict=True)
-        progress = _Progress(sum(len(set(numbers)) for numbers in batches), self.say)
+        progress = _Progress(sum(len(set(numbers)) for numbers in batches))
         while progress.done < progress.total:
             with _segments(stores) as writers:
                 segment = time.monotonic()
@@ -165,7 +162,7 @@ class Filler:
     def _attempt(self, piece: Batch, count: int, cuts: Collection[int]) -> dict[int, Columns] | None:
         try:
             moved = piece.to(self.device.torch_device)
-            return states_of(self.model, cuts, moved, count, self.device, self.precision)
+            return states_of(self.model, cuts, moved, count, self.device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -175,10 +172,9 @@ class Filler:
 class _Progress:
     """Says now and then how far a long computation is."""
 
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+    def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
-        self._say = say
         self._started = self._said = time.monotonic()
 
     def add(self, rows: int) -> None:
@@ -187,7 +183,7 @@ class _Progress:
         if now - self._said > SAY_SECONDS:
             self._said = now
             left = (now - self._started) / self.done * (self.total - self.done)
-            self._say(f"computing states: {self.done:,} of {self.total:,} rows, about {left:.0f} s left")
+            say(f"computing states: {self.done:,} of {self.total:,} rows, about {left:.0f} s left")
 
 
 @contextmanager
@@ -205,21 +201,19 @@ def _missing(stores: Mapping[int, RowStore], rows: Rows) -> list[int]:
     return sorted(found)
 
 
-def states_of(
-    model: Model, cuts: Collection[int], batch: Batch, rows: int, device: Device, precision: str
-) -> dict[int, Columns]:
+def states_of(model: Model, cuts: Collection[int], batch: Batch, rows: int, device: Device) -> dict[int, Columns]:
     """Columns of the first rows of a batch that is on the device, with the states after so many stages, by cut."""
     training = model.training
     model.eval()
     try:
-        with autocast(precision, device.torch_device):
+        with device.autocast():
             found = model.prefixes(batch, cuts)
     finally:
         model.train(training)
     return {cut: columns_of(state, batch, rows, model.head.reads) for cut, state in found.items()}
 
 
-def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, device: Device, precision: str) -> Batch:
+def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, device: Device) -> Batch:
     """A loaded batch on the device, as the model takes it.
 
     Args:
@@ -231,7 +225,7 @@ def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, devi
     cut = model.frozen_stages
     for positions, piece in loaded.to(device.torch_device).pieces:
         count = len(set(positions))
-        for name, values in states_of(model, (cut,), piece, count, device, precision)[cut].items():
+        for name, values in states_of(model, (cut,), piece, count, device)[cut].items():
             rows = columns.setdefault(name, [torch.empty(0)] * len(loaded))
             for position, value in zip(positions[:count], values, strict=True):
                 rows[position] = value

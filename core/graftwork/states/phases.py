@@ -1,4 +1,4 @@
-"""The prefix cache: what frozen stages make of rows that stay the same is computed once, kept, and trained from.
+"""What phases train from: what frozen stages make of rows that stay the same is computed once, kept, and trained from.
 
 The key of an entry is everything that a state depends on, so whoever asks for the same state finds it: the next epoch,
 the next phase, the next run, another head, another seed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from graftwork.cache.rows import RowStore
 from graftwork.console import byte_size
 from graftwork.data.sampler import as_columns
 from graftwork.interfaces import Examples, Model, Phase, Plan
+from graftwork.log import say
 from graftwork.machine.device import Device
 from graftwork.models.weights import tensors_sha256
 from graftwork.states.examples import SameSizeExamples, StateExamples
@@ -69,8 +70,27 @@ class PhaseData:
     views: int = 1
 
 
-class Prefixes:
-    """Decides for each phase what it trains from, and makes it.
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of the rows and of the frozen phases' states.
+
+    Args:
+        varies, mixes: as `draws` sees them.
+        views: fixed views that would be kept.
+        epochs: of all phases with frozen stages.
+        nbytes: that the states would take, by cut.
+    """
+
+    varies: bool
+    mixes: bool
+    views: int
+    epochs: int
+    nbytes: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class StateSource:
+    """What the kept states of a run are made from, and all that they depend on beside the model.
 
     Args:
         train, validation: the rows of a fit.
@@ -80,96 +100,105 @@ class Prefixes:
         views: fixed views asked for; None augments freely.
         allowed: whether states may be kept.
         batch: rows a forward pass, at most.
-        workers: loader processes.
-        device, precision: where and how to compute.
-        say: takes a line for the user.
+        device: where to compute.
     """
 
-    def __init__(
-        self,
-        train: Rows,
-        validation: Rows,
-        test: int,
-        identity: Mapping[str, Any],
-        about: Mapping[str, Any],
-        views: int | None,
-        allowed: bool,
-        batch: int,
-        workers: int,
-        device: Device,
-        precision: str,
-        say: Callable[[str], None],
-    ) -> None:
-        self.train = train
-        self.validation = validation
-        self.test = test
-        self.identity = identity
-        self.about = about
-        self.views = views
-        self.allowed = allowed
-        self.batch = batch
-        self.workers = workers
-        self.device = device
-        self.precision = precision
-        self.say = say
-        self._plan: Plan | None = None
-        self._choices: tuple[Choice, ...] = ()
+    train: Rows
+    validation: Rows
+    test: int
+    identity: Mapping[str, Any]
+    about: Mapping[str, Any]
+    views: int | None
+    allowed: bool
+    batch: int
+    device: Device
 
-    def choose(self, model: Model, plan: Plan) -> tuple[Choice, ...]:
-        """What each phase trains from. Looks at a few rows, and at what the model makes of two; computes nothing else."""
-        frozen = [phase for phase in plan.phases if phase.frozen_stages]
+
+def choose_states(source: StateSource, model: Model, plan: Plan) -> PhaseStates:
+    """What each phase of a plan trains from. Looks at a few rows, and at what the model makes of two; computes nothing else.
+
+    Args:
+        model: with its starting weights, on the device.
+    """
+    undecided = PhaseStates(source, plan, ())
+    return replace(undecided, choices=source.device.broadcast(undecided.weigh(model)))
+
+
+@dataclass(frozen=True)
+class PhaseStates:
+    """What each phase of a plan trains from, and how it is made; from `choose_states`.
+
+    Args:
+        choices: one a phase.
+        workers: loader processes.
+    """
+
+    source: StateSource
+    plan: Plan
+    choices: tuple[Choice, ...]
+    workers: int = 0
+
+    @property
+    def any_kept(self) -> bool:
+        """Whether a phase trains from kept states."""
+        return any(choice.kept for choice in self.choices)
+
+    @property
+    def first_computed(self) -> Phase | None:
+        """The first phase that runs whole steps; None where all train from kept states."""
+        return next(
+            (phase for phase, choice in zip(self.plan.phases, self.choices, strict=True) if not choice.kept), None
+        )
+
+    def loaded_by(self, workers: int) -> PhaseStates:
+        """The same, loaded by so many processes."""
+        return replace(self, workers=workers)
+
+    def weigh(self, model: Model) -> tuple[Choice, ...]:
+        """The choices, from what they cost and bring on this machine."""
+        source = self.source
+        frozen = [phase for phase in self.plan.phases if phase.frozen_stages]
         epochs = sum(phase.epochs for phase in frozen)
-        varies, mixes = draws(self.train.examples) if frozen else (False, False)
-        views = min(self.views or 1, epochs) if varies else 1
-        self._plan = plan
+        varies, mixes = draws(source.train.examples) if frozen else (False, False)
+        views = min(source.views or 1, epochs) if varies else 1
         nbytes = self._bytes(model, {phase.frozen_stages for phase in frozen}, views) if frozen and not mixes else {}
+        seen = _Seen(varies, mixes, views, epochs, nbytes)
         promised = 0
         choices = []
-        for phase in plan.phases:
-            choice = self._choose(model, phase, varies, mixes, views, epochs, nbytes, promised)
+        for phase in self.plan.phases:
+            choice = self._choose(model, phase, seen, promised)
             promised += choice.nbytes if choice.kept else 0
             choices.append(choice)
-        self._choices = self.device.broadcast(tuple(choices))
-        return self._choices
+        return tuple(choices)
 
-    def _choose(
-        self,
-        model: Model,
-        phase: Phase,
-        varies: bool,
-        mixes: bool,
-        views: int,
-        epochs: int,
-        nbytes: Mapping[int, int],
-        promised: int,
-    ) -> Choice:
+    def _choose(self, model: Model, phase: Phase, seen: _Seen, promised: int) -> Choice:
         cut = phase.frozen_stages
         if not cut:
             return Choice(False, False, None, 0, 0, "no stage is frozen")
-        if mixes:
+        if seen.mixes:
             return Choice(False, False, None, 0, 0, "rows are mixed with one another, anew every epoch")
-        if varies and self.views is None:
+        if seen.varies and self.source.views is None:
             return Choice(
                 False, False, None, 0, 0, "rows are augmented anew every epoch; --views V keeps V views of each"
             )
-        used = views if varies else None
-        if not self.allowed:
+        used = seen.views if seen.varies else None
+        if not self.source.allowed:
             return Choice(False, True, used, 0, 0, "as set")
-        states = views * len(self.train.examples) + len(self.validation.examples) + self._tested(cut)
-        stores = [self._stores(model, (cut,), part)[cut] for part, _ in self._parts(views)]
+        states = seen.views * len(self.source.train.examples) + len(self.source.validation.examples) + self._tested(cut)
+        stores = [self._stores(model, (cut,), part)[cut] for part, _ in self._parts(seen.views)]
         there = all(
             2 * len(store.missing(rows.digests)) < len(rows.digests)
-            for store, (_, rows) in zip(stores, self._parts(views), strict=True)
+            for store, (_, rows) in zip(stores, self._parts(seen.views), strict=True)
         )
         if there:
-            return Choice(True, True, used, states, nbytes[cut], "an earlier run kept them")
-        if epochs == 1 and self._by_size(self.train.examples) is self.train.examples:
+            return Choice(True, True, used, states, seen.nbytes[cut], "an earlier run kept them")
+        if seen.epochs == 1 and self._by_size(self.source.train.examples) is self.source.train.examples:
             return Choice(False, True, used, states, 0, "one epoch reads every row once")
-        if not _room(nbytes[cut] + promised, [store.folder.name for store in stores]):
-            reason = f"{byte_size(nbytes[cut])} more do not fit into the cache or on the disk"
+        if not _room(seen.nbytes[cut] + promised, [store.folder.name for store in stores]):
+            reason = f"{byte_size(seen.nbytes[cut])} more do not fit into the cache or on the disk"
             reason = reason if writable() else "the cache cannot be written"
-            return Choice(False, True, used, states, nbytes[cut], reason)
-        return Choice(True, True, used, states, nbytes[cut], f"computed once instead of {epochs} times")
+            return Choice(False, True, used, states, seen.nbytes[cut], reason)
+        return Choice(True, True, used, states, seen.nbytes[cut], f"computed once instead of {seen.epochs} times")
 
     def data(self, model: Model, index: int, asked: Callable[[], bool]) -> PhaseData:
         """The rows of a phase. Where states are kept, those that are missing are computed now, together with those that
@@ -184,8 +213,7 @@ class Prefixes:
             KeyboardInterrupt: the user wants to stop.
             RunFailed: not even one row fits into memory.
         """
-        assert self._plan is not None
-        phase, choice = self._plan.phases[index], self._choices[index]
+        phase, choice = self.plan.phases[index], self.choices[index]
         if not choice.kept:
             return self._anew(choice)
         views = choice.views or 1
@@ -199,8 +227,8 @@ class Prefixes:
             self._going_without(error)
             return self._anew(choice)
         return PhaseData(
-            StateExamples(stored[:views], self.train.examples),
-            StateExamples(stored[views:], self.validation.examples),
+            StateExamples(stored[:views], self.source.train.examples),
+            StateExamples(stored[views:], self.source.validation.examples),
             views,
         )
 
@@ -211,8 +239,7 @@ class Prefixes:
         Raises:
             RunFailed: not even one row fits into memory.
         """
-        assert self._plan is not None
-        phase, choice = self._plan.phases[-1], self._choices[-1]
+        phase, choice = self.plan.phases[-1], self.choices[-1]
         if not choice.fixed:
             return rows.examples
         model.freeze(phase.frozen_stages)  # a run that is resumed after its last step has not entered the phase
@@ -228,25 +255,23 @@ class Prefixes:
     def _anew(self, choice: Choice) -> PhaseData:
         """The rows as they are; those that could be kept give the very same states as if they were."""
         views = choice.views or 1
-        train = self.train.examples
+        train = self.source.train.examples
         if choice.views is not None:
-            train = FixedViews([View(train, view, self.train.digests) for view in range(views)])
+            train = FixedViews([View(train, view, self.source.train.digests) for view in range(views)])
         if not choice.fixed:
-            return PhaseData(train, self.validation.examples, views)
-        return PhaseData(self._by_size(train), self._by_size(self.validation.examples), views)
+            return PhaseData(train, self.source.validation.examples, views)
+        return PhaseData(self._by_size(train), self._by_size(self.source.validation.examples), views)
 
     def _untrained(self) -> int:
         """How many stages no phase trains."""
-        assert self._plan is not None
-        return min(phase.frozen_stages for phase in self._plan.phases)
+        return min(phase.frozen_stages for phase in self.plan.phases)
 
     def _tested(self, cut: int) -> int:
         """Test rows whose states after so many stages are kept in the end."""
-        assert self._plan is not None
-        return self.test if cut == self._untrained() == self._plan.phases[-1].frozen_stages else 0
+        return self.source.test if cut == self._untrained() == self.plan.phases[-1].frozen_stages else 0
 
     def _going_without(self, error: OSError) -> None:
-        self.say(f"states cannot be kept ({error.strerror or error}): going on without")
+        say(f"states cannot be kept ({error.strerror or error}): going on without")
 
     def _by_size(self, examples: Examples) -> Examples:
         sizes = examples.sizes()
@@ -256,43 +281,43 @@ class Prefixes:
 
     def _cuts_from(self, index: int) -> tuple[int, ...]:
         """This phase's frozen stages, and those of later phases that are frozen until then."""
-        assert self._plan is not None
-        cuts = [self._plan.phases[index].frozen_stages]
-        for phase, choice in zip(self._plan.phases[index + 1 :], self._choices[index + 1 :], strict=True):
+        cuts = [self.plan.phases[index].frozen_stages]
+        for phase, choice in zip(self.plan.phases[index + 1 :], self.choices[index + 1 :], strict=True):
             if phase.frozen_stages > cuts[-1] or not choice.kept:
                 break
             cuts.append(phase.frozen_stages)
         return tuple(dict.fromkeys(cuts))
 
     def _filler(self, model: Model, asked: Callable[[], bool]) -> Filler:
-        return Filler(model, self.device, self.precision, self.batch, self.workers, self.say, asked)
+        return Filler(model, self.source.device, self.source.batch, self.workers, asked)
 
     def _parts(self, views: int) -> list[tuple[str, Rows]]:
         """Each training view and the validation rows: how their states are told apart, and the rows."""
-        digests = self.train.digests
+        digests = self.source.train.digests
         train = [
-            (f"training view {view}", Rows(View(self.train.examples, view, digests), digests)) for view in range(views)
+            (f"training view {view}", Rows(View(self.source.train.examples, view, digests), digests))
+            for view in range(views)
         ]
-        return [*train, (EVALUATION, self.validation)]
+        return [*train, (EVALUATION, self.source.validation)]
 
     def _stores(self, model: Model, cuts: Collection[int], part: str) -> dict[int, RowStore]:
         """Where the states of a part of the rows are kept, by cut."""
         facts = {
             "format": FORMAT,
-            "identity": self.identity,
+            "identity": self.source.identity,
             "input": model.backbone.input.to_json(),
             "needs": sorted(model.head.needs),
             "reads": sorted(model.head.reads),
             "part": part,
-            "precision": self.precision,
-            "device": self.device.describe(),
+            "precision": self.source.device.precision,
+            "device": self.source.device.describe(),
         }
         stores = {}
         for cut in cuts:
             whole = {**facts, "cut": cut, "weights": tensors_sha256(model.frozen_tensors(cut))}
             key = hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:32]
             boundary = f"after stage {cut} of {len(model.backbone.stages())}"
-            about = {**self.about, "boundary": boundary, "part": part, "precision": self.precision}
+            about = {**self.source.about, "boundary": boundary, "part": part, "precision": self.source.device.precision}
             stores[cut] = RowStore(cache_folder(KIND) / key, about)
         return stores
 
