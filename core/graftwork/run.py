@@ -19,9 +19,11 @@ from graftwork.console import format_plan
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import Sampler, in_order
 from graftwork.data.seeds import INIT, derive
+from graftwork.data.splits import UNLABELLED
+from graftwork.engine.batches import FitData, sampler_of
 from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.decide import compile_for_run, decide_by_trial
-from graftwork.engine.fit import Fit, FitData, Fitting, sampler_of
+from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import Observers
 from graftwork.engine.settings import FitSettings
 from graftwork.errors import RunFailed, UsageError
@@ -195,14 +197,16 @@ def fit(
 def rows_of(assembled: Assembled, device: Device) -> FitData:
     """What is fitted on, and what chooses the best epoch."""
     task, data, input = assembled.task, assembled.data, assembled.model.backbone.input
-    train_rows = data.tables.splits["train"]
+    splits = data.tables.splits
+    train_rows, unlabelled = splits["train"], splits.get(UNLABELLED)
     facts = facts_of_rows(task, data.facts)
     return FitData(
         train=task.examples(train_rows, input, facts, True),
-        validation=task.examples(data.tables.splits["validation"], input, facts, False),
-        strata=task.strata(train_rows) if assembled.config.imbalance == "sampler" else (),
+        validation=task.examples(splits["validation"], input, facts, False),
+        strata=lambda: task.strata(train_rows),
         metrics=lambda: task.metrics(data.facts, device.torch_device),
         primary_metric=task.primary_metric,
+        unlabelled=None if unlabelled is None else task.examples(unlabelled, input, facts, True),
     )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graftwork.engine.batches import FitData
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.fit import Fit, FitData, Fitting
+from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import Observers
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
@@ -198,12 +199,15 @@ def prepare(
     context: PlanContext = CONTEXT,
     train: Examples | None = None,
     validation: Examples | None = None,
+    unlabelled: Examples | None = None,
     metrics: Callable[[], Metrics] = Accuracy,
     observers: Sequence[Observer] = (),
     **changes: Any,
 ) -> Fit:
     """A fit that has not started."""
-    data = FitData(train or ToyExamples(32), validation or ToyExamples(16, seed=1), (), metrics, "accuracy")
+    rows = train or ToyExamples(32)
+    strata = rows.labels.tolist if isinstance(rows, ToyExamples) else tuple
+    data = FitData(rows, validation or ToyExamples(16, seed=1), strata, metrics, "accuracy", unlabelled)
     store = CheckpointStore(folder)
     watchers = Observers(observers)
     settings = replace(SETTINGS, **changes)

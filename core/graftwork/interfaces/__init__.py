@@ -18,10 +18,12 @@ from graftwork.interfaces.head import Head
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
 from graftwork.interfaces.page import Figure, Passages, Pictures, Section, Table, Text
-from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Strategy, stage_groups
+from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Solver, Strategy, stage_groups
+from graftwork.interfaces.stream import LABELLED, Items, Stream
 from graftwork.interfaces.task import Evaluation, Metrics, Task
 
 __all__ = [
+    "LABELLED",
     "Backbone",
     "BackboneBuilder",
     "Batch",
@@ -40,6 +42,7 @@ __all__ = [
     "HeadBuilder",
     "ImageInput",
     "InputFacts",
+    "Items",
     "Metrics",
     "Model",
     "Observer",
@@ -54,11 +57,13 @@ __all__ = [
     "Pretrained",
     "Regulariser",
     "Section",
+    "Solver",
     "Spec",
     "State",
     "StepRecord",
     "Strategy",
     "StrategyBuilder",
+    "Stream",
     "Table",
     "Tables",
     "Targets",

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from graftwork.data.seeds import INIT, derive
+from graftwork.engine.batches import FitData
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.fit import Fit, FitData, Fitting
+from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import SWITCHED_OFF, Observers
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
@@ -87,7 +88,7 @@ def fit(
     data = FitData(
         train=subject.examples("train", input, True),
         validation=subject.examples(split, input, False),
-        strata=(),
+        strata=lambda: task.strata(subject.few["train"]),
         metrics=lambda: task.metrics(facts, torch.device("cpu")),
         primary_metric=task.primary_metric,
     )
