@@ -92,14 +92,18 @@ def recorded(configuration: Configuration, folder: Path) -> dict[str, Any]:
     Raises:
         Failed: a command did not end well.
     """
-    out = folder / "runs" / configuration.name
     cache = folder / "cache" / (configuration.cache_of or configuration.name)
-    words = ["train", *COMMON.split(), *placed(configuration.words.split(), folder), "--out", str(out)]
-    if configuration.killed:
-        kill_at_first_checkpoint(words, out, cache)
-        words = ["train", "--out", str(out), "--resume"]
-    command(words, cache)
-    found = files_of(out, folder)
+    found = {}
+    if configuration.model:
+        out = Path(*placed([configuration.model], folder))
+    else:
+        out = folder / "runs" / configuration.name
+        words = ["train", *COMMON.split(), *placed(configuration.words.split(), folder), "--out", str(out)]
+        if configuration.killed:
+            kill_at_first_checkpoint(words, out, cache)
+            words = ["train", "--out", str(out), "--resume"]
+        command(words, cache)
+        found = files_of(out, folder)
     if configuration.predict:
         written = folder / "predicted" / configuration.name
         inputs = placed(configuration.predict, folder)

@@ -6,9 +6,12 @@ Nothing of graftwork is imported: a run is the words that follow `graft train`.
 from __future__ import annotations
 
 import json
+import lzma
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+ARTIFACTS = Path(__file__).parent / "artifacts"
 COMMON = "--device cpu --precision fp32 --compile off --seed 1"
 """In every run; fixed, so that nothing is decided by measuring the machine. Every run also has --workers."""
 
@@ -18,7 +21,8 @@ class Configuration:
     """One run: `{NAME}` in its words is the run directory of an earlier one, `{inputs}` the folder of written data.
 
     Args:
-        words: after `graft train`, without `--out`.
+        words: after `graft train`, without `--out`; none where `model` is given.
+        model: a trained model that is there already: what little training cannot show, such as objects that are found.
         cache_of: an earlier run whose kept states this one finds.
         killed: whether it is killed with SIGKILL at its first checkpoint, then resumed.
         predict: inputs of `graft predict --json` after the run.
@@ -26,7 +30,8 @@ class Configuration:
     """
 
     name: str
-    words: str
+    words: str = ""
+    model: str = ""
     cache_of: str = ""
     killed: bool = False
     predict: tuple[str, ...] = ()
@@ -169,6 +174,18 @@ CONFIGURATIONS = (
         f"{_MASKS} --workers 2 --strategy l2-sp --head deeplabv3 --set head_options.width=16 --set head_options.loss=dice "
         "--epochs 2 --imbalance none",
     ),
+    Configuration(
+        "boxes-trained-before",
+        model="{inputs}/models/detection",
+        predict=("{inputs}/models/detection/input-0.png", "{inputs}/models/detection/input-1.png"),
+        evaluate="--data sample:digit-scenes --split validation",
+    ),
+    Configuration(
+        "masks-trained-before",
+        model="{inputs}/models/segmentation",
+        predict=("{inputs}/models/segmentation/input-0.png", "{inputs}/models/segmentation/input-1.png"),
+        evaluate="--data sample:digit-masks --split validation",
+    ),
 )
 
 
@@ -178,6 +195,10 @@ def write_inputs(folder: Path) -> None:
         for kind, count in enumerate(counts):
             for number in range(count):
                 _write_picture(folder / "shapes" / split / f"kind-{kind}" / f"{number}.png", kind, number, len(split))
+    for kept in (ARTIFACTS / "0.1.0").iterdir():
+        model = Path(shutil.copytree(kept, folder / "models" / kept.name))
+        packed = model / "model.safetensors.xz"
+        packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
     for number in (0, 1):
         _write_picture(folder / "new" / f"{number}.png", number, number, 0)
     words = ("red", "green", "blue", "round", "flat", "tall")
