@@ -177,7 +177,9 @@ class PhaseStates:
             return Choice(False, False, None, 0, 0, "no stage is frozen")
         if seen.mixes:
             return Choice(False, False, None, 0, 0, "rows are mixed with one another, anew every epoch")
-        if seen.varies and self.source.views is None:
+        if phase.solver is not None:  # it reads rows that are not augmented, which view 0 is
+            seen = replace(seen, views=1)
+        elif seen.varies and self.source.views is None:
             return Choice(
                 False, False, None, 0, 0, "rows are augmented anew every epoch; --views V keeps V views of each"
             )
