@@ -51,6 +51,9 @@ class TameNet(Backbone):
         features = {**state, "map8": state["x"], "pooled": state["x"].mean(dim=(2, 3))}
         return {name: features[name] for name in needs}
 
+    def summary_width(self, cut: int) -> int:
+        return WIDTHS[cut - 1]
+
 
 class _AlwaysTraining(nn.BatchNorm2d):
     def train(self, mode: bool = True) -> _AlwaysTraining:
