@@ -56,7 +56,7 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
             if catalogue.refers(entry.plugin, "tasks", entry.tasks, config.task)
         ]
         problems.append(f"head {config.head!r} is not for {config.task!r}. Known: {', '.join(fitting)}")
-    if backbone and head and (lacking := head.lacking(backbone.features)):
+    if backbone and head and (lacking := head.lacking(backbone.gives)):
         problems.append(
             f"head {config.head!r} needs {', '.join(lacking)}, which backbone {config.backbone!r} does not provide"
         )

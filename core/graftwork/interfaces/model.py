@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from graftwork.interfaces.backbone import Backbone
 from graftwork.interfaces.batch import Batch, Features, Predictions, State
+from graftwork.interfaces.extractor import Extractor
 from graftwork.interfaces.head import Head
 
 
@@ -18,14 +19,19 @@ class Model(nn.Module):
 
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
-        missing = head.needs - set(backbone.provides)
-        if missing:
-            raise ValueError(f"the head needs {sorted(missing)}, the backbone provides {sorted(backbone.provides)}")
         self.backbone = backbone
         self.head = head
+        if missing := self.extractor.lacking:
+            has = f"{sorted(backbone.provides)} and {len(backbone.stages())} stages"
+            raise ValueError(f"the head needs {missing}, the backbone provides {has}")
         self.frozen_stages = 0
         self.frozen_statistics = False
         self.head_loss = True
+
+    @property
+    def extractor(self) -> Extractor:
+        """The backbone with what the head needs and reads. A head that needs `stageK` gets the summary after K stages."""
+        return Extractor(self.backbone, self.head.needs, self.head.reads)
 
     def lay_out(self) -> Model:
         """Put the weights into the memory format that the backbone runs fastest in, in training and in prediction: kernels
@@ -58,8 +64,8 @@ class Model(nn.Module):
         state = self.prefix(batch) if batch.state is None else batch.state
         if cut:
             state = self._laid_out(state)
-        features = state if cut == len(self.backbone.stages()) else self.backbone.suffix(state, cut, self.head.needs)
-        return features | {name: batch.inputs[name] for name in self.head.reads}
+        extractor = self.extractor
+        return extractor.features(state, cut) | {name: batch.inputs[name] for name in extractor.reads}
 
     def _laid_out(self, state: State) -> State:
         """A state in one memory format, computed now or kept: sums over another layout may round otherwise."""
@@ -75,17 +81,7 @@ class Model(nn.Module):
 
     def prefixes(self, batch: Batch, cuts: Collection[int]) -> dict[int, State]:
         """The states after the first so many stages, in one pass; after the last one, the needed features."""
-        needs, stages = self.head.needs, len(self.backbone.stages())
-        found = {}
-        # no_grad, not inference_mode: a trainable suffix must be able to save these tensors for backward.
-        with torch.no_grad():
-            state = self.backbone.begin(batch.inputs)
-            for cut in range(max(cuts) + 1):
-                if cut:
-                    state = self.backbone.advance(cut - 1, state, needs)
-                if cut in cuts:
-                    found[cut] = self.backbone.finish(state, needs) if cut == stages else state
-        return found
+        return self.extractor.states(batch.inputs, cuts)
 
     def predict(self, batch: Batch) -> Predictions:
         """Predictions for a batch, in eval mode and without gradients; the mode is put back afterwards."""
@@ -130,8 +126,4 @@ class Model(nn.Module):
 
     def frozen_tensors(self, stages: int) -> dict[str, Tensor]:
         """Parameters and buffers of the first `stages` stages, by a stable name."""
-        found: dict[str, Tensor] = {}
-        for index, stage in enumerate(self.backbone.stages()[:stages]):
-            for name, tensor in [*stage.named_parameters(), *stage.named_buffers()]:
-                found[f"stage{index}.{name}"] = tensor
-        return found
+        return self.extractor.tensors(stages)

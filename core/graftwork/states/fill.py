@@ -19,6 +19,7 @@ from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec
 from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples, Model
+from graftwork.interfaces.extractor import Extractor
 from graftwork.log import say
 from graftwork.machine.cgroup import memory_limit
 from graftwork.machine.device import Device
@@ -47,17 +48,17 @@ class Rows:
 
 @dataclass
 class Filler:
-    """Computes states of rows after some of a model's stages, and puts them where they are kept.
+    """Computes states of rows after some of a backbone's stages, and puts them where they are kept.
 
     Args:
-        model: on the device.
+        extractor: a backbone on the device, and what is wanted of it.
         device: where to compute.
         batch: rows a forward pass, at most; becomes smaller when memory runs out.
         workers: loader processes.
         asked: whether the user wants to stop.
     """
 
-    model: Model
+    extractor: Extractor
     device: Device
     batch: int
     workers: int
@@ -113,7 +114,7 @@ class Filler:
         """The columns of a few rows, by cut."""
         (batch,) = load_batches(examples, [BatchSpec(0, 0, rows, rows)], 0, 0)
         moved = batch.to(self.device.torch_device)
-        return states_of(self.model, cuts, moved, len(rows), self.device)
+        return states_of(self.extractor, cuts, moved, len(rows), self.device)
 
     def _compute_missing(self, stores: Mapping[int, RowStore], rows: Rows, missing: Sequence[int]) -> None:
         """This process's share of the missing rows, segment by segment."""
@@ -128,7 +129,7 @@ class Filler:
                 for numbers, batch in stream:
                     count = len(set(numbers))  # a single row stands twice, see of_one_size
                     digests = [rows.digests[number] for number in numbers[:count]]
-                    for cut, columns in self._compute(batch, count, stores).items():
+                    for cut, columns in self.compute(batch, count, stores).items():
                         writers[cut].add(digests, columns)
                     progress.add(count)
                     written = sum(writer.nbytes for writer in writers.values())
@@ -137,7 +138,7 @@ class Filler:
             if self.asked():
                 raise KeyboardInterrupt
 
-    def _compute(self, batch: Batch, count: int, cuts: Collection[int]) -> dict[int, Columns]:
+    def compute(self, batch: Batch, count: int, cuts: Collection[int]) -> dict[int, Columns]:
         """The columns of the first `count` rows of a batch by cut, in as many pieces as memory asks for."""
         pieces: list[dict[int, Columns]] = []
         start = 0
@@ -162,7 +163,7 @@ class Filler:
     def _attempt(self, piece: Batch, count: int, cuts: Collection[int]) -> dict[int, Columns] | None:
         try:
             moved = piece.to(self.device.torch_device)
-            return states_of(self.model, cuts, moved, count, self.device)
+            return states_of(self.extractor, cuts, moved, count, self.device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -201,16 +202,19 @@ def _missing(stores: Mapping[int, RowStore], rows: Rows) -> list[int]:
     return sorted(found)
 
 
-def states_of(model: Model, cuts: Collection[int], batch: Batch, rows: int, device: Device) -> dict[int, Columns]:
+def states_of(
+    extractor: Extractor, cuts: Collection[int], batch: Batch, rows: int, device: Device
+) -> dict[int, Columns]:
     """Columns of the first rows of a batch that is on the device, with the states after so many stages, by cut."""
-    training = model.training
-    model.eval()
+    modes = [(module, module.training) for module in extractor.backbone.modules()]
+    extractor.backbone.eval()
     try:
         with device.autocast():
-            found = model.prefixes(batch, cuts)
+            found = extractor.states(batch.inputs, cuts)
     finally:
-        model.train(training)
-    return {cut: columns_of(state, batch, rows, model.head.reads) for cut, state in found.items()}
+        for module, training in modes:
+            module.training = training
+    return {cut: columns_of(state, batch, rows, extractor.reads) for cut, state in found.items()}
 
 
 def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, device: Device) -> Batch:
@@ -221,11 +225,25 @@ def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, devi
     """
     if isinstance(loaded, Batch):
         return loaded.to(device.torch_device)
+    extractor, cut = model.extractor, model.frozen_stages
+    return put_together(
+        loaded.to(device.torch_device),
+        lambda piece, count: states_of(extractor, (cut,), piece, count, device)[cut],
+        examples,
+    )
+
+
+def put_together(loaded: SameSizePieces, compute: Callable[[Batch, int], Columns], examples: Examples) -> Batch:
+    """A batch of states from its pieces.
+
+    Args:
+        compute: the columns of the first so many rows of a piece.
+        examples: that the pieces were loaded from.
+    """
     columns: dict[str, list[Tensor]] = {}
-    cut = model.frozen_stages
-    for positions, piece in loaded.to(device.torch_device).pieces:
+    for positions, piece in loaded.pieces:
         count = len(set(positions))
-        for name, values in states_of(model, (cut,), piece, count, device)[cut].items():
+        for name, values in compute(piece, count).items():
             rows = columns.setdefault(name, [torch.empty(0)] * len(loaded))
             for position, value in zip(positions[:count], values, strict=True):
                 rows[position] = value

@@ -1,37 +1,32 @@
 """What phases train from: what frozen stages make of rows that stay the same is computed once, kept, and trained from.
 
-The key of an entry is everything that a state depends on, so whoever asks for the same state finds it: the next epoch,
-the next phase, the next run, another head, another seed.
+Where it is kept, and under what, is said in `stores`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from graftwork.cache.entries import writable
-from graftwork.cache.room import cache_folder, make_room
 from graftwork.cache.rows import RowStore
 from graftwork.console import byte_size
-from graftwork.data.sampler import as_columns
 from graftwork.interfaces import Examples, Model, Phase, Plan
-from graftwork.log import say
 from graftwork.machine.device import Device
-from graftwork.models.weights import tensors_sha256
-from graftwork.states.examples import SameSizeExamples, StateExamples
+from graftwork.states.examples import StateExamples
 from graftwork.states.fill import Filler, Rows
+from graftwork.states.stores import (
+    EVALUATION,
+    Keeping,
+    by_size,
+    bytes_of,
+    going_without,
+    has_room,
+    mostly_there,
+    part_of,
+)
 from graftwork.states.views import FixedViews, View, draws
-
-KIND = "states"
-FORMAT = 1
-EVALUATION = "evaluation"
-"""The part of rows that are never augmented, whatever split they belong to."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +108,10 @@ class StateSource:
     batch: int
     device: Device
 
+    def keeping(self, workers: int = 0) -> Keeping:
+        """What states depend on beside model and rows, and how they are computed and kept."""
+        return Keeping(self.identity, self.about, self.allowed, self.batch, self.device, workers)
+
 
 def choose_states(source: StateSource, model: Model, plan: Plan) -> PhaseStates:
     """What each phase of a plan trains from. Looks at a few rows, and at what the model makes of two; computes nothing else.
@@ -188,15 +187,12 @@ class PhaseStates:
             return Choice(False, True, used, 0, 0, "as set")
         states = seen.views * len(self.source.train.examples) + len(self.source.validation.examples) + self._tested(cut)
         stores = [self._stores(model, (cut,), part)[cut] for part, _ in self._parts(seen.views)]
-        there = all(
-            2 * len(store.missing(rows.digests)) < len(rows.digests)
-            for store, (_, rows) in zip(stores, self._parts(seen.views), strict=True)
-        )
+        there = all(mostly_there(store, rows) for store, (_, rows) in zip(stores, self._parts(seen.views), strict=True))
         if there:
             return Choice(True, True, used, states, seen.nbytes[cut], "an earlier run kept them")
-        if seen.epochs == 1 and self._by_size(self.source.train.examples) is self.source.train.examples:
+        if seen.epochs == 1 and by_size(self.source.train.examples) is self.source.train.examples:
             return Choice(False, True, used, states, 0, "one epoch reads every row once")
-        if not _room(seen.nbytes[cut] + promised, [store.folder.name for store in stores]):
+        if not has_room(seen.nbytes[cut] + promised, stores):
             reason = f"{byte_size(seen.nbytes[cut])} more do not fit into the cache or on the disk"
             reason = reason if writable() else "the cache cannot be written"
             return Choice(False, True, used, states, seen.nbytes[cut], reason)
@@ -226,7 +222,7 @@ class PhaseStates:
                 for part, rows in self._parts(views)
             ]
         except OSError as error:
-            self._going_without(error)
+            going_without(error)
             return self._anew(choice)
         return PhaseData(
             StateExamples(stored[:views], self.source.train.examples),
@@ -251,8 +247,8 @@ class PhaseStates:
                 stored = self._filler(model, lambda: False).fill(stores, rows, phase.frozen_stages)
                 return StateExamples([stored], rows.examples)
             except OSError as error:
-                self._going_without(error)
-        return self._by_size(rows.examples)
+                going_without(error)
+        return by_size(rows.examples)
 
     def _anew(self, choice: Choice) -> PhaseData:
         """The rows as they are; those that could be kept give the very same states as if they were."""
@@ -262,7 +258,7 @@ class PhaseStates:
             train = FixedViews([View(train, view, self.source.train.digests) for view in range(views)])
         if not choice.fixed:
             return PhaseData(train, self.source.validation.examples, views)
-        return PhaseData(self._by_size(train), self._by_size(self.source.validation.examples), views)
+        return PhaseData(by_size(train), by_size(self.source.validation.examples), views)
 
     def _untrained(self) -> int:
         """How many stages no phase trains."""
@@ -271,15 +267,6 @@ class PhaseStates:
     def _tested(self, cut: int) -> int:
         """Test rows whose states after so many stages are kept in the end."""
         return self.source.test if cut == self._untrained() == self.plan.phases[-1].frozen_stages else 0
-
-    def _going_without(self, error: OSError) -> None:
-        say(f"states cannot be kept ({error.strerror or error}): going on without")
-
-    def _by_size(self, examples: Examples) -> Examples:
-        sizes = examples.sizes()
-        if sizes is None or len(np.unique(as_columns(sizes), axis=0)) == 1:
-            return examples
-        return SameSizeExamples(examples, sizes)
 
     def _cuts_from(self, index: int) -> tuple[int, ...]:
         """This phase's frozen stages, and those of later phases that are frozen until then."""
@@ -291,65 +278,23 @@ class PhaseStates:
         return tuple(dict.fromkeys(cuts))
 
     def _filler(self, model: Model, asked: Callable[[], bool]) -> Filler:
-        return Filler(model, self.source.device, self.source.batch, self.workers, asked)
+        return self.source.keeping(self.workers).filler(model.extractor, asked)
 
     def _parts(self, views: int) -> list[tuple[str, Rows]]:
         """Each training view and the validation rows: how their states are told apart, and the rows."""
-        digests = self.source.train.digests
-        train = [
-            (f"training view {view}", Rows(View(self.source.train.examples, view, digests), digests))
-            for view in range(views)
-        ]
-        return [*train, (EVALUATION, self.source.validation)]
+        return [*(part_of(self.source.train, view) for view in range(views)), part_of(self.source.validation, None)]
 
     def _stores(self, model: Model, cuts: Collection[int], part: str) -> dict[int, RowStore]:
         """Where the states of a part of the rows are kept, by cut."""
-        facts = {
-            "format": FORMAT,
-            "identity": self.source.identity,
-            "input": model.backbone.input.to_json(),
-            "needs": sorted(model.head.needs),
-            "reads": sorted(model.head.reads),
-            "part": part,
-            "precision": self.source.device.precision,
-            "device": self.source.device.describe(),
-        }
-        stores = {}
-        for cut in cuts:
-            whole = {**facts, "cut": cut, "weights": tensors_sha256(model.frozen_tensors(cut))}
-            key = hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:32]
-            boundary = f"after stage {cut} of {len(model.backbone.stages())}"
-            about = {**self.source.about, "boundary": boundary, "part": part, "precision": self.source.device.precision}
-            stores[cut] = RowStore(cache_folder(KIND) / key, about)
-        return stores
+        return self.source.keeping().stores(model.extractor, cuts, part)
 
     def _bytes(self, model: Model, cuts: Collection[int], views: int) -> dict[int, int]:
         """Bytes that the states take by cut, from what the model makes of two rows of each kind."""
         total = dict.fromkeys(cuts, 0.0)
         filler = self._filler(model, lambda: False)
         for times, (part, rows) in zip((views, 1), self._parts(1), strict=True):
-            looked = tuple(range(min(2, len(rows.examples))))
-            if not looked:
-                continue
-            sizes = rows.examples.sizes()
-            share = len(rows.examples) / len(looked)
-            if sizes is not None:
-                areas = as_columns(sizes).prod(axis=1)
-                share = float(areas.sum()) / max(1.0, float(areas[list(looked)].max() * len(looked)))
-            for cut, columns in filler.look(rows.examples, looked, cuts).items():
+            for cut, nbytes in bytes_of(filler, rows, cuts).items():
                 # The test split is not looked at yet: its rows count as much as those of validation.
-                tested = self._tested(cut) / len(rows.examples) if part == EVALUATION else 0
-                total[cut] += sum(_nbytes(value) for value in columns.values()) * share * (times + tested)
+                tested = self._tested(cut) / len(rows.examples) if part == EVALUATION and len(rows.examples) else 0
+                total[cut] += nbytes * (times + tested)
         return {cut: int(held) for cut, held in total.items()}
-
-
-def _room(nbytes: int, keys: Sequence[str]) -> bool:
-    try:
-        cache_folder(KIND)
-        return make_room(nbytes, *keys)
-    except OSError:
-        return False
-
-
-def _nbytes(value: Tensor | Sequence[Tensor]) -> int:
-    return value.nbytes if isinstance(value, Tensor) else sum(tensor.nbytes for tensor in value)

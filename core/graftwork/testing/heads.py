@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from graftwork.interfaces import Batch, Features, Head, Model, Spec
+from graftwork.interfaces.extractor import Extractor
 from graftwork.testing.base import accelerator, copied, doing, leaves, same
 from graftwork.testing.head_losses import LossChecks
 from graftwork.testing.learning import learn_by_heart
@@ -36,12 +37,11 @@ class HeadConformance(LossChecks):
     def test_it_needs_what_the_registry_says(self) -> None:
         subject = self.subject()
         model = subject.model()
-        needs, provides = model.head.needs, model.backbone.provides
+        needs = model.head.needs
         said = subject.builder.catalogue.head(self.head).needs
         assert isinstance(needs, frozenset), f"needs is a {type(needs).__name__}, and not a frozenset of feature names"
-        assert needs <= set(provides), (
-            f"the head needs {sorted(needs - set(provides))}, which the backbone does not provide"
-        )
+        lacking = Extractor(model.backbone, needs).lacking
+        assert not lacking, f"the head needs {lacking}, which the backbone does not provide"
         unsaid = [name for name in needs if not any(fnmatch.fnmatch(name, pattern) for pattern in said)]
         assert not unsaid, (
             f"the head needs {', '.join(sorted(unsaid))}, which registry.yaml does not say ({', '.join(said)})"
@@ -204,7 +204,8 @@ def _everything(model: Model, batch: Batch) -> Features:
     """All features of the backbone and all inputs, whatever the head declares."""
     with torch.no_grad():
         features: Features = model.backbone(batch.inputs)
-    return {**batch.inputs, **features}
+        summaries = model.features(batch) if model.extractor.summaries else {}
+    return {**batch.inputs, **features, **summaries}
 
 
 class _Watched(dict[str, Tensor]):

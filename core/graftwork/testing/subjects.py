@@ -214,7 +214,7 @@ def smallest(catalogue: Catalogue, task: str, head: str) -> str | None:
     fitting = {
         name: entry.parameters
         for name, entry in catalogue.entries["backbones"].items()
-        if entry.modality == modality and not entry.opens and not needs.lacking(entry.features)
+        if entry.modality == modality and not entry.opens and not needs.lacking(entry.gives)
     }
     return min(fitting, key=lambda name: fitting[name]) if fitting else None
 
