@@ -33,6 +33,7 @@ from graftwork.interfaces import (
 )
 from graftwork.log import heard
 from graftwork.machine.device import Device
+from graftwork.testing.fits import no_teacher
 
 WIDTH, CLASSES = 6, 3
 
@@ -211,7 +212,7 @@ def prepare(
     store = CheckpointStore(folder)
     watchers = Observers(observers)
     settings = replace(SETTINGS, **changes)
-    strategy.prepare(model, toy_batch())
+    strategy.prepare(model, toy_batch(), no_teacher)
     plan = strategy.plan(model, context)
     return Fit(Fitting(model, plan, data, settings, Device("cpu", "fp32")), store, watchers)
 

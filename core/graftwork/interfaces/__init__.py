@@ -21,6 +21,7 @@ from graftwork.interfaces.page import Figure, Passages, Pictures, Section, Table
 from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Solver, Strategy, stage_groups
 from graftwork.interfaces.stream import LABELLED, Items, Stream
 from graftwork.interfaces.task import Evaluation, Metrics, Task
+from graftwork.interfaces.teacher import OpenTeacher, Teacher
 
 __all__ = [
     "LABELLED",
@@ -47,6 +48,7 @@ __all__ = [
     "Model",
     "Observer",
     "ObserverBuilder",
+    "OpenTeacher",
     "Opener",
     "Passages",
     "Phase",
@@ -69,6 +71,7 @@ __all__ = [
     "Targets",
     "Task",
     "TaskBuilder",
+    "Teacher",
     "Text",
     "TextInput",
     "stage_groups",

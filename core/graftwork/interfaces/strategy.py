@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graftwork.interfaces.batch import Batch
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.stream import Stream
+from graftwork.interfaces.teacher import OpenTeacher
 
 
 @dataclass(frozen=True)
@@ -193,12 +194,15 @@ class PlanContext:
 class Strategy(ABC):
     """A degree of fine-tuning."""
 
-    def prepare(self, model: Model, batch: Batch) -> None:  # noqa: B027 (most strategies change nothing)
+    def prepare(  # noqa: B027 (most strategies change nothing)
+        self, model: Model, batch: Batch, open: OpenTeacher
+    ) -> None:
         """Change the model before it is planned: inject adapters, for example. What is drawn here is seeded.
 
         Args:
             model: with its starting weights, on the CPU.
             batch: a few training rows, for a strategy that has to see what the model does.
+            open: opens a trained run as a teacher, whose outputs then come with every batch of training rows.
         """
 
     def finish(self, model: Model) -> Mapping[str, bytes]:

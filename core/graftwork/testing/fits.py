@@ -15,7 +15,8 @@ from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import SWITCHED_OFF, Observers
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
-from graftwork.interfaces import Batch, Model, Observer, Plan, PlanContext, Strategy
+from graftwork.errors import UsageError
+from graftwork.interfaces import Batch, Model, Observer, Plan, PlanContext, Strategy, Teacher
 from graftwork.log import heard
 from graftwork.machine.device import Device
 from graftwork.runs.directory import CHECKPOINTS
@@ -52,8 +53,13 @@ def prepared(subject: Subject, strategy: Strategy, seed: int = 0) -> Model:
     batch = few_rows(subject, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(INIT, seed, 2))
-        strategy.prepare(model, batch)
+        strategy.prepare(model, batch, no_teacher)
     return model
+
+
+def no_teacher(reference: str) -> Teacher:
+    """What a strategy is given to open teachers with, where there is none."""
+    raise UsageError(f"no run is here to teach, so {reference} is none")
 
 
 def few_rows(subject: Subject, model: Model, train: bool = True) -> Batch:
