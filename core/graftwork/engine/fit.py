@@ -32,6 +32,7 @@ from graftwork.engine.proofs import check_untrained, untrained_digest
 from graftwork.engine.resumable import Progress, Resumable
 from graftwork.engine.settings import FitSettings
 from graftwork.engine.step import Stepper, own_random_state
+from graftwork.engine.terms import start_terms, tell_of_pieces
 from graftwork.errors import RunFailed
 from graftwork.interfaces import EpochRecord, Examples, FitRecord, Metrics, Model, Phase, Plan, StepRecord
 from graftwork.interfaces.observer import read_only
@@ -125,9 +126,8 @@ class Fit:
         self.observers = observers
         self.record = record
         self.sampler = sampler_of(fitting.data, settings, device)
-        for phase in plan.phases:
-            if phase.regulariser is not None:
-                phase.regulariser.start(model)
+        start_terms(plan, model, settings.seed)
+        tell_of_pieces(plan, settings, device.world)
         self.optimizer = build_optimizer(plan, model, settings.optimizer, settings.momentum)
         self.ema = Ema(model, settings.ema) if settings.ema else None
         self.stepper = Stepper(model, self.optimizer, device, settings.grad_clip, settings.seed, settings.micro_batch)
@@ -207,7 +207,7 @@ class Fit:
             batch = ready(next(stream), rows.train, self.model, self.device)
             lr = learning_rate(phase, (progress.epoch - first_epoch) * self.sampler.batches + spec.index, steps)
             set_rates(self.optimizer, phase, lr)
-            loss = self.stepper.step(wrapped, batch, progress.step + 1, phase.regulariser)
+            loss = self.stepper.step(wrapped, batch, progress.step + 1)
             progress.step += 1
             progress.batch += 1
             progress.loss_rows += len(spec.all_rows)

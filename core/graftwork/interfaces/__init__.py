@@ -18,8 +18,9 @@ from graftwork.interfaces.head import Head
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
 from graftwork.interfaces.page import Figure, Passages, Pictures, Section, Table, Text
-from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Strategy, stage_groups
+from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Strategy, stage_groups
 from graftwork.interfaces.task import Evaluation, Metrics, Task
+from graftwork.interfaces.term import Term
 
 __all__ = [
     "Backbone",
@@ -52,7 +53,6 @@ __all__ = [
     "PlanContext",
     "Predictions",
     "Pretrained",
-    "Regulariser",
     "Section",
     "Spec",
     "State",
@@ -64,6 +64,7 @@ __all__ = [
     "Targets",
     "Task",
     "TaskBuilder",
+    "Term",
     "Text",
     "TextInput",
     "stage_groups",

@@ -210,7 +210,7 @@ def states_of(model: Model, cuts: Collection[int], batch: Batch, rows: int, devi
             found = model.prefixes(batch, cuts)
     finally:
         model.train(training)
-    return {cut: columns_of(state, batch, rows, model.head.reads) for cut, state in found.items()}
+    return {cut: columns_of(state, batch, rows, model.reads) for cut, state in found.items()}
 
 
 def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, device: Device) -> Batch:
