@@ -16,8 +16,8 @@ from graftwork import run
 from graftwork.catalogue import load_catalogue
 from graftwork.config import RunConfig, override_layer
 from graftwork.config.check import resolve_and_check
+from graftwork.engine.batches import FitData, sampler_of
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.fit import FitData, sampler_of
 from graftwork.engine.observers import Observers
 from graftwork.engine.settings import FitSettings
 from graftwork.interfaces import Examples, Model, Observer

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from arms import Arm, graft_train, measure, others_share, parse, parser_for, publish
+from arms import Arm, Page, graft_train, measure, others_share, parse, parser_for, publish
 from measure import Row, busy_seconds, environment, middle, say, table, verdict
 from tiny import encoder, noise_folders, reviews, voc
 
@@ -266,12 +266,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "device",
         "How much of the machine a step reaches",
         where,
-        notes=notes,
-        verdicts=verdicts,
-        result=result,
-        rows=rows,
-        sections={"Peak of torch.matmul": table(shown)},
-        data={"peaks": peaks, "device": given.device},
+        Page(
+            notes=notes,
+            verdicts=verdicts,
+            result=result,
+            rows=rows,
+            sections={"Peak of torch.matmul": table(shown)},
+            data={"peaks": peaks, "device": given.device},
+        ),
     )
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from arms import others_share, parse, parser_for, publish
+from arms import Page, others_share, parse, parser_for, publish
 from measure import Row, busy_seconds, environment, interval_of_median, middle, say, verdict
 from tiny import noise_folders
 
@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "for rounding."
     ]
     title = "The engine and a bare loop"
-    publish(given, "engine_overhead", title, where, notes=notes, verdicts=verdicts, result=result, rows=rows)
+    publish(given, "engine_overhead", title, where, Page(notes=notes, verdicts=verdicts, result=result, rows=rows))
 
 
 if __name__ == "__main__":

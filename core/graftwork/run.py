@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from graftwork.console import format_plan
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import Sampler, in_order
 from graftwork.data.seeds import INIT, derive
+from graftwork.data.splits import UNLABELLED
+from graftwork.engine.batches import FitData, sampler_of
 from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.decide import compile_for_run, decide_by_trial
-from graftwork.engine.fit import Fit, FitData, Fitting, sampler_of
+from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import Observers
 from graftwork.engine.settings import FitSettings
 from graftwork.errors import RunFailed, UsageError
-from graftwork.interfaces import Finding, Model, Observer, PlanContext, Strategy
+from graftwork.interfaces import Finding, Model, Observer, OpenTeacher, PlanContext, Strategy
 from graftwork.interfaces.observer import read_only
 from graftwork.log import heard, muted, say
 from graftwork.machine.device import Device
@@ -36,6 +39,7 @@ from graftwork.runs.directory import CHECKPOINTS, REPORT, SUMMARY, RunDirectory
 from graftwork.runs.ending import conclude
 from graftwork.runs.resuming import check_same_data
 from graftwork.runs.states import about_states, facts_of_rows, identity_of
+from graftwork.runs.teachers import Teachers
 from graftwork.runs.values import Assembled, Fitted, Planned
 from graftwork.states.fill import Rows
 from graftwork.states.phases import StateSource, choose_states
@@ -139,7 +143,8 @@ def settle(assembled: Assembled, device: Device) -> Planned:
     config, model = resolved.config, assembled.model
     rows = rows_of(assembled, device)
     strategy = assembled.builder.strategy(config)
-    _prepare(strategy, model, rows, config.seed)
+    teachers = Teachers(assembled, device)
+    _prepare(strategy, model, rows, config.seed, teachers.open)
     model.to(device.torch_device)
     model.lay_out()
     device.bound_memory()
@@ -147,7 +152,9 @@ def settle(assembled: Assembled, device: Device) -> Planned:
     plan = strategy.plan(model, context_of(config, sampler))
     if sampler.sizes is not None:
         say(f"batches of rows of like size: {sampler.padding():.1%} of what they hold is padding")
-    states = choose_states(_state_source(assembled, resolved, rows, device), model, plan)
+    source = _state_source(assembled, resolved, rows, device)
+    states = choose_states(replace(source, teachers=teachers.rows()), model, plan).taught()
+    rows = replace(rows, train=states.with_given(rows.train))
     resolved = decide_by_trial(
         resolved, model, plan, states.first_computed, rows.train, sampler, device, not states.any_kept
     )
@@ -195,14 +202,16 @@ def fit(
 def rows_of(assembled: Assembled, device: Device) -> FitData:
     """What is fitted on, and what chooses the best epoch."""
     task, data, input = assembled.task, assembled.data, assembled.model.backbone.input
-    train_rows = data.tables.splits["train"]
+    splits = data.tables.splits
+    train_rows, unlabelled = splits["train"], splits.get(UNLABELLED)
     facts = facts_of_rows(task, data.facts)
     return FitData(
         train=task.examples(train_rows, input, facts, True),
-        validation=task.examples(data.tables.splits["validation"], input, facts, False),
-        strata=task.strata(train_rows) if assembled.config.imbalance == "sampler" else (),
+        validation=task.examples(splits["validation"], input, facts, False),
+        strata=lambda: task.strata(train_rows),
         metrics=lambda: task.metrics(data.facts, device.torch_device),
         primary_metric=task.primary_metric,
+        unlabelled=None if unlabelled is None else task.examples(unlabelled, input, facts, True),
     )
 
 
@@ -239,14 +248,14 @@ def inspect(resolved: Resolved, catalogue: Catalogue) -> dict[str, Any]:
     return data.with_findings(more).to_json(config.data)
 
 
-def _prepare(strategy: Strategy, model: Model, data: FitData, seed: int) -> None:
+def _prepare(strategy: Strategy, model: Model, data: FitData, seed: int, open: OpenTeacher) -> None:
     """Let the strategy change the model; what it draws (adapters) is a function of the seed."""
     if type(strategy).prepare is Strategy.prepare:
         return
     (batch,) = load_batches(data.train, in_order(min(len(data.train), 2), 2), seed, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(INIT, seed, 2))
-        strategy.prepare(model, batch)
+        strategy.prepare(model, batch, open)
 
 
 def _ask_machine(resolved: Resolved, device: Device) -> Resolved:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graftwork.engine.batches import FitData
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.fit import Fit, FitData, Fitting
+from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import Observers
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
@@ -32,6 +33,7 @@ from graftwork.interfaces import (
 )
 from graftwork.log import heard
 from graftwork.machine.device import Device
+from graftwork.testing.fits import no_teacher
 
 WIDTH, CLASSES = 6, 3
 
@@ -198,16 +200,19 @@ def prepare(
     context: PlanContext = CONTEXT,
     train: Examples | None = None,
     validation: Examples | None = None,
+    unlabelled: Examples | None = None,
     metrics: Callable[[], Metrics] = Accuracy,
     observers: Sequence[Observer] = (),
     **changes: Any,
 ) -> Fit:
     """A fit that has not started."""
-    data = FitData(train or ToyExamples(32), validation or ToyExamples(16, seed=1), (), metrics, "accuracy")
+    rows = train or ToyExamples(32)
+    strata = rows.labels.tolist if isinstance(rows, ToyExamples) else tuple
+    data = FitData(rows, validation or ToyExamples(16, seed=1), strata, metrics, "accuracy", unlabelled)
     store = CheckpointStore(folder)
     watchers = Observers(observers)
     settings = replace(SETTINGS, **changes)
-    strategy.prepare(model, toy_batch())
+    strategy.prepare(model, toy_batch(), no_teacher)
     plan = strategy.plan(model, context)
     return Fit(Fitting(model, plan, data, settings, Device("cpu", "fp32")), store, watchers)
 

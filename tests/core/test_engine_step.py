@@ -52,7 +52,7 @@ def after_step(
 ) -> tuple[dict[str, Tensor], float]:
     """The model's tensors and the loss after one step."""
     stepper, phase = stepper_for(model, strategy, **options)
-    loss = stepper.step(model, batch_of(rows), 1, phase.regulariser)
+    loss = stepper.step(model, [batch_of(rows)], 1, phase.regulariser)
     return copies(model), float(loss)
 
 
@@ -71,7 +71,7 @@ def test_a_step_that_runs_out_of_memory_is_split_and_gives_the_same_result(limit
     whole, _ = after_step(toy_model(weights=WEIGHTS), L2_SP)
     model = toy_model(weights=WEIGHTS, limit=limit)
     stepper, phase = stepper_for(model, L2_SP)
-    stepper.step(model, batch_of(13), 1, phase.regulariser)
+    stepper.step(model, [batch_of(13)], 1, phase.regulariser)
     assert largest_difference(whole, copies(model)) < 1e-6
     size = stepper.micro_batch
     assert size is not None and size <= limit
@@ -88,7 +88,7 @@ def test_the_smaller_micro_batch_is_kept_for_the_steps_that_follow(said: list[st
     model = toy_model(limit=7)
     stepper, phase = stepper_for(model)
     for number in (1, 2, 3):
-        stepper.step(model, batch_of(13, seed=number), number, phase.regulariser)
+        stepper.step(model, [batch_of(13, seed=number)], number, phase.regulariser)
     assert stepper.micro_batch == 7 and len(said) == 1
 
 
@@ -110,7 +110,7 @@ def test_a_batch_of_which_not_even_one_row_fits_ends_with_one_clear_line(said: l
     model = toy_model(limit=0)
     stepper, phase = stepper_for(model)
     with pytest.raises(RunFailed, match=r"step 4: not even one row fits .* 1 rows\)\. Use a smaller"):
-        stepper.step(model, batch_of(13), 4, phase.regulariser)
+        stepper.step(model, [batch_of(13)], 4, phase.regulariser)
     assert [line.rsplit(" ", 1)[1] for line in said] == ["7", "4", "2", "1"]
     assert largest_difference(copies(model), copies(toy_model())) == 0.0, "a failed step changes nothing"
 
@@ -128,7 +128,7 @@ def test_an_error_that_is_not_about_memory_is_not_retried() -> None:
     stepper, phase = stepper_for(model)
     batch = replace(batch_of(13), inputs={"numbers": torch.zeros(13, 99)})
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        stepper.step(model, batch, 1, phase.regulariser)
+        stepper.step(model, [batch], 1, phase.regulariser)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_part_and_changes_no_we
     batch = batch_of(13)
     batch.inputs["numbers"][5] = float("nan")
     with pytest.raises(RunFailed, match=r"step 9: loss part 'class' is nan"):
-        stepper.step(model, batch, 9, phase.regulariser)
+        stepper.step(model, [batch], 9, phase.regulariser)
     assert largest_difference(copies(model), copies(toy_model())) == 0.0
 
 
@@ -162,7 +162,7 @@ def test_a_gradient_that_is_not_finite_reaches_no_weight() -> None:
     parameter = next(model.head.parameters())
     parameter.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(RunFailed, match=r"step 2: the gradient is nan"):
-        stepper.step(model, batch_of(13), 2, phase.regulariser)
+        stepper.step(model, [batch_of(13)], 2, phase.regulariser)
     assert largest_difference(copies(model), copies(toy_model())) == 0.0
 
 

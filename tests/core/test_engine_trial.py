@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from graftwork.config import Resolved, RunConfig, Setting
 from graftwork.data.loader import choose_workers, guess_workers
+from graftwork.engine.batches import FitData, sampler_of
 from graftwork.engine.decide import LONG, decide_by_trial
-from graftwork.engine.fit import FitData, sampler_of
 from graftwork.engine.trial import Trial, without_trace
 from graftwork.interfaces import Model, Spec, Strategy
 from graftwork.machine.device import Device
@@ -33,7 +33,7 @@ def decided(model: Model, strategy: Strategy = FULL, rows: int = 32, epochs: int
     examples = ToyExamples(rows, noise=0.3)
     plan = strategy.plan(model, replace(CONTEXT, epochs=epochs))
     device = Device("cpu", "fp32")
-    sampler = sampler_of(FitData(examples, examples, (), lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
+    sampler = sampler_of(FitData(examples, examples, tuple, lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
     return decide_by_trial(resolved(**values), model, plan, plan.phases[0], examples, sampler, device)
 
 
@@ -96,7 +96,7 @@ def test_rows_that_cost_nothing_to_load_need_no_trial() -> None:
 
     model = toy_model(limit=0)
     examples, plan, device = Cheap(32), FULL.plan(model, LONG_RUN), Device("cpu", "fp32")
-    sampler = sampler_of(FitData(examples, examples, (), lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
+    sampler = sampler_of(FitData(examples, examples, tuple, lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
     found = decide_by_trial(resolved(), model, plan, plan.phases[0], examples, sampler, device)
     assert found.config.workers == 0
 
@@ -104,7 +104,7 @@ def test_rows_that_cost_nothing_to_load_need_no_trial() -> None:
 def test_phases_that_train_from_kept_states_need_no_trial() -> None:
     model = toy_model(limit=0)
     examples, plan, device = ToyExamples(32), FULL.plan(model, LONG_RUN), Device("cpu", "fp32")
-    sampler = sampler_of(FitData(examples, examples, (), lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
+    sampler = sampler_of(FitData(examples, examples, tuple, lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
     found = decide_by_trial(resolved(), model, plan, None, examples, sampler, device)
     assert found.config.workers == 0
 

@@ -15,6 +15,7 @@ from graftwork.engine.optimizer import build_optimizer, check_plan, enter_phase
 from graftwork.interfaces import Group, Model, Phase, Plan, PlanContext, Spec, Strategy, stage_groups
 from graftwork.plugins import Plugins
 from graftwork.strategies import full, gradual, l2_sp, layerwise, linear_probe, lp_ft, partial, scratch
+from graftwork.testing.fits import no_teacher
 
 STRATEGIES = {
     "full": full.build(Spec("full")),
@@ -198,5 +199,5 @@ def test_recipes_and_options_of_the_catalogue_build_every_strategy() -> None:
         argument = str(entry.argument.default) if entry.argument else None
         strategy = plugins.build("strategies", name, Spec(name, entry.complete({}), argument))
         model = toy_model()
-        strategy.prepare(model, toy_batch())
+        strategy.prepare(model, toy_batch(), no_teacher)
         assert strategy.plan(model, CONTEXT).epochs == CONTEXT.epochs

@@ -190,7 +190,7 @@ class PluginFacts(_Facts):
     @classmethod
     def _is_range(cls, text: str | None) -> str | None:
         if text is not None and _range(text) is None:
-            raise ValueError(f'{text!r} is no range of versions. Write one such as ">=0.1,<0.2"')
+            raise ValueError(f'{text!r} is no range of versions. Write one such as ">=0.2,<0.3"')
         return text
 
 

@@ -117,7 +117,7 @@ class ProgressObserver(Observer):
         metrics = ", ".join(f"{name} {number(float(record.val[name]))}" for name in names)
         total = f"/{self._fit.epochs}" if self._fit is not None else ""
         self._line(
-            f"epoch {record.epoch}{total} ({record.phase}): loss {number(float(record.train_loss))}"
+            f"epoch {record.epoch}{total} ({record.phase}): loss {number(record.train_loss)}"
             f"{', val ' + metrics if metrics else ''}, {record.samples_per_second:,.0f} rows/s, {duration(record.seconds)}"
         )
 

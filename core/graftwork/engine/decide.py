@@ -79,27 +79,47 @@ def decide_by_trial(
     with without_trace(model, computed):
         trial = Trial(model, device, config.seed)
         if bounded:
-            largest = trial.load(rows, _largest(specs, sampler))
-            workers = 1 if resolved.config.workers == "auto" else resolved.config.workers
-            reserve_memory(workers * (LOADER + AHEAD * _bytes(largest)))
-            fitting = trial.rows_that_fit(largest, _spoken_for(plan, model, config))
-            fitting = min((rows for rows in device.gather([fitting]) if rows is not None), default=None)
-            if fitting is not None:
-                reason = "rows of which a step fits into the memory that the control group leaves"
-                resolved = resolved.replace("micro_batch", fitting, reason)
-                say(f"memory: a step runs in micro-batches of {fitting} rows")
+            resolved = _by_memory(resolved, trial, plan, trial.load(rows, _largest(specs, sampler)))
         if measuring:
-            found = trial.measure(rows, specs, resolved.config.micro_batch)
-            if config.workers == "auto" and not rows.cheap:
-                processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-                times = found.load_seconds, found.step_seconds
-                chosen = choose_workers(*times, usable_cores(), on_accelerator, processes)
-                resolved = resolved.replace("workers", *device.broadcast(chosen))
-            worth = worth_trying(steps, found.step_seconds, device.torch_device.type)
-            if config.compile == "auto" and all_computed and device.broadcast(worth):
-                say("compile: trying whether compiled stages pay in this run")
-                choice = _try_compiling(trial, trial.load(rows, specs[0]), resolved.config.micro_batch, steps)
-                resolved = resolved.replace("compile", *device.broadcast(choice))
+            resolved = _by_time(resolved, trial, rows, specs, steps, config.compile == "auto" and all_computed)
+    return resolved
+
+
+def _by_memory(resolved: Resolved, trial: Trial, plan: Plan, largest: Batch) -> Resolved:
+    """Micro-batches where a step on the largest batch does not fit into what the control group leaves."""
+    config = resolved.config
+    workers = 1 if config.workers == "auto" else config.workers
+    reserve_memory(workers * (LOADER + AHEAD * _bytes(largest)))
+    fitting = trial.rows_that_fit(largest, _spoken_for(plan, trial.model, config))
+    fitting = min((rows for rows in trial.device.gather([fitting]) if rows is not None), default=None)
+    if fitting is None:
+        return resolved
+    say(f"memory: a step runs in micro-batches of {fitting} rows")
+    reason = "rows of which a step fits into the memory that the control group leaves"
+    return resolved.replace("micro_batch", fitting, reason)
+
+
+def _by_time(
+    resolved: Resolved, trial: Trial, rows: Examples, specs: list[BatchSpec], steps: int, compiling: bool
+) -> Resolved:
+    """Loader processes and compiled stages, by what a batch takes to load and to compute.
+
+    Args:
+        compiling: whether it is open if stages are compiled.
+    """
+    config, device = resolved.config, trial.device
+    on_accelerator = device.torch_device.type != "cpu"
+    found = trial.measure(rows, specs, config.micro_batch)
+    # Still open where rows are cheap to load or nothing was measured: see above.
+    if config.workers == "auto":
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        chosen = choose_workers(found.load_seconds, found.step_seconds, usable_cores(), on_accelerator, processes)
+        resolved = resolved.replace("workers", *device.broadcast(chosen))
+    worth = worth_trying(steps, found.step_seconds, device.torch_device.type)
+    if compiling and device.broadcast(worth):
+        say("compile: trying whether compiled stages pay in this run")
+        choice = _try_compiling(trial, trial.load(rows, specs[0]), resolved.config.micro_batch, steps)
+        resolved = resolved.replace("compile", *device.broadcast(choice))
     return resolved
 
 

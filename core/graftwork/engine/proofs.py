@@ -17,6 +17,8 @@ def untrained_tensors(model: Model, phase: Phase) -> dict[str, Tensor]:
     """Everything that a phase must not change, by name: the frozen stages, parameters in no group, and, with
     `frozen_statistics`, the backbone's buffers."""
     trained = {name for group in phase.groups for name in group.parameters}
+    if phase.solver is not None:
+        trained |= {f"head.{name}" for name, _ in model.head.named_parameters()}
     kept = dict(model.frozen_tensors(phase.frozen_stages))
     seen = {id(tensor) for tensor in kept.values()}
     for name, parameter in model.named_parameters():

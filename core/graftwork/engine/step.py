@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from graftwork.data.seeds import STEP, derive
 from graftwork.engine.optimizer import clip_gradients
 from graftwork.errors import RunFailed
-from graftwork.interfaces import Batch, Model, Regulariser
+from graftwork.interfaces import LABELLED, Batch, Model, Regulariser
 from graftwork.log import say
 from graftwork.machine.device import Device
 from graftwork.machine.memory import is_out_of_memory
@@ -58,33 +58,42 @@ class Stepper:
         self._pending: deque[_Watched] = deque()
         self._moving: tuple[int, list[Tensor]] | None = None
 
-    def step(self, wrapped: Callable[..., Any], batch: Batch, number: int, regulariser: Regulariser | None) -> Tensor:
+    def step(
+        self, wrapped: Callable[..., Any], batches: Sequence[Batch], number: int, regulariser: Regulariser | None
+    ) -> Tensor:
         """Run step `number` (from 1) and return this process's share of its loss, a detached scalar on the device.
 
         The retry stands outside the `except`, so that the failed attempt's tensors are gone; the optimizer's step stands
         outside the retry. Effective batch, rate and schedule are the same in as many pieces as it takes.
 
+        Args:
+            batches: one of each stream.
+
         Raises:
-            RunFailed: a loss is not finite, or not even one row fits into memory.
+            RunFailed: a loss is not finite, or not even one row (or item of rows) fits into memory.
         """
-        counts = self.device.total(self.model.head.counts(batch.targets))
+        counts = self.device.total(
+            {part_of(batch, name): count for batch in batches for name, count in self.model.counts(batch).items()}
+        )
+        longest, unit = max(map(len, batches)), max(batch.unit for batch in batches)
         buffers = self._moving_buffers()
         saved = [torch.empty_like(buffer) for buffer in buffers]
         torch._foreach_copy_(saved, buffers) if buffers else None  # one kernel, where clones would take sixty
         while True:
-            size = self.micro_batch or len(batch)
-            parts = self._attempt(wrapped, batch, size, counts, number, regulariser)
+            size = self.micro_batch or longest
+            parts = self._attempt(wrapped, batches, size, counts, number, regulariser)
             if parts is not None:
                 break
             self.optimizer.zero_grad(set_to_none=True)
             torch._foreach_copy_(buffers, saved) if buffers else None
             self.device.empty_cache()
-            if size == 1:
+            if size <= unit:
+                what = "one row" if unit == 1 else f"one item of {unit} rows"
                 raise RunFailed(
-                    f"step {number}: not even one row fits into memory ({self._refused})",
+                    f"step {number}: not even {what} fits into memory ({self._refused})",
                     hint="Use a smaller input size or backbone, freeze more stages, or another device",
                 )
-            self.micro_batch = -(-min(size, len(batch)) // 2)
+            self.micro_batch = -(-min(size, longest) // 2)
             say(f"step {number}: out of memory with {size} rows, going on with micro-batches of {self.micro_batch}")
         self._apply(number, parts)
         return torch.stack(list(parts.values())).sum()
@@ -92,7 +101,7 @@ class Stepper:
     def _attempt(
         self,
         wrapped: Callable[..., Any],
-        batch: Batch,
+        batches: Sequence[Batch],
         size: int,
         counts: Mapping[str, Tensor],
         number: int,
@@ -100,7 +109,7 @@ class Stepper:
     ) -> dict[str, Tensor] | None:
         """Forward and backward of all micro-batches; the loss parts, or None when memory ran out."""
         try:
-            return self._forward_backward(wrapped, batch, size, counts, number, regulariser)
+            return self._forward_backward(wrapped, batches, size, counts, number, regulariser)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -115,21 +124,22 @@ class Stepper:
     def _forward_backward(
         self,
         wrapped: Callable[..., Any],
-        batch: Batch,
+        batches: Sequence[Batch],
         size: int,
         counts: Mapping[str, Tensor],
         number: int,
         regulariser: Regulariser | None,
     ) -> dict[str, Tensor]:
         totals: dict[str, Tensor] = {}
-        micro_batches = batch.split(size)
+        micro_batches = [micro for batch in batches for micro in batch.split(size)]
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             self.device.seed(derive(STEP, self.seed, number, self.device.rank, index))
             with self.device.no_sync(wrapped, last):
                 with self.device.autocast():
                     sums = wrapped(micro, "loss")
-                parts = {name: value.float() / counts[name] for name, value in sums.items()}
+                names = {name: part_of(micro, name) for name in sums}
+                parts = {names[name]: value.float() / counts[names[name]] for name, value in sums.items()}
                 # Data-parallel wrappers average gradients over processes; these losses are shares of one mean.
                 loss = torch.stack(list(parts.values())).sum() * self.device.world
                 if last and regulariser is not None:
@@ -179,6 +189,11 @@ class Stepper:
         """Look at every loss that has not been looked at; called before anything is written."""
         while self._pending:
             self._pending.popleft().check()
+
+
+def part_of(batch: Batch, name: str) -> str:
+    """What a loss part is called in a step: those of further streams bear the stream's name."""
+    return name if batch.stream == LABELLED else f"{batch.stream}/{name}"
 
 
 class _Watched:

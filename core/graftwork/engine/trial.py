@@ -70,7 +70,7 @@ class Trial:
         started = time.perf_counter()
         torch.manual_seed(derive(STEP, self.seed, 0, self.device.rank))
         device = self.device.torch_device
-        counts = {name: count.to(device) for name, count in self.model.head.counts(batch.targets).items()}
+        counts = {name: count.to(device) for name, count in self.model.counts(batch).items()}
         with self.device.autocast():
             sums = self.model(batch, "loss")
         torch.stack([value.float() / counts[name] for name, value in sums.items()]).sum().backward()  # type: ignore[no-untyped-call]
@@ -156,7 +156,7 @@ def without_trace(model: Model, phase: Phase) -> Iterator[None]:
     saved = [buffer.clone() for buffer in buffers]
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    frozen = model.frozen_stages, model.frozen_statistics
+    frozen = model.frozen_stages, model.frozen_statistics, model.head_loss
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     try:
         with torch.random.fork_rng(devices=devices):
@@ -167,7 +167,7 @@ def without_trace(model: Model, phase: Phase) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in zip(buffers, saved, strict=True):
                 buffer.copy_(value)
-        model.frozen_stages, model.frozen_statistics = frozen
+        model.frozen_stages, model.frozen_statistics, model.head_loss = frozen
         for parameter, wanted in gradients:
             parameter.requires_grad_(wanted)
             parameter.grad = None

@@ -18,10 +18,13 @@ from graftwork.interfaces.head import Head
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
 from graftwork.interfaces.page import Figure, Passages, Pictures, Section, Table, Text
-from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Strategy, stage_groups
+from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Solver, Strategy, stage_groups
+from graftwork.interfaces.stream import LABELLED, Items, Stream
 from graftwork.interfaces.task import Evaluation, Metrics, Task
+from graftwork.interfaces.teacher import OpenTeacher, Teacher
 
 __all__ = [
+    "LABELLED",
     "Backbone",
     "BackboneBuilder",
     "Batch",
@@ -40,10 +43,12 @@ __all__ = [
     "HeadBuilder",
     "ImageInput",
     "InputFacts",
+    "Items",
     "Metrics",
     "Model",
     "Observer",
     "ObserverBuilder",
+    "OpenTeacher",
     "Opener",
     "Passages",
     "Phase",
@@ -54,16 +59,19 @@ __all__ = [
     "Pretrained",
     "Regulariser",
     "Section",
+    "Solver",
     "Spec",
     "State",
     "StepRecord",
     "Strategy",
     "StrategyBuilder",
+    "Stream",
     "Table",
     "Tables",
     "Targets",
     "Task",
     "TaskBuilder",
+    "Teacher",
     "Text",
     "TextInput",
     "stage_groups",

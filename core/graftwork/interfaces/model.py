@@ -26,6 +26,7 @@ class Model(nn.Module):
             raise ValueError(f"the head needs {missing}, the backbone provides {has}")
         self.frozen_stages = 0
         self.frozen_statistics = False
+        self.head_loss = True
 
     @property
     def extractor(self) -> Extractor:
@@ -42,9 +43,17 @@ class Model(nn.Module):
     def forward(self, batch: Batch, mode: Literal["loss", "predict"] = "loss") -> Any:
         """`loss`: the head's loss parts as sums (train mode). `predict`: its predictions (eval mode)."""
         features = self.features(batch)
-        if mode == "loss":
-            return self.head.loss(features, batch.targets)
-        return self.head.predict(features)
+        if mode == "predict":
+            return self.head.predict(features)
+        return self.head.loss(features, batch.targets) if self._labels_count(batch) else {}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """The divisor of each loss part that `forward` gives for a batch, from the batch alone."""
+        return self.head.counts(batch.targets) if self._labels_count(batch) else {}
+
+    def _labels_count(self, batch: Batch) -> bool:
+        """Whether the head's loss is asked for: rows without labels have none."""
+        return self.head_loss and bool(batch.targets)
 
     def features(self, batch: Batch) -> Features:
         """What the head gets: the features that it needs and the inputs that it reads. Frozen stages record no gradients.

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from graftwork.interfaces.batch import Batch
 from graftwork.interfaces.model import Model
+from graftwork.interfaces.stream import Stream
+from graftwork.interfaces.teacher import OpenTeacher
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ class Regulariser(ABC):
 
 
 @dataclass(frozen=True)
+class Solver:
+    """A head that is solved in closed form, or by a method of its own, instead of stepped.
+
+    Args:
+        options: what the head is told; plain data.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stretch of epochs with the same trainable parameters.
 
@@ -62,6 +75,12 @@ class Phase:
         warmup: share of the phase's steps in which the rate rises linearly from zero, 0 to 1.
         regulariser: a penalty on the parameters.
         reason: why this phase is as it is, one sentence.
+        streams: where its batches come from; the first one's are an epoch, further ones go round beside it.
+        head_loss: whether the head's loss is trained on. A phase without it is not evaluated and is no candidate for the best;
+            a budget that ends in it ends the phase, not the run.
+        evaluate_every: epochs from one evaluation to the next, where evaluating costs more than training; the phase's last
+            epoch is always evaluated.
+        solver: what `Head.solve` is asked for, in place of steps: one epoch, over training rows that are not augmented.
     """
 
     name: str
@@ -74,6 +93,10 @@ class Phase:
     regulariser: Regulariser | None = None
     reason: str = ""
     frozen_statistics: bool = False
+    streams: tuple[Stream, ...] = (Stream(),)
+    head_loss: bool = True
+    evaluate_every: int = 1
+    solver: Solver | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +130,7 @@ class Plan:
                     "warmup": phase.warmup,
                     "regulariser": phase.regulariser.describe() if phase.regulariser else None,
                     "reason": phase.reason,
+                    **_unusual(phase),
                     "groups": [
                         {
                             "name": group.name,
@@ -121,6 +145,28 @@ class Plan:
                 for phase in self.phases
             ],
         }
+
+
+def _unusual(phase: Phase) -> dict[str, Any]:
+    """What few phases have, as plain data."""
+    found: dict[str, Any] = {}
+    if phase.streams != (Stream(),):
+        found["streams"] = [
+            {
+                "name": stream.name,
+                "split": stream.split,
+                "items": type(stream.items).__name__ if stream.items else "rows",
+                "batch_size": stream.batch_size,
+            }
+            for stream in phase.streams
+        ]
+    if not phase.head_loss:
+        found["head_loss"] = False
+    if phase.evaluate_every != 1:
+        found["evaluate_every"] = phase.evaluate_every
+    if phase.solver is not None:
+        found["solver"] = dict(phase.solver.options)
+    return found
 
 
 @dataclass(frozen=True)
@@ -148,12 +194,15 @@ class PlanContext:
 class Strategy(ABC):
     """A degree of fine-tuning."""
 
-    def prepare(self, model: Model, batch: Batch) -> None:  # noqa: B027 (most strategies change nothing)
+    def prepare(  # noqa: B027 (most strategies change nothing)
+        self, model: Model, batch: Batch, open: OpenTeacher
+    ) -> None:
         """Change the model before it is planned: inject adapters, for example. What is drawn here is seeded.
 
         Args:
             model: with its starting weights, on the CPU.
             batch: a few training rows, for a strategy that has to see what the model does.
+            open: opens a trained run as a teacher, whose outputs then come with every batch of training rows.
         """
 
     def finish(self, model: Model) -> Mapping[str, bytes]:

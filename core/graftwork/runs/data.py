@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graftwork.config import RunConfig, parse_limit
 from graftwork.data.arrow import release_unused
 from graftwork.data.fingerprint import combine, row_digests
-from graftwork.data.splits import complete, limit
+from graftwork.data.splits import UNLABELLED, complete, limit
 from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import DataRequest, Facts, Finding, Spec, Tables, Task
 from graftwork.log import say
@@ -69,6 +69,8 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
     tables = task.read(request)
     group = "group" if config.group_by else None
     splits, made = complete(tables.splits, task.strata, config.seed, group)
+    # A task audits what has labels.
+    without_labels = {UNLABELLED: splits.pop(UNLABELLED)} if UNLABELLED in splits else {}
     tables, audited = task.audit(Tables(splits, tables.findings, tables.names))
     findings = [*tables.findings, *made, *audited]
     if rows_wanted is not None:
@@ -76,9 +78,11 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
         rows, limited = limit(rows, task.strata(rows), rows_wanted, config.seed, of_each_class, tables.names)
         tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
         findings += limited
+    facts = task.facts(tables)
+    tables = Tables({**tables.splits, **without_labels}, tables.findings, tables.names)
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
     release_unused()
-    return RunData(task, tables, tuple(findings), task.facts(tables), combine(digests, tables.names), digests)
+    return RunData(task, tables, tuple(findings), facts, combine(digests, tables.names), digests)
 
 
 def tell_findings(findings: Sequence[Finding]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def _with_first_origins(resolved: Resolved, out: Path) -> Resolved:
         for name, setting in stored_settings(out).items()
         if name in resolved.settings and setting.value == _as_json(resolved.settings[name].value)
     }
-    return Resolved(resolved.config, {**resolved.settings, **first})
+    return replace(resolved, settings={**resolved.settings, **first})
 
 
 def _as_json(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -55,10 +55,12 @@ class SameSizePieces:
     Args:
         rows: row numbers, in order.
         pieces: positions among them, and the batch of these rows; a row alone stands twice in its batch.
+        given: what teachers say of the rows.
     """
 
     rows: tuple[int, ...]
     pieces: tuple[tuple[tuple[int, ...], Batch], ...]
+    given: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

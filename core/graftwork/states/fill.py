@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -247,7 +247,7 @@ def put_together(loaded: SameSizePieces, compute: Callable[[Batch, int], Columns
             rows = columns.setdefault(name, [torch.empty(0)] * len(loaded))
             for position, value in zip(positions[:count], values, strict=True):
                 rows[position] = value
-    return batch_of(columns, loaded.rows, examples)
+    return replace(batch_of(columns, loaded.rows, examples), given=loaded.given)
 
 
 def _alike(now: Any, kept: Any) -> bool:

@@ -6,16 +6,18 @@ Where it is kept, and under what, is said in `stores`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graftwork.cache.entries import writable
 from graftwork.cache.rows import RowStore
 from graftwork.console import byte_size
+from graftwork.errors import UsageError
 from graftwork.interfaces import Examples, Model, Phase, Plan
 from graftwork.machine.device import Device
 from graftwork.states.examples import StateExamples
 from graftwork.states.fill import Filler, Rows
+from graftwork.states.given import GivenExamples, Outputs, TeacherRows
 from graftwork.states.stores import (
     EVALUATION,
     Keeping,
@@ -96,6 +98,7 @@ class StateSource:
         allowed: whether states may be kept.
         batch: rows a forward pass, at most.
         device: where to compute.
+        teachers: whose outputs come with the training rows.
     """
 
     train: Rows
@@ -107,6 +110,7 @@ class StateSource:
     allowed: bool
     batch: int
     device: Device
+    teachers: tuple[TeacherRows, ...] = ()
 
     def keeping(self, workers: int = 0) -> Keeping:
         """What states depend on beside model and rows, and how they are computed and kept."""
@@ -130,12 +134,14 @@ class PhaseStates:
     Args:
         choices: one a phase.
         workers: loader processes.
+        given: each teacher's outputs, by view.
     """
 
     source: StateSource
     plan: Plan
     choices: tuple[Choice, ...]
     workers: int = 0
+    given: Mapping[str, tuple[Outputs, ...]] = field(default_factory=dict)
 
     @property
     def any_kept(self) -> bool:
@@ -153,13 +159,31 @@ class PhaseStates:
         """The same, loaded by so many processes."""
         return replace(self, workers=workers)
 
+    def taught(self) -> PhaseStates:
+        """The same, with what the teachers say of the training rows in each view.
+
+        Raises:
+            RunFailed: not even one row fits into memory.
+        """
+        views: list[int | None] = [None]
+        if any(choice.views is not None for choice in self.choices):
+            views = list(range(max(choice.views or 1 for choice in self.choices)))
+        outputs = {teacher.name: tuple(teacher.outputs(view) for view in views) for teacher in self.source.teachers}
+        return replace(self, given=outputs)
+
+    def with_given(self, train: Examples) -> Examples:
+        """Training rows, view after view, with what teachers say of them."""
+        return GivenExamples(train, self.given, len(self.source.train.examples)) if self.given else train
+
     def weigh(self, model: Model) -> tuple[Choice, ...]:
         """The choices, from what they cost and bring on this machine."""
         source = self.source
         frozen = [phase for phase in self.plan.phases if phase.frozen_stages]
         epochs = sum(phase.epochs for phase in frozen)
-        varies, mixes = draws(source.train.examples) if frozen else (False, False)
-        views = min(source.views or 1, epochs) if varies else 1
+        varies, mixes = draws(source.train.examples) if frozen or source.teachers else (False, False)
+        if source.teachers:
+            _refuse_to_teach(varies and source.views is None, mixes)
+        views = min(source.views or 1, self.plan.epochs if source.teachers else epochs) if varies else 1
         nbytes = self._bytes(model, {phase.frozen_stages for phase in frozen}, views) if frozen and not mixes else {}
         seen = _Seen(varies, mixes, views, epochs, nbytes)
         promised = 0
@@ -173,10 +197,13 @@ class PhaseStates:
     def _choose(self, model: Model, phase: Phase, seen: _Seen, promised: int) -> Choice:
         cut = phase.frozen_stages
         if not cut:
-            return Choice(False, False, None, 0, 0, "no stage is frozen")
+            fixed = seen.views if seen.varies and self.source.teachers else None
+            return Choice(False, False, fixed, 0, 0, "no stage is frozen")
         if seen.mixes:
             return Choice(False, False, None, 0, 0, "rows are mixed with one another, anew every epoch")
-        if seen.varies and self.source.views is None:
+        if phase.solver is not None:  # it reads rows that are not augmented, which view 0 is
+            seen = replace(seen, views=1)
+        elif seen.varies and self.source.views is None:
             return Choice(
                 False, False, None, 0, 0, "rows are augmented anew every epoch; --views V keeps V views of each"
             )
@@ -209,6 +236,10 @@ class PhaseStates:
             KeyboardInterrupt: the user wants to stop.
             RunFailed: not even one row fits into memory.
         """
+        found = self._data(model, index, asked)
+        return replace(found, train=self.with_given(found.train))
+
+    def _data(self, model: Model, index: int, asked: Callable[[], bool]) -> PhaseData:
         phase, choice = self.plan.phases[index], self.choices[index]
         if not choice.kept:
             return self._anew(choice)
@@ -296,3 +327,17 @@ class PhaseStates:
                 tested = self._tested(cut) / len(rows.examples) if part == EVALUATION and len(rows.examples) else 0
                 total[cut] += nbytes * (times + tested)
         return {cut: int(held) for cut, held in total.items()}
+
+
+def _refuse_to_teach(varies: bool, mixes: bool) -> None:
+    """What a teacher says of a row is computed once, so the row must stay the same.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if mixes:
+        raise UsageError(
+            "a teacher says nothing of rows that are mixed with one another", hint="Leave mixup and cutmix out"
+        )
+    if varies:
+        raise UsageError("a teacher needs rows that stay the same", hint="--views V keeps V fixed views of each")

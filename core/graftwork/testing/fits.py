@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 
 from graftwork.data.seeds import INIT, derive
+from graftwork.engine.batches import FitData
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.fit import Fit, FitData, Fitting
+from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import SWITCHED_OFF, Observers
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
-from graftwork.interfaces import Batch, Model, Observer, Plan, PlanContext, Strategy
+from graftwork.errors import UsageError
+from graftwork.interfaces import Batch, Model, Observer, Plan, PlanContext, Strategy, Teacher
 from graftwork.log import heard
 from graftwork.machine.device import Device
 from graftwork.runs.directory import CHECKPOINTS
@@ -51,8 +53,13 @@ def prepared(subject: Subject, strategy: Strategy, seed: int = 0) -> Model:
     batch = few_rows(subject, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(INIT, seed, 2))
-        strategy.prepare(model, batch)
+        strategy.prepare(model, batch, no_teacher)
     return model
+
+
+def no_teacher(reference: str) -> Teacher:
+    """What a strategy is given to open teachers with, where there is none."""
+    raise UsageError(f"no run is here to teach, so {reference} is none")
 
 
 def few_rows(subject: Subject, model: Model, train: bool = True) -> Batch:
@@ -87,7 +94,7 @@ def fit(
     data = FitData(
         train=subject.examples("train", input, True),
         validation=subject.examples(split, input, False),
-        strata=(),
+        strata=lambda: task.strata(subject.few["train"]),
         metrics=lambda: task.metrics(facts, torch.device("cpu")),
         primary_metric=task.primary_metric,
     )

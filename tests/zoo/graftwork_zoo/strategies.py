@@ -10,7 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from graftwork import UsageError
-from graftwork.interfaces import Batch, Model, Phase, Plan, PlanContext, Regulariser, Spec, Strategy, stage_groups
+from graftwork.interfaces import (
+    Batch,
+    Model,
+    OpenTeacher,
+    Phase,
+    Plan,
+    PlanContext,
+    Regulariser,
+    Spec,
+    Strategy,
+    stage_groups,
+)
 
 
 class TameTwoPhases(Strategy):
@@ -134,7 +145,7 @@ class Scaled(nn.Module):
 class TameAdapter(TameTwoPhases):
     """Scales what the head's linear layer sees; merged at the end."""
 
-    def prepare(self, model: Model, batch: Batch) -> None:
+    def prepare(self, model: Model, batch: Batch, open: OpenTeacher) -> None:
         head: Any = model.head
         head.linear = Scaled(head.linear)
 
@@ -162,8 +173,8 @@ class FilesElsewhere(TameAdapter):
 
 
 class UnseededAdapter(TameAdapter):
-    def prepare(self, model: Model, batch: Batch) -> None:
-        super().prepare(model, batch)
+    def prepare(self, model: Model, batch: Batch, open: OpenTeacher) -> None:
+        super().prepare(model, batch, open)
         head: Any = model.head
         generator = torch.Generator()
         generator.seed()
