@@ -10,6 +10,7 @@ import torch
 from graftwork.data.sampler import Sizes, as_columns
 from graftwork.interfaces import Backbone, Batch, Examples
 from graftwork.interfaces.extractor import Extractor
+from graftwork.machine.generator import restoring_cpu_generator
 from graftwork.states.examples import SameSizePieces, StateExamples, of_one_size
 from graftwork.states.fill import Columns, Filler, Rows, put_together
 from graftwork.states.stores import Keeping, bytes_of, going_without, has_room, mostly_there, part_of
@@ -63,7 +64,8 @@ def stored_states(
     if backbone.channels_last:
         backbone.to(memory_format=torch.channels_last)
     filler = keeping.filler(extractor, asked)
-    kept = _kept(filler, keeping, rows, cut, view) if keeping.allowed and len(seen.examples) else None
+    with restoring_cpu_generator():  # a loader draws a number when it starts
+        kept = _kept(filler, keeping, rows, cut, view) if keeping.allowed and len(seen.examples) else None
     return ComputedStates(seen.examples, filler, cut) if kept is None else kept
 
 
