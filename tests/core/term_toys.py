@@ -10,7 +10,7 @@ import torch
 from engine_toys import WIDTH
 from torch import Tensor, nn
 
-from graftwork.interfaces import Batch, Features, Group, Model, Plan, PlanContext, Spec, Strategy, Term
+from graftwork.interfaces import Batch, Features, Group, Model, OpenTeacher, Plan, PlanContext, Spec, Strategy, Term
 from graftwork.strategies import full
 
 
@@ -65,7 +65,7 @@ class Centred(Strategy):
     def __init__(self) -> None:
         self.term: Centre | None = None
 
-    def prepare(self, model: Model, batch: Batch) -> None:
+    def prepare(self, model: Model, batch: Batch, open: OpenTeacher) -> None:
         self.term = Centre()
         model.terms.append(self.term)
 

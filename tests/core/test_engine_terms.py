@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -348,3 +350,20 @@ def test_groups_of_a_plan_name_parameters_of_terms_as_the_model_does() -> None:
     group = Group("x", ("terms.1.centre",))
     with pytest.raises(PluginError, match=r"names 'terms\.1\.centre', which the model does not have"):
         check_plan(Plan("p", (Phase("p", 1, 0, (group,), 0.1),)), model)
+
+
+def test_two_processes_give_the_steps_of_one_and_tell_terms_the_same(command: Callable[..., Any]) -> None:
+    child = Path(__file__).with_name("terms_child.py")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    found = []
+    for words in ([sys.executable, child], [*torchrun, child]):
+        done = command(words)
+        assert done.code == 0, done.stderr[-3000:]
+        found.append(json.loads(done.stdout))
+    one, two = found
+    for name, value in one["moved"].items():
+        torch.testing.assert_close(torch.tensor(two["moved"][name]), torch.tensor(value), rtol=1e-4, atol=1e-6)
+    assert {"class", "size", "centre", "l2-sp"} == set(one["told"][0]) and len(two["told"]) == 2
+    for told, alone in zip(two["told"], one["told"], strict=True):
+        assert told == pytest.approx(alone, rel=1e-4)
+    assert len(two["states"]) == 2 and len(set(two["states"])) == 1, "terms stay the same in all processes"
