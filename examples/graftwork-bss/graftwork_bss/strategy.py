@@ -13,6 +13,7 @@ from graftwork.interfaces import (
     Features,
     Head,
     Model,
+    Outputs,
     Phase,
     Plan,
     PlanContext,
@@ -59,8 +60,11 @@ class Shrinking(Head):
     def counts(self, targets: Targets) -> dict[str, Tensor]:
         return {**self.head.counts(targets), "bss": super().counts(targets)["loss"]}
 
-    def predict(self, features: Features) -> Predictions:
-        return self.head.predict(features)
+    def outputs(self, features: Features) -> Outputs:
+        return self.head.outputs(features)
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return self.head.postprocess(outputs, features)
 
 
 @dataclass(frozen=True)

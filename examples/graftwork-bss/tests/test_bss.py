@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graftwork.interfaces import Features, Head, Predictions, Targets
+from graftwork.interfaces import Features, Head, Outputs, Predictions, Targets
 from graftwork.testing import PluginConformance, StrategyConformance
 from graftwork_bss.strategy import Shrinking
 
@@ -32,8 +32,11 @@ class Sums(Head):
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         return {"loss": 0 * self.weight.sum()}
 
-    def predict(self, features: Features) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
         return {"pooled": features["pooled"]}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return dict(outputs)
 
 
 def features(rows: int = 6, width: int = 4) -> Tensor:
