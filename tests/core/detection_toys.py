@@ -98,7 +98,7 @@ def make_batch(
         "pixels": pixels,
         "size": size,
         "original": size * zoom,
-        "canvas": torch.tensor([canvas] * len(sizes)),
+        "canvas": torch.empty(len(sizes), 0, *canvas, dtype=torch.uint8),
     }
     return Batch(torch.arange(len(sizes)), inputs, targets)
 

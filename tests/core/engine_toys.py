@@ -25,6 +25,7 @@ from graftwork.interfaces import (
     Metrics,
     Model,
     Observer,
+    Outputs,
     PlanContext,
     Predictions,
     State,
@@ -103,7 +104,7 @@ class ToyHead(Head):
 
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         assert isinstance(targets, dict)
-        logits = self.linear(self.dropout(features["pooled"]))
+        logits = self.outputs(features)["logits"]
         weights = self.get_buffer("weights")
         cross = nn.functional.cross_entropy(logits, targets["label"], weight=weights, reduction="sum")
         return {"class": cross, "size": 0.01 * logits.square().sum()}
@@ -113,8 +114,11 @@ class ToyHead(Head):
         label = targets["label"]
         return {"class": self.get_buffer("weights")[label].sum(), "size": torch.tensor(float(len(label)))}
 
-    def predict(self, features: Features) -> Predictions:
-        return {"logits": self.linear(features["pooled"])}
+    def outputs(self, features: Features) -> Outputs:
+        return {"logits": self.linear(self.dropout(features["pooled"]))}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return dict(outputs)
 
 
 class ToyExamples(Examples):

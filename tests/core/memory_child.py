@@ -17,7 +17,19 @@ from torch import nn
 from graftwork.engine.optimizer import build_optimizer, enter_phase, set_rates
 from graftwork.engine.step import Stepper
 from graftwork.engine.trial import Trial, without_trace
-from graftwork.interfaces import Backbone, Batch, Features, Head, Model, PlanContext, Predictions, Spec, State, Targets
+from graftwork.interfaces import (
+    Backbone,
+    Batch,
+    Features,
+    Head,
+    Model,
+    Outputs,
+    PlanContext,
+    Predictions,
+    Spec,
+    State,
+    Targets,
+)
 from graftwork.log import heard
 from graftwork.machine import memory
 from graftwork.machine.device import Device, keep_freed_memory
@@ -63,13 +75,16 @@ class Squares(Head):
         self.linear = nn.Linear(WIDTH, 1)
 
     def loss(self, features: Features, targets: Targets) -> dict[str, torch.Tensor]:
-        return {"square": (self.linear(features["pooled"]) - 1).square().sum()}
+        return {"square": (self.outputs(features)["values"] - 1).square().sum()}
 
     def counts(self, targets: Targets) -> dict[str, torch.Tensor]:
         return {"square": torch.tensor(float(ROWS))}
 
-    def predict(self, features: Features) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
         return {"values": self.linear(features["pooled"])}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return dict(outputs)
 
 
 def main() -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import platform
 import resource
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from engine_toys import Accuracy, ToyExamples, ToyHead, toy_model
-from torch import Tensor
 
 from graftwork import RunFailed
 from graftwork.engine import evaluate as evaluation
 from graftwork.engine.evaluate import evaluate, predictions
-from graftwork.interfaces import Features, Model, Predictions
+from graftwork.interfaces import Features, Model, Outputs
 from graftwork.machine.device import Device
 
 
@@ -26,13 +24,12 @@ class Narrow(ToyHead):
         super().__init__()
         self.limit, self.seen = limit, []  # type: ignore[var-annotated]
 
-    def predict(self, features: Mapping[str, Tensor]) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
         rows = len(features["pooled"])
         self.seen.append(rows)
         if rows > self.limit:
             raise RuntimeError("could not create a primitive")
-        whole: Features = dict(features)
-        return super().predict(whole)
+        return super().outputs(features)
 
 
 def narrow_model(limit: int) -> tuple[Model, Narrow]:

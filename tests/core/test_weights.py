@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from graftwork import GraftworkError, RunFailed, UsageError
-from graftwork.interfaces import Backbone, Features, Head, ImageInput, Predictions, State, Targets
+from graftwork.interfaces import Backbone, Features, Head, ImageInput, Outputs, Predictions, State, Targets
 from graftwork.models.fetch import fetch, fetch_any
 from graftwork.models.weights import LoadReport, load_backbone, load_head, read_state, tensors_sha256
 
@@ -354,7 +354,10 @@ class _Tower(Head):
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def predict(self, features: Features) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
+        raise NotImplementedError
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
         raise NotImplementedError
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:

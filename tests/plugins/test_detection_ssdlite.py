@@ -35,8 +35,8 @@ def test_the_losses_are_the_papers_formulas() -> None:
     model, batch = make_model(HEAD).eval(), make_batch(sizes=[(96, 128)], boxes=[BOXES])
     head = model.head
     assert isinstance(head, SsdliteHead) and isinstance(batch.targets, list)
-    scores, deltas, levels = head._outputs(model.features(batch))
-    anchors, boxes, labels = torch.cat(levels), batch.targets[0]["boxes"], batch.targets[0]["labels"]
+    scores, deltas, anchors = head._towers(model.features(batch))
+    boxes, labels = batch.targets[0]["boxes"], batch.targets[0]["labels"]
     overlap = box_iou(boxes, anchors)
     best, which = overlap.max(dim=0)
     # At least half covered, or the best that an object has; nothing is asked of what is covered between 0.4 and 0.5.
@@ -56,9 +56,10 @@ def test_default_boxes_of_every_level_lie_on_its_places_in_six_shapes() -> None:
     model, batch = make_model(HEAD), make_batch()
     head = model.head
     assert isinstance(head, SsdliteHead)
-    levels = head._outputs(model.eval().features(batch))[2]
     shapes = [level.shape for level in levels_of(model, batch)]
+    levels = head.anchors.on(levels_of(model, batch), (96, 128))
     assert [len(level) for level in levels] == [6 * shape[2] * shape[3] for shape in shapes]
+    assert head.anchors.counts(head.pyramid.sizes(model.features(batch))) == [len(level) for level in levels]
     sides = (levels[0][:6, 2:] - levels[0][:6, :2]).prod(dim=1).sqrt()
     torch.testing.assert_close(sides, torch.tensor([24.0, 34.0] * 3), rtol=0.03, atol=0.0)
 

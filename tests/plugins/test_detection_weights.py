@@ -24,6 +24,7 @@ from graftwork.models.build import Builder
 from graftwork.models.weights import load_backbone, load_head
 from graftwork_detection.heads.faster_rcnn import FasterRcnnHead
 from graftwork_detection.heads.fcos import FcosHead
+from graftwork_detection.heads.proposals import cut_out
 from graftwork_detection.heads.retinanet import RetinaNet
 
 RESNET, MOBILENET = {"backbone.body.": ""}, {"backbone.body.": "features."}
@@ -167,13 +168,14 @@ def test_one_stage_heads_say_of_the_same_maps_what_upstream_says(name: str) -> N
     assert isinstance(head, FcosHead | RetinaNet)
     features = given(head, backbone)
     with torch.no_grad():
-        outputs, anchors = head._outputs(features)
+        outputs, anchors = head._towers(features)
         levels = fpn_levels(detector, head, features)
         expected = detector.head(levels)
         pictures = ImageList(torch.zeros(1, 3, 128, 160), [(128, 160)])
     for output in sorted(set(outputs) - {"cls_logits"}):
         torch.testing.assert_close(outputs[output], expected[output])
-    torch.testing.assert_close(torch.cat(anchors), detector.anchor_generator(pictures, levels)[0])
+    places = torch.cat(anchors) if isinstance(head, FcosHead) else anchors
+    torch.testing.assert_close(places, detector.anchor_generator(pictures, levels)[0])
     # The tower before the class scores is upstream's too.
     tower, theirs_tower = head.head.classification_head.conv, detector.head.classification_head.conv
     torch.testing.assert_close(tower(levels[0]), theirs_tower(levels[0]))
@@ -189,9 +191,9 @@ def test_the_two_stage_head_proposes_and_sees_of_the_same_maps_what_upstream_doe
         levels = fpn_levels(detector, head, features)
         named = {str(index): level for index, level in enumerate(levels)}
         expected, _ = detector.rpn(ImageList(torch.zeros(1, 3, 128, 160), sizes), named)
-        proposals, _ = head._propose(head.pyramid(features), (128, 160), sizes, None)
-        torch.testing.assert_close(proposals[0], expected[0])
-        pooled = head.roi_heads.box_roi_pool(named, proposals, sizes)
+        seen = head._first_look(head.pyramid(features), features, head.proposals)
+        torch.testing.assert_close(seen.boxes[seen.there], expected[0])
+        pooled = cut_out(head.roi_heads.box_roi_pool, levels[: len(head.needs)], seen.boxes)[seen.there[0]]
         torch.testing.assert_close(pooled, detector.roi_heads.box_roi_pool(named, expected, sizes))
         torch.testing.assert_close(head.roi_heads.box_head(pooled), detector.roi_heads.box_head(pooled))
 
@@ -207,10 +209,11 @@ def test_mobilenets_proposals_are_upstreams_on_the_same_levels() -> None:
     detector.rpn._pre_nms_top_n = detector.rpn._post_nms_top_n = {"training": 1000, "testing": 1000}
     detector.rpn.score_thresh = 0.0
     with torch.no_grad():
-        proposals, _ = head._propose(levels, (256, 256), sizes, None)
+        inputs = {"canvas": torch.empty(1, 0, 256, 256), "size": torch.tensor(sizes)}
+        seen = head._first_look(levels, inputs, 1000)
         named = {str(index): level for index, level in enumerate(levels)}
         expected, _ = detector.rpn(ImageList(torch.zeros(1, 3, 256, 256), sizes), named)
-    torch.testing.assert_close(proposals[0], expected[0])
+    torch.testing.assert_close(seen.boxes[seen.there], expected[0])
 
 
 @pytest.mark.parametrize("name", ["retinanet_resnet50_fpn", "fasterrcnn_resnet50_fpn"])

@@ -57,7 +57,7 @@ def inputs_of(rows: int, height: int = 64, width: int = 96) -> dict[str, Tensor]
         "pixels": torch.randint(0, 256, (rows, 3, height, width), generator=generator, dtype=torch.uint8),
         "size": torch.tensor([[height, width], [50, 77], [33, 96]])[:rows],
         "original": torch.tensor([[100, 150], [50, 77], [21, 61]])[:rows],
-        "canvas": torch.tensor([[height, width]] * 3)[:rows],
+        "canvas": torch.empty(rows, 0, height, width),
     }
 
 
@@ -124,7 +124,7 @@ def test_a_single_row_trains_where_a_map_is_a_single_cell(head: str) -> None:
     features = {
         "map32": torch.randn(1, 768, 1, 1),
         "size": torch.tensor([[32, 20]]),
-        "canvas": torch.tensor([[32, 32]]),
+        "canvas": torch.empty(1, 0, 32, 32),
     }
     mask = torch.zeros(1, 32, 32, dtype=torch.uint8)
     module.loss(features, {"mask": mask})["ce"].backward()
@@ -152,7 +152,7 @@ def test_a_few_steps_fit_two_pictures(head: str, loss: str) -> None:
         mask[row, 8:40, column : column + 24] = index
     mask[1, 60:] = 255
     sides = torch.tensor([[64, 64], [60, 64]])
-    canvas = torch.tensor([[64, 64]] * 2)
+    canvas = torch.empty(2, 0, 64, 64)
     batch = Batch(
         torch.arange(2), {"pixels": pixels, "size": sides, "original": sides, "canvas": canvas}, {"mask": mask}
     )
@@ -196,7 +196,7 @@ def test_bands_of_rows_give_the_mask_of_the_whole() -> None:
 def test_a_mean_runs_over_the_picture_and_not_over_its_padding() -> None:
     values = torch.randn(2, 3, 4, 6)
     size = torch.tensor([[32, 48], [20, 24]])
-    features = {"map8": values, "size": size, "canvas": torch.tensor([[32, 48]] * 2)}
+    features = {"map8": values, "size": size, "canvas": torch.empty(2, 0, 32, 48)}
     mean = mean_of_picture(features, "map8")
     assert torch.allclose(mean[0], values[0].mean(dim=(1, 2), keepdim=True), atol=1e-6)
     # 20 of 32 pixels are two cells and a half.
@@ -211,8 +211,8 @@ def test_a_wider_canvas_hardly_changes_what_a_trained_head_says_of_the_picture(h
     maps = {"map4": torch.randn(1, 16, 32, 32), "map8": torch.randn(1, 32, 16, 16)}
     wider = {name: functional.pad(values, (0, values.shape[3] // 2), value=9.0) for name, values in maps.items()}
     size = torch.tensor([[128, 128]])
-    small = module.logits(maps | {"size": size, "canvas": size})
-    large = module.logits(wider | {"size": size, "canvas": torch.tensor([[128, 192]])})
+    small = module.logits(maps | {"size": size, "canvas": torch.empty(1, 0, 128, 128)})
+    large = module.logits(wider | {"size": size, "canvas": torch.empty(1, 0, 128, 192)})
     inside = small.shape[-1] // 2
     assert torch.allclose(small[..., :inside], large[..., :inside], atol=1e-4)
 

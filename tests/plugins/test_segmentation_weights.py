@@ -98,7 +98,7 @@ def test_a_translated_head_computes_upstreams_logits_on_the_same_features(upstre
     assert not head.load_state_dict(state, strict=False).unexpected_keys
     sides = torch.tensor([[96, 128]] * 2)
     with torch.no_grad():
-        ours = head.eval().logits(features | {"size": sides, "canvas": sides})
+        ours = head.eval().logits(features | {"size": sides, "canvas": torch.empty(2, 0, 96, 128)})
         expected = theirs.eval()(given)
     assert (ours - expected).abs().max() < 1e-5 * max(1, expected.abs().max().item())
 
@@ -113,12 +113,12 @@ def test_on_an_undilated_map_the_context_is_upstreams_at_the_positions_that_both
     coarse = fine[:, :, ::4, ::4].clone()
     # The global branch averages over its map: give both the same mean, by cells that the coarse map does not have.
     fine[:, :, 1::4, 1::4] += 16 * (coarse.mean((2, 3), keepdim=True) - fine.mean((2, 3), keepdim=True))
-    sides = torch.tensor([[384, 512]])
+    features = {"map32": coarse, "size": torch.tensor([[384, 512]]), "canvas": torch.empty(1, 0, 384, 512)}
     with torch.no_grad():
-        ours = head.context({"map32": coarse, "size": sides, "canvas": sides})
+        ours = head.context(features)
         expected = theirs[0](fine)[:, :, ::4, ::4]
     assert torch.allclose(ours, expected, atol=1e-4)
-    assert head.logits({"map32": coarse, "size": sides, "canvas": sides}).shape == (1, 3, 48, 64)
+    assert head.logits(features).shape == (1, 3, 48, 64)
 
 
 @pytest.mark.parametrize("name", BUILDERS)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from graftwork.classification.losses import objective
 from graftwork.errors import UsageError
-from graftwork.interfaces import Backbone, Facts, Features, Head, Predictions, Spec, Targets
+from graftwork.interfaces import Backbone, Facts, Features, Head, Outputs, Predictions, Spec, Targets
 
 
 class ClassificationHead(Head):
@@ -41,15 +41,19 @@ class ClassificationHead(Head):
 
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         """The objective's loss, summed over the rows."""
-        # In float32 whatever the precision of the run: bf16 has three digits, too few for log-probabilities.
-        return {"loss": self.objective.loss(self.scores(features).float(), targets)}
+        return {"loss": self.objective.loss(self.outputs(features)["logits"], targets)}
 
     def counts(self, targets: Targets) -> dict[str, Tensor]:
         return {"loss": self.objective.count(targets)}
 
-    def predict(self, features: Features) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
+        """`logits`, float32 [B, classes]: the scores."""
+        # In float32 whatever the precision of the run: bf16 has three digits, too few for log-probabilities.
+        return {"logits": self.scores(features).float()}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
         """What the objective makes of the scores; `logits` among it."""
-        return self.objective.predict(self.scores(features).float())
+        return self.objective.predict(outputs["logits"])
 
 
 class LinearHead(ClassificationHead):

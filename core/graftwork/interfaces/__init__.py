@@ -1,7 +1,7 @@
 """What a plugin sees: the public names, listed once."""
 
 from graftwork.interfaces.backbone import Backbone, ImageInput, InputFacts, TextInput
-from graftwork.interfaces.batch import Batch, Features, Predictions, State, Targets
+from graftwork.interfaces.batch import Batch, Features, Outputs, Predictions, State, Targets
 from graftwork.interfaces.builders import (
     BackboneBuilder,
     DatasetBuilder,
@@ -51,6 +51,7 @@ __all__ = [
     "ObserverBuilder",
     "OpenTeacher",
     "Opener",
+    "Outputs",
     "Passages",
     "Phase",
     "Pictures",

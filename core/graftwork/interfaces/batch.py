@@ -16,6 +16,9 @@ State = dict[str, Tensor]
 Features = dict[str, Tensor]
 """Named tensors for a head: `pooled` [B, C]; `mapS` [B, C, H/S, W/S]; `tokens` [B, T, C] with `mask` [B, T]."""
 
+Outputs = dict[str, Tensor]
+"""What a head's network makes of features: tensors alone, batch first; `Head.postprocess` makes predictions of them."""
+
 Targets = dict[str, Tensor] | list[dict[str, Tensor]]
 """Labels of a batch: tensors with the batch first, or one dict a row where rows differ in size (boxes)."""
 

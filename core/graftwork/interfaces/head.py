@@ -1,16 +1,16 @@
-"""The head: from features to a loss, and from features to predictions."""
+"""The head: from features to a loss, and by way of outputs to predictions."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from graftwork.errors import UsageError
-from graftwork.interfaces.batch import Features, Predictions, Targets
+from graftwork.interfaces.batch import Features, Outputs, Predictions, Targets
 
 
 class Head(nn.Module, ABC):
@@ -70,5 +70,24 @@ class Head(nn.Module, ABC):
         return {}
 
     @abstractmethod
+    def outputs(self, features: Features) -> Outputs:
+        """What the network says: tensors alone, batch first. This is what is exported, distilled and averaged.
+
+        Their shapes follow from the shapes of the features and from nothing that these hold: no `.item()`, no selection
+        whose size the data decides. Called in train mode and in eval mode; in eval mode a row's do not depend on the rows
+        beside it.
+        """
+
+    @abstractmethod
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        """Predictions in the form that the task's metrics take: thresholds, suppression, argmax. Called in eval mode only.
+
+        Args:
+            outputs: of these features; left as they are.
+            features: what `outputs` was given; they say what lies where: sizes of pictures and of maps, masks.
+        """
+
+    @final
     def predict(self, features: Features) -> Predictions:
-        """Predictions in the form that the task's metrics take. Called in eval mode only."""
+        """What comes of the outputs of these features. Called in eval mode only."""
+        return self.postprocess(self.outputs(features), features)

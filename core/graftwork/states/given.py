@@ -42,7 +42,7 @@ class TeacherRows:
     rows: Rows
     keeping: Keeping
 
-    def outputs(self, view: int | None) -> Outputs:
+    def outputs(self, view: int | None) -> GivenRows:
         """What the head gives of every row in a fixed view; None for rows that stay the same by themselves.
 
         Raises:
@@ -57,14 +57,14 @@ class TeacherRows:
                         writer.add([self.rows.digests[number] for number in numbers], found)
             stored = store.open(self.rows.digests)
             if stored is not None:
-                return Outputs(stored)
+                return GivenRows(stored)
         except OSError as error:
             going_without(error)
         rows: dict[int, dict[str, Tensor]] = {}
         for numbers, found in self._compute(range(len(self.rows.digests)), view):
             for place, number in enumerate(numbers):
                 rows[number] = {name: values[place] for name, values in found.items()}
-        return Outputs([rows[number] for number in sorted(rows)])
+        return GivenRows([rows[number] for number in sorted(rows)])
 
     def _compute(self, numbers: Sequence[int], view: int | None) -> Iterator[tuple[tuple[int, ...], dict[str, Tensor]]]:
         """Row numbers, and the outputs of these rows on the CPU, [B, …] each."""
@@ -103,7 +103,7 @@ class TeacherRows:
         return RowStore(cache_folder(KIND) / key, about)
 
 
-class Outputs:
+class GivenRows:
     """A teacher's outputs of all rows in one view."""
 
     def __init__(self, rows: StoredRows | Sequence[Mapping[str, Tensor]]) -> None:
@@ -126,7 +126,7 @@ class GivenExamples(Examples):
         rows: how many rows there are.
     """
 
-    def __init__(self, source: Examples, given: Mapping[str, Sequence[Outputs]], rows: int) -> None:
+    def __init__(self, source: Examples, given: Mapping[str, Sequence[GivenRows]], rows: int) -> None:
         self._source = source
         self._given = given
         self._rows = rows

@@ -18,7 +18,7 @@ from graftwork.interfaces import Examples, Model, Phase, Plan
 from graftwork.machine.device import Device
 from graftwork.states.examples import StateExamples
 from graftwork.states.fill import Filler, Rows
-from graftwork.states.given import GivenExamples, Outputs, TeacherRows
+from graftwork.states.given import GivenExamples, GivenRows, TeacherRows
 from graftwork.states.stores import (
     EVALUATION,
     Keeping,
@@ -142,7 +142,7 @@ class PhaseStates:
     plan: Plan
     choices: tuple[Choice, ...]
     workers: int = 0
-    given: Mapping[str, tuple[Outputs, ...]] = field(default_factory=dict)
+    given: Mapping[str, tuple[GivenRows, ...]] = field(default_factory=dict)
 
     @property
     def any_kept(self) -> bool:

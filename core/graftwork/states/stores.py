@@ -28,7 +28,7 @@ from graftwork.states.fill import Filler, Rows
 from graftwork.states.views import View
 
 KIND = "states"
-FORMAT = 1
+FORMAT = 2
 EVALUATION = "evaluation"
 """The part of rows that are never augmented, whatever split they belong to."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.cache.rows import RowStore
-from graftwork.interfaces import Backbone, Batch, Features, Head, Model, Predictions, Targets
+from graftwork.interfaces import Backbone, Batch, Features, Head, Model, Outputs, Predictions, Targets
 from graftwork.states.examples import columns_of
 
 
@@ -24,8 +24,11 @@ class Probe(Head):
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         return {"loss": self.scores(features).square().sum()}
 
-    def predict(self, features: Features) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
         return {"scores": self.scores(features)}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return dict(outputs)
 
     def scores(self, features: Features) -> Tensor:
         """[B, outputs], the sum over all features."""

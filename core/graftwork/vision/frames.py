@@ -249,7 +249,8 @@ def collate_frames(frames: Sequence[Frame], input: ImageInput) -> dict[str, Tens
 
     Returns:
         `pixels` uint8 [B, 3, H, W], each picture at the top left, beyond it the mean colour; `size` int64 [B, 2], its
-        height and width there; `original` int64 [B, 2], as stored; `canvas` int64 [B, 2], H and W.
+        height and width there; `original` int64 [B, 2], as stored; `canvas` uint8 [B, 0, H, W], which holds nothing
+        and says by its shape how large the canvas is.
     """
     height = max(frame.canvas[0] for frame in frames)
     width = max(frame.canvas[1] for frame in frames)
@@ -261,7 +262,9 @@ def collate_frames(frames: Sequence[Frame], input: ImageInput) -> dict[str, Tens
         "pixels": pixels,
         "size": torch.tensor([frame.pixels.shape[-2:] for frame in frames]),
         "original": torch.tensor([frame.original for frame in frames]),
-        "canvas": torch.tensor([(height, width)] * len(frames)),
+        # A shape and no numbers: heads lay anchors without waiting for a device, and under tracing; where states are kept
+        # there are no pixels to ask.
+        "canvas": torch.empty(len(frames), 0, height, width, dtype=torch.uint8),
     }
 
 
@@ -277,8 +280,6 @@ def collate_masks(frames: Sequence[Frame], inputs: Mapping[str, Tensor], name: s
 
 def join_frames(name: str, values: Sequence[Tensor]) -> Tensor:
     """One input or target of frames that were collated one by one, as `collate_frames` and `collate_masks` give it."""
-    if name == "canvas":
-        return torch.stack(list(values)).amax(0).expand(len(values), -1).clone()
     if name != "mask":
         return pad_rows(values)
     height, width = (max(mask.shape[side] for mask in values) for side in (0, 1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graftwork.interfaces import Backbone, Batch, Features, Head, Model, Predictions, Targets
+from graftwork.interfaces import Backbone, Batch, Features, Head, Model, Outputs, Predictions, Targets
 from graftwork.testing import PluginConformance, StrategyConformance
 from graftwork_bss.strategy import Shrinkage, feature_of
 
@@ -27,8 +27,11 @@ class Sums(Head):
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         return {"loss": 0 * features["pooled"].sum()}
 
-    def predict(self, features: Features) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
         return {"pooled": features["pooled"]}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return dict(outputs)
 
 
 class Same(Backbone):

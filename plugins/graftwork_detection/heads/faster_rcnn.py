@@ -9,21 +9,22 @@ every picture gives equally many samples, and it makes a batch in pieces give th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import log2
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead, concat_box_prediction_layers
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, batched_nms, remove_small_boxes
 from torchvision.ops.poolers import initLevelMapper
 
-from graftwork.interfaces import Backbone, Facts, Features, Head, Predictions, Spec, Targets
-from graftwork_detection.heads.dense import anchors_by_level, canvas_of, rows_of
-from graftwork_detection.heads.postprocess import to_original
+from graftwork.interfaces import Backbone, Facts, Features, Head, Outputs, Predictions, Spec, Targets
+from graftwork_detection.heads.dense import Anchors, canvas_of, decoded, picture_by_picture, rows_of
+from graftwork_detection.heads.postprocess import SMALLEST, Limits, clipped, to_original
+from graftwork_detection.heads.proposals import cut_out, propose
 from graftwork_detection.heads.pyramid import Pyramid
 from graftwork_detection.heads.upstream import to_own_names
 
@@ -55,6 +56,8 @@ class FasterRcnnHead(Head):
         self.pyramid = Pyramid(provides, width, finest=int(options["finest"]), coarsest=_COARSEST, extra="pool")
         self.needs = self.pyramid.needs
         strides = self.pyramid.strides
+        self.proposals = int(options["proposals"])
+        self.limits = Limits.of(options)
         self.rpn = _proposal_network(strides, width, options)
         # Proposals come from every level; they are cut out of those that stand on maps of the backbone.
         self.roi_heads = _roi_heads(strides[: len(self.needs)], width, len(facts["classes"]), options)
@@ -62,14 +65,17 @@ class FasterRcnnHead(Head):
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         """`objectness` and `proposals` of the first look, `classification` and `boxes` of the second: sums over pictures
         of each picture's loss divided by its samples. Samples are drawn with torch's global random numbers."""
-        assert isinstance(targets, list)
-        levels = self.pyramid(features)
-        sizes = _sizes(features)
         # torchvision counts classes from 1 and has 0 for the background.
-        shifted = [{"boxes": target["boxes"].float(), "labels": target["labels"] + 1} for target in targets]
-        proposals, first = self._propose(levels, canvas_of(features), sizes, shifted)
-        proposals, _, labels, regression = self.roi_heads.select_training_samples(proposals, shifted)
-        scores, deltas = self._look(levels, proposals, sizes)
+        wanted = [
+            {"boxes": target["boxes"].float(), "labels": target["labels"] + 1} for target in picture_by_picture(targets)
+        ]
+        levels = self.pyramid(features)
+        seen = self._first_look(levels, features, 2 * self.proposals)
+        first = self._first_losses(seen, wanted)
+        proposals = [boxes[there] for boxes, there in zip(seen.boxes, seen.there, strict=True)]
+        proposals, _, labels, regression = self.roi_heads.select_training_samples(proposals, wanted)
+        pooled = self.roi_heads.box_roi_pool(self._named(levels), proposals, [])
+        scores, deltas = self._second_look(pooled)
         counts = [len(chosen) for chosen in proposals]
         second: list[tuple[Tensor, Tensor]] = []
         with torch.autocast(scores.device.type, enabled=False):
@@ -87,22 +93,38 @@ class FasterRcnnHead(Head):
         """Pictures, for every part."""
         return dict.fromkeys(_PARTS, rows_of(targets))
 
-    def predict(self, features: Features) -> Predictions:
-        """Objects in original pixels, best first."""
+    def outputs(self, features: Features) -> Outputs:
+        """`boxes` [B, A, 4], corners on the canvas, and `scores` [B, A, classes], 0 to 1; float32.
+
+        A is `proposals` times the classes that may pass: each class has a box of its own, so a row of `scores` is 0 but for
+        the class that its box is for. As the scores of a proposal sum to 1, few can be above `score_threshold`: more of the
+        best than that many are left out. Where there are fewer proposals, scores are 0.
+        """
         levels = self.pyramid(features)
-        sizes = _sizes(features)
-        proposals, _ = self._propose(levels, canvas_of(features), sizes, None)
-        scores, deltas = self._look(levels, proposals, sizes)
+        seen = self._first_look(levels, features, self.proposals)
+        pool = self.roi_heads.box_roi_pool
+        scores, deltas = self._second_look(cut_out(pool, list(self._named(levels).values()), seen.boxes))
         with torch.autocast(scores.device.type, enabled=False):
-            found = zip(*self.roi_heads.postprocess_detections(scores, deltas, proposals, sizes), strict=True)
-        return [
-            {
-                "boxes": to_original(boxes, features["size"][row], features["original"][row]),
-                "scores": score,
-                "labels": label - 1,
-            }
-            for row, (boxes, score, label) in enumerate(found)
-        ]
+            # The first class is the background.
+            boxes = self.roi_heads.box_coder.decode_single(deltas, seen.boxes.flatten(0, 1)).unflatten(1, (-1, 4))[
+                :, 1:
+            ]
+            scores = scores.softmax(dim=1)[:, 1:] * seen.there.view(-1, 1)
+            return best_classes(boxes, scores, self.proposals, self.limits.score_threshold)
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        """Objects in original pixels, best first."""
+        predictions = []
+        for row, (boxes, scores) in enumerate(zip(outputs["boxes"], outputs["scores"], strict=True)):
+            place, label = torch.where(scores > self.limits.score_threshold)
+            found, score = clipped(boxes[place], features["size"][row]), scores[place, label]
+            kept = remove_small_boxes(found, SMALLEST)
+            # Classes from 1, as torchvision counts them: numbers shift the boxes that it compares, and so their rounding.
+            best = batched_nms(found[kept], score[kept], 1 + label[kept], self.limits.nms_iou)
+            kept = kept[best[: self.limits.detections]]
+            objects = to_original(found[kept], features["size"][row], features["original"][row])
+            predictions.append({"boxes": objects, "scores": score[kept], "labels": label[kept]})
+        return predictions
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Torchvision's `fasterrcnn_*_fpn`, or a head trained here; the box predictor is left out.
@@ -112,52 +134,79 @@ class FasterRcnnHead(Head):
         """
         return to_own_names(foreign, len(self.needs), ("roi_heads.box_predictor.",))
 
-    def _propose(
-        self,
-        levels: list[Tensor],
-        canvas: tuple[int, int],
-        sizes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None,
-    ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
-        """Proposals of each picture, [m, 4] in canvas pixels, and (objectness, box) losses of each where targets are given."""
+    def _first_look(self, levels: list[Tensor], features: Features, most: int) -> _FirstLook:
+        """What the proposal network says of each anchor, and the `most` proposals of each picture that come of it."""
         scores, deltas = self.rpn.head(levels)
-        by_level = [score[0].numel() for score in scores]
-        grids = anchors_by_level(self.rpn.anchor_generator, levels, canvas)
+        anchors = self.rpn.anchor_generator.on(levels, canvas_of(features))
         with torch.autocast(levels[0].device.type, enabled=False):
             objectness, regression = concat_box_prediction_layers(
                 [score.float() for score in scores], [delta.float() for delta in deltas]
             )
-            anchors = [torch.cat(grids)] * len(sizes)
-            boxes = self.rpn.box_coder.decode(regression.detach(), anchors).view(len(sizes), -1, 4)
-            proposals, _ = self.rpn.filter_proposals(boxes, objectness, sizes, by_level)
-            if targets is None:
-                return proposals, []
+            every, sizes = torch.cat(anchors), [len(level) for level in anchors]
+            objectness, regression = objectness.view(-1, len(every)), regression.view(-1, len(every), 4)
+            boxes = decoded(self.rpn.box_coder, regression.detach(), every)
+            proposals, there = propose(self.rpn, boxes, objectness.detach(), sizes, features["size"], most)
+            return _FirstLook(every, objectness, regression, proposals, there)
+
+    def _first_losses(self, seen: _FirstLook, targets: list[dict[str, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """The losses of each picture's objectness and proposals."""
+        anchors = [seen.anchors] * len(targets)
+        with torch.autocast(seen.anchors.device.type, enabled=False):
             labels, matched = self.rpn.assign_targets_to_anchors(anchors, targets)
             wanted = self.rpn.box_coder.encode(matched, anchors)
-            each = zip(objectness.view(len(sizes), -1), regression.view(len(sizes), -1, 4), labels, wanted, strict=True)
-            return proposals, [self.rpn.compute_loss(a, b, [label], [want]) for a, b, label, want in each]
+            each = zip(seen.objectness, seen.deltas, labels, wanted, strict=True)
+            return [self.rpn.compute_loss(a, b, [label], [want]) for a, b, label, want in each]
 
-    def _look(
-        self, levels: list[Tensor], proposals: list[Tensor], sizes: list[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor]:
-        """Class scores [m, 1 + classes] and box deltas [m, 4 (1 + classes)] of all pictures' proposals, float32."""
-        # Pooling computes places between cells: in float32.
-        named = {str(index): level.float() for index, level in enumerate(levels[: len(self.needs)])}
-        pooled = self.roi_heads.box_roi_pool(named, proposals, sizes)
+    def _named(self, levels: list[Tensor]) -> dict[str, Tensor]:
+        """The levels that proposals are cut out of, by the pool's names. In float32: it computes places between cells."""
+        return {str(index): level.float() for index, level in enumerate(levels[: len(self.needs)])}
+
+    def _second_look(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores [m, 1 + classes] and box deltas [m, 4 (1 + classes)] of what was cut out, float32."""
         scores, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
         return scores.float(), deltas.float()
 
 
-def _sizes(features: Features) -> list[tuple[int, int]]:
-    return [(int(height), int(width)) for height, width in features["size"].tolist()]
+@dataclass(frozen=True)
+class _FirstLook:
+    """What the proposal network has seen.
+
+    Args:
+        anchors: [anchors, 4], corners on the canvas.
+        objectness, deltas: [B, anchors] before the sigmoid, and [B, anchors, 4].
+        boxes: [B, proposals, 4], corners on the canvas, without gradients.
+        there: bool [B, proposals], false where there are fewer.
+    """
+
+    anchors: Tensor
+    objectness: Tensor
+    deltas: Tensor
+    boxes: Tensor
+    there: Tensor
+
+
+def best_classes(boxes: Tensor, scores: Tensor, proposals: int, threshold: float) -> Outputs:
+    """Boxes of each class [m, classes, 4] and scores [m, classes] of so many proposals a row, as a head's outputs.
+
+    Of each proposal the best classes, in their order; so many that every score above the threshold is among them.
+    """
+    classes = scores.shape[1]
+    most = min(classes, int(1 / threshold) + 1) if threshold else classes
+    best = scores.topk(most, dim=1).indices.sort(dim=1).values.unsqueeze(2)
+    apart = scores.new_zeros(scores.shape[0], most, classes)
+    return {
+        "boxes": boxes.gather(1, best.expand(-1, -1, 4)).view(-1, proposals * most, 4),
+        "scores": apart.scatter(2, best, scores.unsqueeze(2).gather(1, best)).view(-1, proposals * most, classes),
+    }
 
 
 def _proposal_network(strides: tuple[int, ...], width: int, options: Mapping[str, Any]) -> RegionProposalNetwork:
     """On every level; thresholds are torchvision's."""
     scale = float(options["anchor_scale"])
     shared = options["anchors"] == "shared"
-    shapes = [tuple(scale * size for size in (_STRIDES if shared else (stride,))) for stride in strides]
-    generator = AnchorGenerator(tuple(shapes), (_ASPECTS,) * len(shapes))
+    generator = Anchors(
+        [[scale * size for size in (_STRIDES if shared else (stride,))] for stride in strides], _ASPECTS
+    )
     proposals = int(options["proposals"])
     kept = {"training": 2 * proposals, "testing": proposals}
     return RegionProposalNetwork(

@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 
 from graftwork import UsageError
-from graftwork.interfaces import Backbone, Facts, Features, Head, Predictions, Spec, Targets
-from graftwork_detection.heads.dense import anchors_by_level, candidates, canvas_of, rows_of
-from graftwork_detection.heads.postprocess import finish
+from graftwork.interfaces import Backbone, Facts, Features, Head, Outputs, Predictions, Spec, Targets
+from graftwork_detection.heads.dense import Anchors, canvas_of, objects_of, picture_by_picture, rows_of
+from graftwork_detection.heads.postprocess import Limits
 from graftwork_detection.heads.pyramid import Pyramid
 from graftwork_detection.heads.upstream import to_own_names
 
@@ -51,22 +50,19 @@ class FcosHead(Head):
         self.pyramid = Pyramid(provides, width, finest=int(options["finest"]), extra="p5")
         self.needs = self.pyramid.needs
         # Not boxes but places: one square a cell, as large as the stride.
-        self.places = AnchorGenerator(tuple((stride,) for stride in self.pyramid.strides), (1.0,))
+        self.places = Anchors([[stride] for stride in self.pyramid.strides], [1.0])
         self.head = FCOSHead(width, 1, len(facts["classes"]), int(options["depth"]))
-        self.score_threshold = float(options["score_threshold"])
-        self.nms_iou = float(options["nms_iou"])
-        self.detections = int(options["detections"])
+        self.limits = Limits.of(options)
 
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         """`classification` (focal), `boxes` (GIoU) and `centerness` (cross-entropy): sums over pictures of each picture's
         loss divided by its matched places (at least 1)."""
-        assert isinstance(targets, list)
-        outputs, places = self._outputs(features)
+        said, places = self._towers(features)
         sizes, every_place = [len(level) for level in places], torch.cat(places)
         parts: dict[str, list[Tensor]] = {part: [] for part in _PARTS}
         with torch.autocast(every_place.device.type, enabled=False):
-            for row, target in enumerate(targets):
-                one = {name: output[row : row + 1] for name, output in outputs.items()}
+            for row, target in enumerate(picture_by_picture(targets)):
+                one = {name: output[row : row + 1] for name, output in said.items()}
                 matched = match(every_place, sizes, target["boxes"])
                 losses = self.head.compute_loss([target], one, [every_place], [matched])
                 for part, upstream in _PARTS.items():
@@ -77,39 +73,27 @@ class FcosHead(Head):
         """Pictures, for every part."""
         return dict.fromkeys(_PARTS, rows_of(targets))
 
-    def predict(self, features: Features) -> Predictions:
-        """Objects in original pixels, best first; a score is the geometric mean of class score and centerness."""
-        outputs, places = self._outputs(features)
-        sizes, every_place = [len(level) for level in places], torch.cat(places)
-        predictions = []
-        with torch.autocast(every_place.device.type, enabled=False):
-            scores = (outputs["cls_logits"].sigmoid() * outputs["bbox_ctrness"].sigmoid()).sqrt()
-            for row in range(len(scores)):
-                place, label, score = candidates(scores[row], sizes, self.score_threshold)
-                boxes = self.head.box_coder.decode(outputs["bbox_regression"][row][place], every_place[place])
-                predictions.append(
-                    finish(
-                        boxes,
-                        score,
-                        label,
-                        features["size"][row],
-                        features["original"][row],
-                        self.score_threshold,
-                        self.nms_iou,
-                        self.detections,
-                    )
-                )
-        return predictions
+    def outputs(self, features: Features) -> Outputs:
+        """`boxes` [B, places, 4], corners on the canvas, and `scores` [B, places, classes], 0 to 1: the geometric mean of class
+        score and centerness; float32."""
+        said, places = self._towers(features)
+        with torch.autocast(places[0].device.type, enabled=False):
+            boxes: Tensor = self.head.box_coder.decode(said["bbox_regression"], torch.cat(places))
+            return {"boxes": boxes, "scores": (said["cls_logits"].sigmoid() * said["bbox_ctrness"].sigmoid()).sqrt()}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        """Objects in original pixels, best first."""
+        return objects_of(outputs, features, self.places.counts(self.pyramid.sizes(features)), self.limits)
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Torchvision's `fcos_resnet50_fpn`, or a head trained here; class scores are left out."""
         return to_own_names(foreign, len(self.needs), ("head.classification_head.cls_logits.",))
 
-    def _outputs(self, features: Features) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """The towers' outputs, float32 [B, places, .] by torchvision's names, and the places of each level."""
+    def _towers(self, features: Features) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """What the towers say, float32 [B, places, .] by torchvision's names, and the places of each level."""
         levels = self.pyramid(features)
-        outputs = {name: output.float() for name, output in self.head(levels).items()}
-        return outputs, anchors_by_level(self.places, levels, canvas_of(features))
+        said = {name: output.float() for name, output in self.head(levels).items()}
+        return said, self.places.on(levels, canvas_of(features))
 
 
 def match(places: Tensor, sizes: Sequence[int], boxes: Tensor) -> Tensor:

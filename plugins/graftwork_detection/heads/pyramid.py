@@ -56,6 +56,17 @@ class Pyramid(nn.Module):
         """The levels [B, width, H/S, W/S], fine to coarse, one for each of `strides`."""
         return list(self.fpn(OrderedDict((name, features[name]) for name in self.maps)).values())
 
+    def sizes(self, features: Features) -> list[tuple[int, int]]:
+        """Height and width of each level, from the maps' alone: of one beyond them half of the last level's, rounded up."""
+        found = []
+        for name in self.maps:
+            height, width = features[name].shape[-2:]
+            found.append((height, width))
+        while len(found) < len(self.strides):
+            height, width = found[-1]
+            found.append(((height + 1) // 2, (width + 1) // 2))
+        return found
+
 
 class _Convolve(ExtraFPNBlock):  # type: ignore[misc]
     """Torchvision's LastLevelP6P7 for any number of levels, under its key names: `p6` is the level of stride 64."""

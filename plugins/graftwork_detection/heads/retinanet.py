@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, Matcher
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou
 
 from graftwork.errors import UsageError
-from graftwork.interfaces import Backbone, Facts, Features, Head, Predictions, Spec, Targets
-from graftwork_detection.heads.dense import anchors_by_level, candidates, canvas_of, rows_of
-from graftwork_detection.heads.postprocess import finish
+from graftwork.interfaces import Backbone, Facts, Features, Head, Outputs, Predictions, Spec, Targets
+from graftwork_detection.heads.dense import Anchors, canvas_of, decoded, objects_of, picture_by_picture, rows_of
+from graftwork_detection.heads.postprocess import Limits
 from graftwork_detection.heads.pyramid import Pyramid
 from graftwork_detection.heads.upstream import to_own_names
 
@@ -58,8 +57,8 @@ class RetinaNet(Head):
         self.pyramid = Pyramid(provides, width, finest=int(options["finest"]), extra="p5")
         self.needs = self.pyramid.needs
         # Whole pixels, as torchvision has them.
-        sizes = tuple(tuple(int(4 * stride * scale) for scale in _SCALES) for stride in self.pyramid.strides)
-        self.anchors = AnchorGenerator(sizes, (_RATIOS,) * len(sizes))
+        sizes = [[int(4 * stride * scale) for scale in _SCALES] for stride in self.pyramid.strides]
+        self.anchors = Anchors(sizes, _RATIOS)
         norm = partial(nn.GroupNorm, _GROUPS) if grouped else None
         self.head = RetinaNetHead(width, len(_SCALES) * len(_RATIOS), len(facts["classes"]), norm)
         for tower in (self.head.classification_head, self.head.regression_head):
@@ -67,39 +66,33 @@ class RetinaNet(Head):
         self.head.regression_head._loss_type = str(options["box_loss"])
         self.matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
         self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
-        self.score_threshold = float(options["score_threshold"])
-        self.nms_iou = float(options["nms_iou"])
-        self.detections = int(options["detections"])
+        self.limits = Limits.of(options)
 
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         """`classification` (focal) and `boxes`: sums over pictures of each one's loss divided by its matched anchors."""
-        assert isinstance(targets, list)
-        outputs, levels = self._outputs(features)
-        anchors = torch.cat(levels)
+        pictures = picture_by_picture(targets)
+        said, anchors = self._towers(features)
         with torch.autocast(anchors.device.type, enabled=False):
-            matched = [self._match(anchors, target["boxes"]) for target in targets]
-            losses = self.head.compute_loss(targets, outputs, [anchors] * len(targets), matched)
+            matched = [self._match(anchors, target["boxes"]) for target in pictures]
+            losses = self.head.compute_loss(pictures, said, [anchors] * len(pictures), matched)
             # Torchvision gives the mean over pictures.
-            return {part: losses[upstream] * len(targets) for part, upstream in _PARTS.items()}
+            return {part: losses[upstream] * len(pictures) for part, upstream in _PARTS.items()}
 
     def counts(self, targets: Targets) -> dict[str, Tensor]:
         """Pictures, for every part."""
         return dict.fromkeys(_PARTS, rows_of(targets))
 
-    def predict(self, features: Features) -> Predictions:
-        """Objects in original pixels, best first."""
-        outputs, levels = self._outputs(features)
-        sizes, anchors = [len(level) for level in levels], torch.cat(levels)
-        predictions = []
+    def outputs(self, features: Features) -> Outputs:
+        """`boxes` [B, anchors, 4], corners on the canvas, and `scores` [B, anchors, classes], 0 to 1; float32."""
+        said, anchors = self._towers(features)
         with torch.autocast(anchors.device.type, enabled=False):
-            for row, logits in enumerate(outputs["cls_logits"]):
-                place, label, score = candidates(logits.sigmoid(), sizes, self.score_threshold)
-                boxes = self.coder.decode_single(outputs["bbox_regression"][row][place], anchors[place])
-                size, original = features["size"][row], features["original"][row]
-                predictions.append(
-                    finish(boxes, score, label, size, original, self.score_threshold, self.nms_iou, self.detections)
-                )
-        return predictions
+            # Row by row: how the last few values of a vector are rounded depends on where it ends.
+            scores = torch.stack([logits.sigmoid() for logits in said["cls_logits"]])
+            return {"boxes": decoded(self.coder, said["bbox_regression"], anchors), "scores": scores}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        """Objects in original pixels, best first."""
+        return objects_of(outputs, features, self.anchors.counts(self.pyramid.sizes(features)), self.limits)
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Torchvision's `retinanet_resnet50_fpn`, or a head trained here; class scores are left out."""
@@ -112,11 +105,11 @@ class RetinaNet(Head):
         matched: Tensor = self.matcher(box_iou(boxes, anchors))
         return matched
 
-    def _outputs(self, features: Features) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """The towers' outputs, float32 [B, anchors, .] by torchvision's names, and the anchors of each level."""
+    def _towers(self, features: Features) -> tuple[dict[str, Tensor], Tensor]:
+        """What the towers say, float32 [B, anchors, .] by torchvision's names, and the anchors [anchors, 4]."""
         levels = self.pyramid(features)
-        outputs = {name: output.float() for name, output in self.head(levels).items()}
-        return outputs, anchors_by_level(self.anchors, levels, canvas_of(features))
+        said = {name: output.float() for name, output in self.head(levels).items()}
+        return said, torch.cat(self.anchors.on(levels, canvas_of(features)))
 
 
 def build(spec: Spec, backbone: Backbone, facts: Facts) -> Head:

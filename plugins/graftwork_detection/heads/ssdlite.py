@@ -22,14 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, Matcher
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import Conv2dNormActivation, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from graftwork import UsageError
-from graftwork.interfaces import Backbone, Facts, Features, Head, Predictions, Spec, Targets
-from graftwork_detection.heads.dense import anchors_by_level, candidates, canvas_of, rows_of
-from graftwork_detection.heads.postprocess import finish
+from graftwork.interfaces import Backbone, Facts, Features, Head, Outputs, Predictions, Spec, Targets
+from graftwork_detection.heads.dense import Anchors, canvas_of, decoded, objects_of, picture_by_picture, rows_of
+from graftwork_detection.heads.postprocess import Limits
 from graftwork_detection.heads.pyramid import Pyramid
 from graftwork_detection.heads.upstream import to_own_names
 
@@ -67,8 +66,8 @@ class SsdliteHead(Head):
         self.pyramid = Pyramid(provides, width, finest=int(options["finest"]), extra="p5")
         self.needs = self.pyramid.needs
         scale = float(options["anchor_scale"])
-        shapes = tuple(tuple(scale * stride * size for size in _SCALES) for stride in self.pyramid.strides)
-        self.anchors = AnchorGenerator(shapes, (_ASPECTS,) * len(shapes))
+        shapes = [[scale * stride * size for size in _SCALES] for stride in self.pyramid.strides]
+        self.anchors = Anchors(shapes, _ASPECTS)
         norm = partial(nn.GroupNorm, _GROUPS)
         self.towers = nn.ModuleDict({part: _tower(width, depth) for part in _PARTS})
         levels = len(shapes)
@@ -77,19 +76,15 @@ class SsdliteHead(Head):
             nn.init.constant_(block[-1].bias, -math.log((1 - _PRIOR) / _PRIOR))
         self.box_coder = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
         self.matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
-        self.score_threshold = float(options["score_threshold"])
-        self.nms_iou = float(options["nms_iou"])
-        self.detections = int(options["detections"])
+        self.limits = Limits.of(options)
 
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         """`classification` (focal) and `boxes` (GIoU): sums over pictures of each picture's loss divided by its matched
         default boxes (at least 1)."""
-        assert isinstance(targets, list)
-        scores, deltas, by_level = self._outputs(features)
-        anchors = torch.cat(by_level)
+        scores, deltas, anchors = self._towers(features)
         each = []
         with torch.autocast(anchors.device.type, enabled=False):
-            for score, delta, target in zip(scores, deltas, targets, strict=True):
+            for score, delta, target in zip(scores, deltas, picture_by_picture(targets), strict=True):
                 each.append(self._loss_of_one(score, delta, anchors, target))
             return {
                 part: torch.stack(values).sum()
@@ -100,40 +95,28 @@ class SsdliteHead(Head):
         """Pictures, for every part."""
         return dict.fromkeys(_PARTS, rows_of(targets))
 
-    def predict(self, features: Features) -> Predictions:
-        """Objects in original pixels, best first."""
-        scores, deltas, by_level = self._outputs(features)
-        anchors, sizes = torch.cat(by_level), [len(level) for level in by_level]
-        predictions = []
+    def outputs(self, features: Features) -> Outputs:
+        """`boxes` [B, anchors, 4], corners on the canvas, and `scores` [B, anchors, classes], 0 to 1; float32."""
+        scores, deltas, anchors = self._towers(features)
         with torch.autocast(anchors.device.type, enabled=False):
-            for row, score in enumerate(scores.sigmoid()):
-                place, label, best = candidates(score, sizes, self.score_threshold)
-                boxes = self.box_coder.decode_single(deltas[row][place], anchors[place])
-                predictions.append(
-                    finish(
-                        boxes,
-                        best,
-                        label,
-                        features["size"][row],
-                        features["original"][row],
-                        self.score_threshold,
-                        self.nms_iou,
-                        self.detections,
-                    )
-                )
-        return predictions
+            return {"boxes": decoded(self.box_coder, deltas, anchors), "scores": scores.sigmoid()}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        """Objects in original pixels, best first."""
+        return objects_of(outputs, features, self.anchors.counts(self.pyramid.sizes(features)), self.limits)
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A head trained here; the last layers of the class scores are left out, and what stands before them stays."""
         predictors = [f"head.classification_head.module_list.{level}.1." for level in range(len(self.pyramid.strides))]
         return to_own_names(foreign, len(self.needs), predictors)
 
-    def _outputs(self, features: Features) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Class scores before the sigmoid [B, anchors, classes], box deltas [B, anchors, 4], both float32, and anchors."""
+    def _towers(self, features: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """Class scores before the sigmoid [B, anchors, classes], box deltas [B, anchors, 4], and the anchors [anchors, 4],
+        all float32."""
         levels = self.pyramid(features)
         scores = self.head.classification_head([self.towers["classification"](level) for level in levels])
         deltas = self.head.regression_head([self.towers["boxes"](level) for level in levels])
-        return scores.float(), deltas.float(), anchors_by_level(self.anchors, levels, canvas_of(features))
+        return scores.float(), deltas.float(), torch.cat(self.anchors.on(levels, canvas_of(features)))
 
     def _loss_of_one(
         self, scores: Tensor, deltas: Tensor, anchors: Tensor, target: Mapping[str, Tensor]

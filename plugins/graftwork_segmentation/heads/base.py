@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graftwork.errors import DataError, UsageError
-from graftwork.interfaces import Facts, Features, Head, Predictions, Targets
+from graftwork.interfaces import Facts, Features, Head, Outputs, Predictions, Targets
 from graftwork_segmentation.losses import VOID, PixelLoss
 
 _BAND = 64 << 20  # bytes of logits at the original's resolution that are held at once
@@ -32,7 +32,8 @@ class SegmentationHead(Head):
     """
 
     reads: frozenset[str] = frozenset({"size", "original", "canvas"})
-    """Inputs among the features: int64 [B, 2] (height, width) of the picture in the canvas, as stored, and of the canvas."""
+    """Inputs among the features: int64 [B, 2] (height, width) of the picture in the canvas, and as stored; and [B, 0, H, W],
+    whose shape is the canvas's."""
 
     label_layers: ClassVar[tuple[str, ...]]
     """Prefixes of the tensors whose meaning or shape follows from the labels."""
@@ -53,23 +54,27 @@ class SegmentationHead(Head):
 
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         """The parts of `PixelLoss`, as sums. `mask` of the targets is uint8 [B, H, W] in canvas pixels."""
-        logits = self.logits(features)
-        # In float32 whatever the precision of the run: bf16 has three digits, too few for log-probabilities.
+        logits = self.outputs(features)["logits"]
         with torch.autocast(logits.device.type, enabled=False):
-            sums: dict[str, Tensor] = self.objective(logits.float(), _mask(targets))
+            sums: dict[str, Tensor] = self.objective(logits, _mask(targets))
         return sums
 
     def counts(self, targets: Targets) -> dict[str, Tensor]:
         return self.objective.counts(_mask(targets))
 
-    def predict(self, features: Features) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
+        """`logits`, float32 [B, classes, h, w], a map of the canvas."""
+        # In float32 whatever the precision of the run: bf16 has three digits, too few for log-probabilities.
+        return {"logits": self.logits(features).float()}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
         """One dict a row: `mask`, uint8 [h, w] class indices in pixels of the original."""
-        logits = self.logits(features).float()
+        height, width = features["canvas"].shape[-2:]
         # Together, since reading numbers waits for the device.
-        places = torch.stack([features[name] for name in ("size", "original", "canvas")], dim=1).tolist()
+        places = torch.stack([features["size"], features["original"]], dim=1).tolist()
         return [
-            {"mask": mask_of(row, tuple(size), tuple(original), tuple(canvas))}
-            for row, (size, original, canvas) in zip(logits, places, strict=True)
+            {"mask": mask_of(row, tuple(size), tuple(original), (height, width))}
+            for row, (size, original) in zip(outputs["logits"], places, strict=True)
         ]
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -145,8 +150,8 @@ def mean_of_picture(features: Features, name: str) -> Tensor:
     """
     values = features[name]
     shares: list[Tensor] = []
-    for axis, cells in enumerate(values.shape[-2:]):
-        covered = features["size"][:, axis] * cells / features["canvas"][:, axis]
+    for axis, (cells, pixels) in enumerate(zip(values.shape[-2:], features["canvas"].shape[-2:], strict=True)):
+        covered = features["size"][:, axis] * cells / pixels
         shares.append((covered[:, None] - torch.arange(cells, device=values.device)).clamp(0, 1))
     share = shares[0][:, None, :, None] * shares[1][:, None, None, :]
     return (values * share).sum(dim=(2, 3), keepdim=True) / share.sum(dim=(2, 3), keepdim=True)

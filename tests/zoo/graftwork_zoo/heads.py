@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graftwork.interfaces import Backbone, Facts, Features, Head, Predictions, Spec, Targets
+from graftwork.interfaces import Backbone, Facts, Features, Head, Outputs, Predictions, Spec, Targets
 
 
 class TameLinear(Head):
@@ -29,9 +29,11 @@ class TameLinear(Head):
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         return {"loss": functional.cross_entropy(self.scores(features), _label(targets), reduction="sum")}
 
-    def predict(self, features: Features) -> Predictions:
-        logits = self.scores(features)
-        return {"logits": logits, "probabilities": logits.softmax(dim=1)}
+    def outputs(self, features: Features) -> Outputs:
+        return {"logits": self.scores(features)}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return {**outputs, "probabilities": outputs["logits"].softmax(dim=1)}
 
 
 def _label(targets: Targets) -> Tensor:
@@ -80,9 +82,8 @@ class OffByOne(TameLinear):
     def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
         return {"loss": functional.cross_entropy(self.scores(features), _label(targets) + 1, reduction="sum")}
 
-    def predict(self, features: Features) -> Predictions:
-        logits = self.scores(features)[:, :-1]
-        return {"logits": logits, "probabilities": logits.softmax(dim=1)}
+    def outputs(self, features: Features) -> Outputs:
+        return {"logits": self.scores(features)[:, :-1]}
 
 
 class UnusedParameter(TameLinear):
@@ -106,10 +107,9 @@ class ChangesFeatures(TameLinear):
 
 
 class CentresOnBatch(TameLinear):
-    def predict(self, features: Features) -> Predictions:
-        logits = self.scores(features)
-        logits = logits - logits.mean(dim=0, keepdim=True)
-        return {"logits": logits, "probabilities": logits.softmax(dim=1)}
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        logits = outputs["logits"]
+        return super().postprocess({"logits": logits - logits.mean(dim=0, keepdim=True)}, features)
 
 
 class ReadsMore(TameLinear):
@@ -144,9 +144,8 @@ class ReadsUndeclared(TameLinear):
 
 
 class FirstRowOnly(TameLinear):
-    def predict(self, features: Features) -> Predictions:
-        logits = self.scores(features)
-        return {"logits": logits, "probabilities": logits.softmax(dim=1), "classes": logits[0].argsort()}
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return {**super().postprocess(outputs, features), "classes": outputs["logits"][0].argsort()}
 
 
 ALL: Mapping[str, type[TameLinear]] = {
