@@ -24,6 +24,7 @@ from graftwork.interfaces import (
     Features,
     Head,
     Model,
+    Outputs,
     Predictions,
     Spec,
     State,
@@ -81,8 +82,11 @@ class StageHead(Head):
         assert isinstance(targets, dict)
         return {"loss": nn.functional.cross_entropy(self.scores(features), targets["label"], reduction="sum")}
 
-    def predict(self, features: Features) -> Predictions:
+    def outputs(self, features: Features) -> Outputs:
         return {"logits": self.scores(features)}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return dict(outputs)
 
     def scores(self, features: Features) -> Tensor:
         found: Tensor = self.linear(torch.cat([features[name].float() for name in self.names], dim=1))

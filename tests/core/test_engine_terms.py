@@ -25,6 +25,7 @@ from graftwork.engine.trial import Trial, without_trace
 from graftwork.interfaces import Batch, Features, Group, Model, Observer, Phase, Plan, StepRecord, Term
 from graftwork.log import heard
 from graftwork.machine.device import Device
+from graftwork.testing.fits import no_teacher
 
 CPU = Device("cpu", "fp32")
 
@@ -48,7 +49,7 @@ def centred(limit: int | None = None) -> tuple[Model, Centre, Plan]:
     strategy = Centred()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        strategy.prepare(model, toy_batch())
+        strategy.prepare(model, toy_batch(), no_teacher)
     plan = strategy.plan(model, CONTEXT)
     check_plan(plan, model)
     start_terms(plan, model, 0)
