@@ -16,6 +16,7 @@ from graftwork.engine.terms import start_terms
 from graftwork.interfaces import Batch, Plan
 from graftwork.machine.device import Device
 from graftwork.strategies.terms import StartingPoint
+from graftwork.testing.fits import no_teacher
 
 ROWS = 13
 
@@ -26,7 +27,7 @@ def main() -> None:
     model = toy_model(weights=(0.2, 1.0, 3.0))
     strategy = Centred()
     torch.manual_seed(7)
-    strategy.prepare(model, toy_batch())
+    strategy.prepare(model, toy_batch(), no_teacher)
     (phase,) = strategy.plan(model, CONTEXT).phases
     phase = replace(phase, terms=(*phase.terms, StartingPoint(0.5, 0.5)))
     plan = Plan("child", (phase,))
@@ -38,7 +39,7 @@ def main() -> None:
     stepper = Stepper(model, optimizer, device, 0.0, 0, 3)
     wrapped = device.wrap(model)
     for number in (1, 2):
-        stepper.step(wrapped, share(toy_batch(ROWS), device), number)
+        stepper.step(wrapped, [share(toy_batch(ROWS), device)], number)
     assert strategy.term is not None
     moved = {name: value.tolist() for name, value in (*model.state_dict().items(), *strategy.term.state().items())}
     states = device.gather([strategy.term.state()["distance"].item()])

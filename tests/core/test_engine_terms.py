@@ -25,6 +25,7 @@ from graftwork.engine.trial import Trial, without_trace
 from graftwork.interfaces import Batch, Features, Group, Model, Observer, Phase, Plan, StepRecord, Term
 from graftwork.log import heard
 from graftwork.machine.device import Device
+from graftwork.testing.fits import no_teacher
 
 CPU = Device("cpu", "fp32")
 
@@ -48,7 +49,7 @@ def centred(limit: int | None = None) -> tuple[Model, Centre, Plan]:
     strategy = Centred()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        strategy.prepare(model, toy_batch())
+        strategy.prepare(model, toy_batch(), no_teacher)
     plan = strategy.plan(model, CONTEXT)
     check_plan(plan, model)
     start_terms(plan, model, 0)
@@ -367,3 +368,12 @@ def test_two_processes_give_the_steps_of_one_and_tell_terms_the_same(command: Ca
     for told, alone in zip(two["told"], one["told"], strict=True):
         assert told == pytest.approx(alone, rel=1e-4)
     assert len(two["states"]) == 2 and len(set(two["states"])) == 1, "terms stay the same in all processes"
+
+
+def test_a_term_of_another_stream_is_told_its_parts_by_their_names() -> None:
+    model, term, plan = centred()
+    term.stream = "more"
+    stepper_of(model, plan).step(model, [toy_batch(13), replace(toy_batch(6), stream="more")], 1)
+    (told,) = term.told
+    assert {"class", "size"} < told.keys() and told["centre"] == told["more/centre"]
+    assert float(term.get_buffer("distance")) > 0
