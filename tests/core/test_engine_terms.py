@@ -368,3 +368,12 @@ def test_two_processes_give_the_steps_of_one_and_tell_terms_the_same(command: Ca
     for told, alone in zip(two["told"], one["told"], strict=True):
         assert told == pytest.approx(alone, rel=1e-4)
     assert len(two["states"]) == 2 and len(set(two["states"])) == 1, "terms stay the same in all processes"
+
+
+def test_a_term_of_another_stream_is_told_its_parts_by_their_names() -> None:
+    model, term, plan = centred()
+    term.stream = "more"
+    stepper_of(model, plan).step(model, [toy_batch(13), replace(toy_batch(6), stream="more")], 1)
+    (told,) = term.told
+    assert {"class", "size"} < told.keys() and told["centre"] == told["more/centre"]
+    assert float(term.get_buffer("distance")) > 0

@@ -172,7 +172,7 @@ class Stepper:
             for index, term in enumerate(self.model.entered):
                 if _listens(term):
                     self.device.seed(derive(TERM, self.seed, number, index))
-                    term.after(totals, counts)
+                    term.after(_as_seen_by(term, totals), _as_seen_by(term, counts))
 
     def _moving_buffers(self) -> list[Tensor]:
         """Buffers that a forward pass may move (BatchNorm statistics), to be put back before a retry."""
@@ -217,6 +217,12 @@ class Stepper:
 def part_of(batch: Batch, name: str) -> str:
     """What a loss part is called in a step: those of further streams bear the stream's name."""
     return name if batch.stream == LABELLED else f"{batch.stream}/{name}"
+
+
+def _as_seen_by(term: Term, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Loss parts by name, those of the term's own stream as the term calls them."""
+    own = f"{term.stream}/"
+    return {**parts, **{name.removeprefix(own): value for name, value in parts.items() if name.startswith(own)}}
 
 
 def _listens(term: Term) -> bool:

@@ -11,6 +11,7 @@ from graftwork.data.seeds import TERM, derive
 from graftwork.engine.settings import FitSettings
 from graftwork.errors import PluginError, UsageError
 from graftwork.interfaces import Model, Phase, Plan, Term
+from graftwork.interfaces.extractor import Extractor
 from graftwork.log import say
 
 
@@ -26,11 +27,11 @@ def check_terms(phase: Phase, where: str, model: Model) -> None:
             raise PluginError(f"{where} has a {type(term).__name__} among its terms, which is no Term")
         if sum(other is term for other in phase.terms) > 1:
             raise PluginError(f"{where} has the term {name_of(term)!r} twice")
-        missing = term.needs - set(model.backbone.provides)
+        missing = Extractor(model.backbone, term.needs).lacking
         if missing:
             raise UsageError(
-                f"{where}: the term {name_of(term)!r} needs {', '.join(sorted(missing))}, "
-                f"the backbone provides {', '.join(sorted(model.backbone.provides))}",
+                f"{where}: the term {name_of(term)!r} needs {', '.join(missing)}, the backbone provides "
+                f"{', '.join(sorted(model.backbone.provides))} and has {len(model.backbone.stages())} stages",
                 hint="Use another backbone or another strategy",
             )
     _check_streams(phase, where)

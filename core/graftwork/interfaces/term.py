@@ -71,7 +71,8 @@ class Term(nn.Module, ABC):
         Called without gradients, in every process with the same numbers; what is drawn here is seeded.
 
         Args:
-            sums: every loss part of the step, the head's too, over all rows and processes; scalars on the device.
+            sums: every loss part of the step, the head's too, over all rows and processes; scalars on the device. Those of its
+                own stream by their names; those of others bear their stream's, `STREAM/NAME`, unless that is the labelled one.
             counts: their divisors.
         """
 

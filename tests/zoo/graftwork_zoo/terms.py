@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from graftwork.interfaces import Batch, Features, Group, Model, Phase, PlanContext, Spec, Strategy, Term
+from graftwork.interfaces import Batch, Features, Group, Model, OpenTeacher, Phase, PlanContext, Spec, Strategy, Term
 from graftwork_zoo.strategies import TameTwoPhases
 
 
@@ -215,7 +215,7 @@ class TameCentre(TameTwoPhases):
     kind: ClassVar[type[_Centre]] = _Centre
     term: _Centre
 
-    def prepare(self, model: Model, batch: Batch) -> None:
+    def prepare(self, model: Model, batch: Batch, open: OpenTeacher) -> None:
         self.term = self.kind(self.drawn(model.backbone.provides["map8"]))
         model.terms.append(self.term)
 
@@ -269,7 +269,7 @@ class _InTheHead(_Pull):
 class CentreInTheHead(TamePull):
     pull = _InTheHead
 
-    def prepare(self, model: Model, batch: Batch) -> None:
+    def prepare(self, model: Model, batch: Batch, open: OpenTeacher) -> None:
         head: Any = model.head
         head.centre = nn.Parameter(torch.zeros_like(head.linear.weight))
 
