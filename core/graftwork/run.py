@@ -26,7 +26,9 @@ from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.decide import compile_for_run, decide_by_trial
 from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import Observers
+from graftwork.engine.optimizer import check_plan
 from graftwork.engine.settings import FitSettings
+from graftwork.engine.terms import start_terms
 from graftwork.errors import RunFailed, UsageError
 from graftwork.interfaces import Finding, Model, Observer, OpenTeacher, PlanContext, Strategy
 from graftwork.interfaces.observer import read_only
@@ -150,6 +152,8 @@ def settle(assembled: Assembled, device: Device) -> Planned:
     device.bound_memory()
     sampler = sampler_of(rows, FitSettings.of(config, 0), device)
     plan = strategy.plan(model, context_of(config, sampler))
+    check_plan(plan, model)
+    start_terms(plan, model, config.seed)
     if sampler.sizes is not None:
         say(f"batches of rows of like size: {sampler.padding():.1%} of what they hold is padding")
     source = _state_source(assembled, resolved, rows, device)

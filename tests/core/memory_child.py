@@ -100,7 +100,7 @@ def main() -> None:
     stepper = Stepper(model, optimizer, device, 1.0, 0, micro_batch)
     with heard(said.append):
         for number in (1, 2):
-            stepper.step(model, [batch], number, None)
+            stepper.step(model, [batch], number)
     sys.stdout.write("\n".join([*said, f"took {stepper.micro_batch}"]))
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
 

@@ -35,12 +35,12 @@ PLAN = {
     "phases": [
         {
             "name": "probe", "epochs": 2, "frozen_stages": 4, "stages": 4, "lr": 0.003, "schedule": "cosine",
-            "warmup": 0.1, "regulariser": None, "reason": "a probed head keeps the features",
+            "warmup": 0.1, "terms": [], "reason": "a probed head keeps the features",
             "groups": [{"name": "head", "lr": 0.003, "weight_decay": 0.0, "parameters": 1500, "tensors": 2}],
         },
         {
             "name": "full", "epochs": 3, "frozen_stages": 0, "stages": 4, "lr": 0.0003, "schedule": "constant",
-            "warmup": 0.0, "regulariser": {"name": "L2SP", "alpha": 0.01}, "reason": "",
+            "warmup": 0.0, "terms": [{"name": "L2SP", "alpha": 0.01}], "reason": "",
             "groups": [
                 {"name": "stage0", "lr": 3e-05, "weight_decay": 0.0, "parameters": 11_000_000, "tensors": 2},
                 {"name": "head", "lr": 0.0003, "weight_decay": 0.0, "parameters": 1500, "tensors": 2},
@@ -60,7 +60,7 @@ def test_the_plan_says_what_trains_when_how_fast_and_why() -> None:
     for cell in ("1  probe", "  2  ", "4 of 4", "0.003", "cosine, warm-up 10%", "1.5k"):
         assert cell in lines[2]
     assert "none" in lines[3] and "3e-05 to 0.0003" in lines[3] and "11.0M" in lines[3]
-    assert lines[4:] == ["  1: a probed head keeps the features", "  2: regulariser L2SP (alpha 0.01)"]
+    assert lines[4:] == ["  1: a probed head keeps the features", "  2: term L2SP (alpha 0.01)"]
 
 
 def test_the_plan_is_found_inside_a_wrapper_and_an_empty_one_does_no_harm() -> None:

@@ -10,7 +10,9 @@ import os
 from graftwork.config import Resolved, RunConfig
 from graftwork.data.loader import choose_workers, guess_workers
 from graftwork.data.sampler import BatchSpec, Sampler, as_columns
+from graftwork.engine.terms import coupling
 from graftwork.engine.trial import Trial, without_trace
+from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples, Model, Phase, Plan
 from graftwork.log import say
 from graftwork.machine.cgroup import usable_cores
@@ -60,6 +62,9 @@ def decide_by_trial(
         sampler: of the run.
         device: where it runs.
         all_computed: whether every phase runs whole steps; kept states are shared with runs that compile nothing.
+
+    Raises:
+        RunFailed: a step would have to be split, and a term couples the rows of a batch.
     """
     config = resolved.config
     on_accelerator = device.torch_device.type != "cpu"
@@ -94,6 +99,12 @@ def _by_memory(resolved: Resolved, trial: Trial, plan: Plan, largest: Batch) -> 
     fitting = min((rows for rows in trial.device.gather([fitting]) if rows is not None), default=None)
     if fitting is None:
         return resolved
+    if coupled := coupling(plan.terms):
+        raise RunFailed(
+            f"{fitting} of a batch's {len(largest)} rows fit into the memory that the control group leaves, and "
+            f"{coupled} the rows of a batch: they are not split by themselves",
+            hint=f"--micro-batch {fitting} lets it see so many at a time; or use a smaller --batch-size",
+        )
     say(f"memory: a step runs in micro-batches of {fitting} rows")
     reason = "rows of which a step fits into the memory that the control group leaves"
     return resolved.replace("micro_batch", fitting, reason)
@@ -173,11 +184,12 @@ def _bytes(batch: Batch) -> int:
 
 
 def _spoken_for(plan: Plan, model: Model, config: RunConfig) -> int:
-    """Bytes that training comes to hold and a trial does not: the optimizer's state, averages and starting weights."""
+    """Bytes that training comes to hold and a trial does not: the optimizer's state and averages. Terms have started: what
+    they hold (starting weights, a teacher) is there."""
     sizes = {name: parameter.numel() * 4 for name, parameter in model.named_parameters()}
     trained = sum(
         sizes[name] for name in {name for phase in plan.phases for g in phase.groups for name in g.parameters}
     )
     moments = 2 if config.optimizer == "adamw" else 1
-    starts = any(phase.regulariser is not None for phase in plan.phases)
-    return trained * (moments + starts) + (2 * sum(sizes.values()) if config.ema else 0)
+    averaged = sum(size for name, size in sizes.items() if not name.startswith("terms."))
+    return trained * moments + (2 * averaged if config.ema else 0)

@@ -33,6 +33,7 @@ from graftwork.engine.resumable import Progress, Resumable
 from graftwork.engine.settings import FitSettings
 from graftwork.engine.solving import solve_head
 from graftwork.engine.step import Stepper, own_random_state
+from graftwork.engine.terms import start_terms, tell_of_pieces
 from graftwork.errors import RunFailed
 from graftwork.interfaces import EpochRecord, Examples, FitRecord, Model, Phase, Plan, Solver, StepRecord
 from graftwork.interfaces.observer import read_only
@@ -113,9 +114,8 @@ class Fit:
         self.batches = [
             PhaseBatches(phase, index, fitting.data, settings, device) for index, phase in enumerate(plan.phases)
         ]
-        for phase in plan.phases:
-            if phase.regulariser is not None:
-                phase.regulariser.start(model)
+        start_terms(plan, model, settings.seed)
+        tell_of_pieces(plan, settings, device.world)
         self.optimizer = build_optimizer(plan, model, settings.optimizer, settings.momentum)
         self.ema = Ema(model, settings.ema) if settings.ema else None
         self.stepper = Stepper(model, self.optimizer, device, settings.grad_clip, settings.seed, settings.micro_batch)
@@ -191,7 +191,7 @@ class Fit:
             batches = at.batches.ready(next(loaded), rows, self.model)
             lr = learning_rate(phase, (progress.epoch - at.first_epoch) * steps + spec.index, phase.epochs * steps)
             set_rates(self.optimizer, phase, lr)
-            loss = self.stepper.step(wrapped, batches, progress.step + 1, phase.regulariser)
+            loss = self.stepper.step(wrapped, batches, progress.step + 1)
             progress.step += 1
             progress.batch += 1
             progress.loss_rows += len(spec.all_rows)

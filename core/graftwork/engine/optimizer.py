@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
+from graftwork.engine.terms import check_terms
 from graftwork.errors import PluginError
 from graftwork.interfaces import Group, Model, Phase, Plan
 
@@ -19,7 +20,8 @@ def check_plan(plan: Plan, model: Model) -> None:
     Raises:
         PluginError: no phase, a phase without epochs or with stages that the backbone does not have, a group without
             parameters, an unknown parameter, a parameter in two groups or twice in one, one name with two sets of
-            parameters, or a group inside the frozen stages.
+            parameters, a group inside the frozen stages, or terms that do not fit (`check_terms`).
+        UsageError: a term needs a feature that the backbone does not provide.
     """
     stages = len(model.backbone.stages())
     seen: dict[str, tuple[str, ...]] = {}
@@ -41,6 +43,7 @@ def check_plan(plan: Plan, model: Model) -> None:
             if seen.setdefault(group.name, group.parameters) != group.parameters:
                 raise PluginError(f"group {group.name!r} of {named} has other parameters than in an earlier phase")
             _check_group(group, f"group {group.name!r} of {named}", model, phase.frozen_stages, owner)
+        check_terms(phase, named, model)
 
 
 def _check_form(phase: Phase, named: str) -> None:
@@ -96,11 +99,12 @@ def build_optimizer(plan: Plan, model: Model, name: str, momentum: float) -> Opt
 
 
 def enter_phase(model: Model, phase: Phase) -> None:
-    """Freeze what the phase freezes, thaw what it trains, and nothing else."""
+    """Freeze what the phase freezes, thaw what it trains, and nothing else; its terms add to the loss."""
     trained = {name for group in phase.groups for name in group.parameters}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
         parameter.grad = None
+    model.enter(phase.terms)
     model.frozen_statistics = phase.frozen_statistics
     model.head_loss = phase.head_loss
     model.freeze(phase.frozen_stages)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from graftwork.data.seeds import STEP, derive
+from graftwork.data.seeds import STEP, TERM, derive
 from graftwork.engine.optimizer import clip_gradients
-from graftwork.errors import RunFailed
-from graftwork.interfaces import LABELLED, Batch, Model, Regulariser
+from graftwork.engine.terms import coupling
+from graftwork.errors import PluginError, RunFailed
+from graftwork.interfaces import LABELLED, Batch, Model, Term
 from graftwork.log import say
 from graftwork.machine.device import Device
 from graftwork.machine.memory import is_out_of_memory
@@ -33,7 +34,8 @@ class Stepper:
         device: where it runs.
         grad_clip: largest gradient norm; 0 is off.
         seed: of the run; dropout of step n is a function of (seed, n, process).
-        micro_batch: rows a forward pass, or None for the whole batch. Only ever becomes smaller.
+        micro_batch: rows a forward pass, or None for the whole batch. Only ever becomes smaller; where a term couples the
+            rows of a batch it stays as set.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Stepper:
         self.device = device
         self.grad_clip = grad_clip
         self.seed = seed
-        self.micro_batch = micro_batch
+        self.micro_batch = self._set_micro_batch = micro_batch
         self.scaler: torch.amp.GradScaler | None = (
             torch.amp.GradScaler(device.torch_device.type) if device.precision == "fp16" else None
         )
@@ -58,9 +60,7 @@ class Stepper:
         self._pending: deque[_Watched] = deque()
         self._moving: tuple[int, list[Tensor]] | None = None
 
-    def step(
-        self, wrapped: Callable[..., Any], batches: Sequence[Batch], number: int, regulariser: Regulariser | None
-    ) -> Tensor:
+    def step(self, wrapped: Callable[..., Any], batches: Sequence[Batch], number: int) -> Tensor:
         """Run step `number` (from 1) and return this process's share of its loss, a detached scalar on the device.
 
         The retry stands outside the `except`, so that the failed attempt's tensors are gone; the optimizer's step stands
@@ -70,7 +70,9 @@ class Stepper:
             batches: one of each stream.
 
         Raises:
-            RunFailed: a loss is not finite, or not even one row (or item of rows) fits into memory.
+            RunFailed: a loss is not finite, not even one row (or item of rows) fits into memory, or a batch does not whose rows a
+                term couples.
+            PluginError: loss parts and their divisors do not go together.
         """
         counts = self.device.total(
             {part_of(batch, name): count for batch in batches for name, count in self.model.counts(batch).items()}
@@ -80,9 +82,10 @@ class Stepper:
         saved = [torch.empty_like(buffer) for buffer in buffers]
         torch._foreach_copy_(saved, buffers) if buffers else None  # one kernel, where clones would take sixty
         while True:
-            size = self.micro_batch or longest
-            parts = self._attempt(wrapped, batches, size, counts, number, regulariser)
-            if parts is not None:
+            coupled = coupling(self.model.entered)
+            size = (self._set_micro_batch if coupled else self.micro_batch) or longest
+            taken = self._attempt(wrapped, batches, size, counts, number)
+            if taken is not None:
                 break
             self.optimizer.zero_grad(set_to_none=True)
             torch._foreach_copy_(buffers, saved) if buffers else None
@@ -93,9 +96,18 @@ class Stepper:
                     f"step {number}: not even {what} fits into memory ({self._refused})",
                     hint="Use a smaller input size or backbone, freeze more stages, or another device",
                 )
-            self.micro_batch = -(-min(size, longest) // 2)
+            smaller = -(-min(size, longest) // 2)
+            if coupled:
+                raise RunFailed(
+                    f"step {number}: out of memory with {size} rows, and {coupled} the rows of a batch: they are not split by "
+                    "themselves",
+                    hint=f"--micro-batch {smaller} lets it see so many at a time; or use a smaller --batch-size",
+                )
+            self.micro_batch = smaller
             say(f"step {number}: out of memory with {size} rows, going on with micro-batches of {self.micro_batch}")
+        parts, sums = taken
         self._apply(number, parts)
+        self._tell_terms(number, sums, counts)
         return torch.stack(list(parts.values())).sum()
 
     def _attempt(
@@ -105,11 +117,10 @@ class Stepper:
         size: int,
         counts: Mapping[str, Tensor],
         number: int,
-        regulariser: Regulariser | None,
-    ) -> dict[str, Tensor] | None:
-        """Forward and backward of all micro-batches; the loss parts, or None when memory ran out."""
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        """Forward and backward of all micro-batches; see `_forward_backward`. None when memory ran out."""
         try:
-            return self._forward_backward(wrapped, batches, size, counts, number, regulariser)
+            return self._forward_backward(wrapped, batches, size, counts, number)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -128,28 +139,40 @@ class Stepper:
         size: int,
         counts: Mapping[str, Tensor],
         number: int,
-        regulariser: Regulariser | None,
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The loss parts, and the sums that they were made of where a term wants to know them."""
         totals: dict[str, Tensor] = {}
+        summed: dict[str, Tensor] = {}
+        told = any(_listens(term) for term in self.model.entered)
         micro_batches = [micro for batch in batches for micro in batch.split(size)]
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             self.device.seed(derive(STEP, self.seed, number, self.device.rank, index))
             with self.device.no_sync(wrapped, last):
                 with self.device.autocast():
-                    sums = wrapped(micro, "loss")
-                names = {name: part_of(micro, name) for name in sums}
-                parts = {names[name]: value.float() / counts[names[name]] for name, value in sums.items()}
+                    sums = {part_of(micro, name): value for name, value in wrapped(micro, "loss").items()}
+                if not sums.keys() <= counts.keys():
+                    raise PluginError(f"loss part {min(sums.keys() - counts.keys())!r} has no count to be divided by")
+                parts = {name: value.float() / counts[name] for name, value in sums.items()}
                 # Data-parallel wrappers average gradients over processes; these losses are shares of one mean.
                 loss = torch.stack(list(parts.values())).sum() * self.device.world
-                if last and regulariser is not None:
-                    penalty = regulariser.penalty(self.model)
-                    parts["regulariser"] = penalty / self.device.world
-                    loss = loss + penalty
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
             for name, value in parts.items():
                 totals[name] = totals[name] + value.detach() if name in totals else value.detach()
-        return totals
+            for name, value in sums.items() if told else ():
+                summed[name] = summed[name] + value.detach().float() if name in summed else value.detach().float()
+        return totals, summed
+
+    def _tell_terms(self, number: int, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> None:
+        """Let the terms that want to know take in a step."""
+        if not sums:
+            return
+        totals = self.device.total(sums)
+        with torch.no_grad():
+            for index, term in enumerate(self.model.entered):
+                if _listens(term):
+                    self.device.seed(derive(TERM, self.seed, number, index))
+                    term.after(totals, counts)
 
     def _moving_buffers(self) -> list[Tensor]:
         """Buffers that a forward pass may move (BatchNorm statistics), to be put back before a retry."""
@@ -194,6 +217,10 @@ class Stepper:
 def part_of(batch: Batch, name: str) -> str:
     """What a loss part is called in a step: those of further streams bear the stream's name."""
     return name if batch.stream == LABELLED else f"{batch.stream}/{name}"
+
+
+def _listens(term: Term) -> bool:
+    return type(term).after is not Term.after
 
 
 class _Watched:

@@ -156,7 +156,7 @@ def without_trace(model: Model, phase: Phase) -> Iterator[None]:
     saved = [buffer.clone() for buffer in buffers]
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    frozen = model.frozen_stages, model.frozen_statistics, model.head_loss
+    frozen, entered = (model.frozen_stages, model.frozen_statistics, model.head_loss), model.entered
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     try:
         with torch.random.fork_rng(devices=devices):
@@ -168,6 +168,7 @@ def without_trace(model: Model, phase: Phase) -> Iterator[None]:
             for buffer, value in zip(buffers, saved, strict=True):
                 buffer.copy_(value)
         model.frozen_stages, model.frozen_statistics, model.head_loss = frozen
+        model.enter(entered)
         for parameter, wanted in gradients:
             parameter.requires_grad_(wanted)
             parameter.grad = None

@@ -18,10 +18,11 @@ from graftwork.interfaces.head import Head
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
 from graftwork.interfaces.page import Figure, Passages, Pictures, Section, Table, Text
-from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Solver, Strategy, stage_groups
+from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Solver, Strategy, stage_groups
 from graftwork.interfaces.stream import LABELLED, Items, Stream
 from graftwork.interfaces.task import Evaluation, Metrics, Task
 from graftwork.interfaces.teacher import OpenTeacher, Teacher
+from graftwork.interfaces.term import Term
 
 __all__ = [
     "LABELLED",
@@ -57,7 +58,6 @@ __all__ = [
     "PlanContext",
     "Predictions",
     "Pretrained",
-    "Regulariser",
     "Section",
     "Solver",
     "Spec",
@@ -72,6 +72,7 @@ __all__ = [
     "Task",
     "TaskBuilder",
     "Teacher",
+    "Term",
     "Text",
     "TextInput",
     "stage_groups",

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from graftwork.interfaces.batch import Batch
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.stream import Stream
 from graftwork.interfaces.teacher import OpenTeacher
+from graftwork.interfaces.term import Term
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,6 @@ class Group:
     parameters: tuple[str, ...]
     lr_multiplier: float = 1.0
     weight_decay: float = 0.0
-
-
-class Regulariser(ABC):
-    """A penalty on the parameters, added once a step to the loss."""
-
-    @abstractmethod
-    def start(self, model: Model) -> None:
-        """Look at the model with its starting weights, before the first step of the run."""
-
-    @abstractmethod
-    def penalty(self, model: Model) -> Tensor:
-        """The penalty, a differentiable scalar."""
-
-    def describe(self) -> dict[str, Any]:
-        """Name and settings, for plan.json."""
-        return {"name": type(self).__name__}
 
 
 @dataclass(frozen=True)
@@ -73,7 +58,7 @@ class Phase:
         lr: peak learning rate of a group with multiplier 1.
         schedule: `cosine` or `constant`, after the warm-up.
         warmup: share of the phase's steps in which the rate rises linearly from zero, 0 to 1.
-        regulariser: a penalty on the parameters.
+        terms: what is added to the head's loss.
         reason: why this phase is as it is, one sentence.
         streams: where its batches come from; the first one's are an epoch, further ones go round beside it.
         head_loss: whether the head's loss is trained on. A phase without it is not evaluated and is no candidate for the best;
@@ -90,7 +75,7 @@ class Phase:
     lr: float
     schedule: str = "cosine"
     warmup: float = 0.0
-    regulariser: Regulariser | None = None
+    terms: tuple[Term, ...] = ()
     reason: str = ""
     frozen_statistics: bool = False
     streams: tuple[Stream, ...] = (Stream(),)
@@ -111,6 +96,11 @@ class Plan:
         """Epochs of all phases together."""
         return sum(phase.epochs for phase in self.phases)
 
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Terms of all phases, each once."""
+        return tuple({id(term): term for phase in self.phases for term in phase.terms}.values())
+
     def describe(self, model: Model) -> dict[str, Any]:
         """The plan as plain data: parameter counts instead of parameter names."""
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
@@ -128,7 +118,7 @@ class Plan:
                     "lr": phase.lr,
                     "schedule": phase.schedule,
                     "warmup": phase.warmup,
-                    "regulariser": phase.regulariser.describe() if phase.regulariser else None,
+                    "terms": [term.describe() for term in phase.terms],
                     "reason": phase.reason,
                     **_unusual(phase),
                     "groups": [

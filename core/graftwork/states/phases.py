@@ -5,7 +5,8 @@ Where it is kept, and under what, is said in `stores`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,7 +76,7 @@ class _Seen:
         varies, mixes: as `draws` sees them.
         views: fixed views that would be kept.
         epochs: of all phases with frozen stages.
-        nbytes: that the states would take, by cut.
+        nbytes: that the states would take, of each phase with frozen stages, by its index.
     """
 
     varies: bool
@@ -184,24 +185,25 @@ class PhaseStates:
         if source.teachers:
             _refuse_to_teach(varies and source.views is None, mixes)
         views = min(source.views or 1, self.plan.epochs if source.teachers else epochs) if varies else 1
-        nbytes = self._bytes(model, {phase.frozen_stages for phase in frozen}, views) if frozen and not mixes else {}
+        nbytes = self._bytes_of_phases(model, views) if frozen and not mixes else {}
         seen = _Seen(varies, mixes, views, epochs, nbytes)
         promised = 0
         choices = []
-        for phase in self.plan.phases:
-            choice = self._choose(model, phase, seen, promised)
+        for index, phase in enumerate(self.plan.phases):
+            with _as_in(model, phase):
+                choice = self._choose(model, index, seen, promised)
             promised += choice.nbytes if choice.kept else 0
             choices.append(choice)
         return tuple(choices)
 
-    def _choose(self, model: Model, phase: Phase, seen: _Seen, promised: int) -> Choice:
-        cut = phase.frozen_stages
+    def _choose(self, model: Model, index: int, seen: _Seen, promised: int) -> Choice:
+        cut = self.plan.phases[index].frozen_stages
         if not cut:
             fixed = seen.views if seen.varies and self.source.teachers else None
             return Choice(False, False, fixed, 0, 0, "no stage is frozen")
         if seen.mixes:
             return Choice(False, False, None, 0, 0, "rows are mixed with one another, anew every epoch")
-        if phase.solver is not None:  # it reads rows that are not augmented, which view 0 is
+        if self.plan.phases[index].solver is not None:  # it reads rows that are not augmented, which view 0 is
             seen = replace(seen, views=1)
         elif seen.varies and self.source.views is None:
             return Choice(
@@ -214,14 +216,14 @@ class PhaseStates:
         stores = [self._stores(model, (cut,), part)[cut] for part, _ in self._parts(seen.views)]
         there = all(mostly_there(store, rows) for store, (_, rows) in zip(stores, self._parts(seen.views), strict=True))
         if there:
-            return Choice(True, True, used, states, seen.nbytes[cut], "an earlier run kept them")
+            return Choice(True, True, used, states, seen.nbytes[index], "an earlier run kept them")
         if seen.epochs == 1 and by_size(self.source.train.examples) is self.source.train.examples:
             return Choice(False, True, used, states, 0, "one epoch reads every row once")
-        if not has_room(seen.nbytes[cut] + promised, stores):
-            reason = f"{byte_size(seen.nbytes[cut])} more do not fit into the cache or on the disk"
+        if not has_room(seen.nbytes[index] + promised, stores):
+            reason = f"{byte_size(seen.nbytes[index])} more do not fit into the cache or on the disk"
             reason = reason if writable() else "the cache cannot be written"
-            return Choice(False, True, used, states, seen.nbytes[cut], reason)
-        return Choice(True, True, used, states, seen.nbytes[cut], f"computed once instead of {seen.epochs} times")
+            return Choice(False, True, used, states, seen.nbytes[index], reason)
+        return Choice(True, True, used, states, seen.nbytes[index], f"computed once instead of {seen.epochs} times")
 
     def data(self, model: Model, index: int, asked: Callable[[], bool]) -> PhaseData:
         """The rows of a phase. Where states are kept, those that are missing are computed now, together with those that
@@ -269,7 +271,8 @@ class PhaseStates:
         phase, choice = self.plan.phases[-1], self.choices[-1]
         if not choice.fixed:
             return rows.examples
-        model.freeze(phase.frozen_stages)  # a run that is resumed after its last step has not entered the phase
+        model.enter(phase.terms)  # a run that is resumed after its last step has not entered the phase
+        model.freeze(phase.frozen_stages)
         if choice.kept and self._untrained() == phase.frozen_stages:
             stores = self._stores(model, (phase.frozen_stages,), EVALUATION)
             try:
@@ -299,9 +302,10 @@ class PhaseStates:
 
     def _cuts_from(self, index: int) -> tuple[int, ...]:
         """This phase's frozen stages, and those of later phases that are frozen until then."""
+        wanted = _wanted(self.plan.phases[index])
         cuts = [self.plan.phases[index].frozen_stages]
         for phase, choice in zip(self.plan.phases[index + 1 :], self.choices[index + 1 :], strict=True):
-            if phase.frozen_stages > cuts[-1] or not choice.kept:
+            if phase.frozen_stages > cuts[-1] or not choice.kept or _wanted(phase) != wanted:
                 break
             cuts.append(phase.frozen_stages)
         return tuple(dict.fromkeys(cuts))
@@ -317,6 +321,21 @@ class PhaseStates:
         """Where the states of a part of the rows are kept, by cut."""
         return self.source.keeping().stores(model.extractor, cuts, part)
 
+    def _bytes_of_phases(self, model: Model, views: int) -> dict[int, int]:
+        """Bytes that the states of each phase with frozen stages take; phases whose terms need the same are looked at in one
+        pass."""
+        alike: dict[object, list[int]] = {}
+        for index, phase in enumerate(self.plan.phases):
+            if phase.frozen_stages:
+                alike.setdefault(_wanted(phase), []).append(index)
+        found: dict[int, int] = {}
+        for indices in alike.values():
+            phases = [self.plan.phases[index] for index in indices]
+            with _as_in(model, phases[0]):
+                sizes = self._bytes(model, {phase.frozen_stages for phase in phases}, views)
+            found |= {index: sizes[phase.frozen_stages] for index, phase in zip(indices, phases, strict=True)}
+        return found
+
     def _bytes(self, model: Model, cuts: Collection[int], views: int) -> dict[int, int]:
         """Bytes that the states take by cut, from what the model makes of two rows of each kind."""
         total = dict.fromkeys(cuts, 0.0)
@@ -327,6 +346,23 @@ class PhaseStates:
                 tested = self._tested(cut) / len(rows.examples) if part == EVALUATION and len(rows.examples) else 0
                 total[cut] += nbytes * (times + tested)
         return {cut: int(held) for cut, held in total.items()}
+
+
+@contextmanager
+def _as_in(model: Model, phase: Phase) -> Iterator[None]:
+    """The model with a phase's terms, and what they need, inside the block."""
+    entered = model.entered
+    model.enter(phase.terms)
+    try:
+        yield
+    finally:
+        model.enter(entered)
+
+
+def _wanted(phase: Phase) -> tuple[frozenset[str], frozenset[str]]:
+    """What a phase's terms need and read, beside what the head does."""
+    terms = phase.terms
+    return frozenset().union(*(term.needs for term in terms)), frozenset().union(*(term.reads for term in terms))
 
 
 def _refuse_to_teach(varies: bool, mixes: bool) -> None:

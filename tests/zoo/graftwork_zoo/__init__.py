@@ -34,9 +34,9 @@ def graftwork_tasks() -> Mapping[str, Any]:
 
 @hookimpl
 def graftwork_strategies() -> Mapping[str, Any]:
-    from graftwork_zoo import strategies
+    from graftwork_zoo import strategies, terms
 
-    return dict.fromkeys(strategies.ALL, strategies.build)
+    return dict.fromkeys(strategies.ALL, strategies.build) | dict.fromkeys(terms.ALL, terms.build)
 
 
 @hookimpl
