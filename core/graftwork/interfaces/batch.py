@@ -64,18 +64,20 @@ class Batch:
 
     def slice(self, start: int, stop: int) -> Batch:
         """Rows `start` to `stop` of this batch, as views."""
-        targets: Targets
-        if isinstance(self.targets, list):
-            targets = self.targets[start:stop]
-        else:
-            targets = {name: tensor[start:stop] for name, tensor in self.targets.items()}
         inputs = {name: tensor[start:stop] for name, tensor in self.inputs.items()}
         state = self.state and {name: tensor[start:stop] for name, tensor in self.state.items()}
-        return Batch(self.rows[start:stop], inputs, targets, state)
+        return Batch(self.rows[start:stop], inputs, sliced(self.targets, start, stop), state)
 
     def split(self, size: int) -> list[Batch]:
         """Micro-batches of at most `size` rows, in order."""
         return [self.slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+
+def sliced(values: Targets | Predictions, start: int, stop: int) -> Targets:
+    """Rows `start` to `stop`, as views."""
+    if isinstance(values, list):
+        return values[start:stop]
+    return {name: tensor[start:stop] for name, tensor in values.items()}
 
 
 def _map(targets: Targets, change) -> Targets:  # type: ignore[no-untyped-def]
