@@ -62,11 +62,8 @@ class Batch:
 
     def slice(self, start: int, stop: int) -> Batch:
         """Rows `start` to `stop` of this batch, as views."""
-        rows = self.rows[start:stop]
-        if not isinstance(self.targets, list):
-            return replace(self._changed(lambda tensor: tensor[start:stop]), rows=rows)
-        part = replace(self, targets={})._changed(lambda tensor: tensor[start:stop])
-        return replace(part, rows=rows, targets=self.targets[start:stop])
+        changed = replace(self, targets={})._changed(lambda tensor: tensor[start:stop])
+        return replace(changed, rows=self.rows[start:stop], targets=sliced(self.targets, start, stop))
 
     def split(self, size: int) -> list[Batch]:
         """Micro-batches of at most `size` rows, in order; of one unit where that is larger."""
@@ -83,6 +80,13 @@ class Batch:
             state=None if self.state is None else _each(self.state, change),
             given={name: _each(outputs, change) for name, outputs in self.given.items()},
         )
+
+
+def sliced(values: Targets | Predictions, start: int, stop: int) -> Targets:
+    """Rows `start` to `stop`, as views."""
+    if isinstance(values, list):
+        return values[start:stop]
+    return {name: tensor[start:stop] for name, tensor in values.items()}
 
 
 def _each(tensors: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

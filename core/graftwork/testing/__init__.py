@@ -15,6 +15,8 @@ pytest.register_assert_rewrite(
             "backbones",
             "base",
             "datasets",
+            "head_losses",
+            "head_outputs",
             "heads",
             "learning",
             "observers",

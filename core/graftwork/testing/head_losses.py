@@ -109,7 +109,7 @@ class LossChecks(Conformance):
     def test_the_loss_of_a_batch_is_the_sum_of_its_rows(self) -> None:
         model, batch = self.trained_on()
         features = self.features(model, batch)
-        pieces = [(piece, _slice(features, row)) for row, piece in enumerate(batch.split(1))]
+        pieces = [(piece, slice_of(features, row)) for row, piece in enumerate(batch.split(1))]
         counts = [model.head.counts(piece.targets) for piece, _ in pieces]
         for name, count in model.head.counts(batch.targets).items():
             total = sum(float(each[name]) for each in counts)
@@ -210,7 +210,8 @@ def _train_without_noise(head: Head) -> Head:
     return head
 
 
-def _slice(features: Features, row: int) -> Features:
+def slice_of(features: Features, row: int) -> Features:
+    """Features, or outputs, of one row."""
     return {name: value[row : row + 1] for name, value in features.items()}
 
 

@@ -16,16 +16,15 @@ from torch import Tensor
 
 from graftwork.interfaces import Batch, Features, Head, Model, Spec
 from graftwork.interfaces.extractor import Extractor
-from graftwork.testing.base import accelerator, copied, doing, leaves, same
-from graftwork.testing.head_losses import LossChecks
+from graftwork.testing.base import accelerator, copied, doing, same
+from graftwork.testing.head_outputs import OutputChecks
 from graftwork.testing.learning import learn_by_heart
 from graftwork.testing.options import check_options_are_read
-from graftwork.testing.predicting import mostly_same
 from graftwork.testing.subjects import Subject, check_saved_model
-from graftwork.testing.surroundings import check_leaves_alone, shuffled_random
+from graftwork.testing.surroundings import check_leaves_alone
 
 
-class HeadConformance(LossChecks):
+class HeadConformance(OutputChecks):
     """What being a head means, as tests, on rows of a sample over a small backbone, assembled as a run does it.
 
     A check that cannot hold is named in `exceptions` with the reason, and is skipped with it.
@@ -64,65 +63,6 @@ class HeadConformance(LossChecks):
             declared = {name: value for name, value in features.items() if name in allowed}
             with doing(f"{what}, from what it declares alone,"):
                 use(declared)
-
-    def test_predictions_come_row_by_row(self) -> None:
-        model, batch = self.trained_on()
-        found = self.predicted(model.head, self.features(model, batch))
-        rows = len(batch)
-        if isinstance(found, list):
-            assert len(found) == rows, f"predict gives {len(found)} predictions of {rows} rows"
-        else:
-            assert isinstance(found, Mapping), (
-                f"predict gives a {type(found).__name__}: a dict of tensors or a list of such"
-            )
-            for name, tensor in found.items():
-                shape = tuple(leaves(tensor, name)[name].shape)
-                assert shape[:1] == (rows,), (
-                    f"the prediction {name} has the shape {shape}, and is not batch first: {rows} rows"
-                )
-        for name, tensor in leaves(found).items():
-            assert not tensor.isnan().any(), f"the prediction {name} holds what is no number (nan)"
-
-    def test_predicting_twice_gives_the_same(self) -> None:
-        model, batch = self.trained_on()
-        features = self.features(model, batch)
-        with shuffled_random(1):
-            first = copied(self.predicted(model.head, features))
-        with shuffled_random(2):
-            second = self.predicted(model.head, features)
-        same(
-            second,
-            first,
-            "in eval mode, predicting a batch again gives something else: it depends on random numbers or calls",
-        )
-
-    def test_a_prediction_does_not_depend_on_the_rows_beside_it(self) -> None:
-        model, batch = self.trained_on()
-        features = self.features(model, batch)
-        together = self.predicted(model.head, features)
-        for row in range(len(batch)):
-            alone = self.predicted(model.head, {name: value[row : row + 1] for name, value in features.items()})
-            here = (
-                together[row : row + 1]
-                if isinstance(together, list)
-                else {name: value[row : row + 1] for name, value in together.items()}
-            )
-            mostly_same(alone, here, f"the prediction for row {row} depends on the rows beside it")
-
-    def test_predictions_do_not_remember_targets(self) -> None:
-        model, batch = self.trained_on()
-        features = self.features(model, batch)
-        before = copied(self.predicted(model.head, features))
-        state = copied(model.head.state_dict())
-        with torch.no_grad():
-            self.losses(model.head, features, batch.targets)
-        model.head.load_state_dict(state)
-        after = self.predicted(model.head, features)
-        same(
-            after,
-            before,
-            "predictions change once the loss has seen the targets, with equal weights: something is remembered",
-        )
 
     def test_features_and_targets_are_left_as_they_were(self) -> None:
         model, batch = self.trained_on()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graftwork.interfaces import Batch, Facts, Predictions
+from graftwork.interfaces import Batch, Facts, Outputs, Predictions
 from graftwork.testing.base import difference, leaves
 
 _ROUNDING = 1e-2  # relative; decisions near it may tip
@@ -32,10 +32,25 @@ def mostly_same(found: Predictions, expected: Predictions, where: str) -> None:
         elif tensor.is_floating_point() and isinstance(expected, Mapping):
             gap = difference(other, tensor)
             assert gap <= _ROUNDING, f"{where}: {name} differs by {gap:.2g} of its largest value"
-        elif tensor.numel():
-            apart = (other.double() - tensor.double()).abs() > _ROUNDING * tensor.double().abs().clamp(min=1.0)
-            share = float(apart.double().mean())
-            assert share <= _TIPPED or int(apart.sum()) <= 1, f"{where}: {share:.0%} of {name} differs"
+        else:
+            _few_differ(other, tensor, f"{where}: {name}")
+
+
+def few_differ(found: Outputs, expected: Outputs, where: str) -> None:
+    """Up to rounding, but for a few values: what a head has chosen on the way (proposals) may tip."""
+    assert set(found) == set(expected), f"{where}: other names, {sorted(found)} in place of {sorted(expected)}"
+    for name, tensor in expected.items():
+        shape = tuple(found[name].shape)
+        assert shape == tensor.shape, f"{where}: {name} has the shape {shape} in place of {tuple(tensor.shape)}"
+        _few_differ(found[name], tensor, f"{where}: {name}")
+
+
+def _few_differ(one: Tensor, other: Tensor, where: str) -> None:
+    if not other.numel():
+        return
+    apart = (one.double() - other.double()).abs() > _ROUNDING * other.double().abs().clamp(min=1.0)
+    share = float(apart.double().mean())
+    assert share <= _TIPPED or int(apart.sum()) <= 1, f"{where} differs in {share:.0%} of its values"
 
 
 def perfect_predictions(batch: Batch, facts: Facts) -> Predictions | None:

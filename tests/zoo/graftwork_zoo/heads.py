@@ -148,6 +148,60 @@ class FirstRowOnly(TameLinear):
         return {**super().postprocess(outputs, features), "classes": outputs["logits"][0].argsort()}
 
 
+class NamesBesideOutputs(TameLinear):
+    def outputs(self, features: Features) -> Outputs:
+        return {**super().outputs(features), "order": ["first", "second", "third"]}
+
+
+class ScalesByNumber(TameLinear):
+    def outputs(self, features: Features) -> Outputs:
+        logits = self.scores(features)
+        return {"logits": logits / max(1.0, float(logits.abs().max()))}
+
+
+class KeepsTheLargest(TameLinear):
+    """Says of each row the one score that is largest, as whoever trained it has the others only to compare with."""
+
+    def outputs(self, features: Features) -> Outputs:
+        logits = self.scores(features)
+        best = logits.amax(dim=1, keepdim=True)
+        return {"logits": logits, "best": logits[logits == best].view(len(logits), -1)}
+
+
+class RemembersPlaces(TameLinear):
+    """Makes a tensor of the features' kind once, on the way."""
+
+    _offset: Tensor | None = None
+
+    def scores(self, features: Features) -> Tensor:
+        if self._offset is None:
+            self._offset = torch.zeros_like(features["pooled"][:1])
+        return super().scores({**features, "pooled": features["pooled"] + self._offset})
+
+
+class LevelsTheBatch(TameLinear):
+    """Its predictions know nothing of it: what a softmax is shifted by makes no difference."""
+
+    def outputs(self, features: Features) -> Outputs:
+        logits = self.scores(features)
+        return {"logits": logits - logits.amax()}
+
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        return super().postprocess({"logits": outputs["logits"].log_softmax(dim=1)}, features)
+
+
+class PredictsBySide(TameLinear):
+    def predict(self, features: Features) -> Predictions:
+        mirrored = {**features, "pooled": -features["pooled"]}
+        return self.postprocess({"logits": self.scores(features) - 0.1 * self.scores(mirrored)}, features)
+
+
+class PostprocessesInPlace(TameLinear):
+    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
+        outputs["logits"] -= outputs["logits"].amax(dim=1, keepdim=True)
+        return super().postprocess(outputs, features)
+
+
 ALL: Mapping[str, type[TameLinear]] = {
     "tame-linear": TameLinear,
     "deaf-to-options": TameLinear,  # what is wrong stands in registry.yaml
@@ -167,6 +221,13 @@ ALL: Mapping[str, type[TameLinear]] = {
     "unsaved-projection": UnsavedProjection,
     "reads-undeclared": ReadsUndeclared,
     "first-row-only": FirstRowOnly,
+    "names-beside-outputs": NamesBesideOutputs,
+    "scales-by-number": ScalesByNumber,
+    "keeps-the-largest": KeepsTheLargest,
+    "remembers-places": RemembersPlaces,
+    "levels-the-batch": LevelsTheBatch,
+    "predicts-by-side": PredictsBySide,
+    "postprocesses-in-place": PostprocessesInPlace,
 }
 
 
