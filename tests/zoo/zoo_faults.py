@@ -169,6 +169,12 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *_of(
         "head",
+        "tame-stages",
+        ("reads-another-stage", "reads the summary of a stage where it is there, and does not declare it",
+         "it_reads_only_what_it_declares", r"computing the loss reads stage2, which the head declares neither in `needs`"),
+    ),
+    *_of(
+        "head",
         "tame-pixels",
         ("learns-the-ignored", "learns pixels that are to be ignored",
          "ignored_targets_cost_nothing", r"loss part ce is [\d.e+]+ where every target is ignored"),

@@ -144,8 +144,10 @@ def _everything(model: Model, batch: Batch) -> Features:
     """All features of the backbone and all inputs, whatever the head declares."""
     with torch.no_grad():
         features: Features = model.backbone(batch.inputs)
-        summaries = model.features(batch) if model.extractor.summaries else {}
-    return {**batch.inputs, **features, **summaries}
+        if model.extractor.summaries:
+            every = frozenset(f"stage{cut}" for cut in range(1, len(model.backbone.stages()) + 1))
+            features |= Extractor(model.backbone, every).features(model.backbone.begin(batch.inputs), 0)
+    return {**batch.inputs, **features}
 
 
 class _Watched(dict[str, Tensor]):

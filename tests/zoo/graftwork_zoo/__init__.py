@@ -20,9 +20,9 @@ def graftwork_backbones() -> Mapping[str, Any]:
 
 @hookimpl
 def graftwork_heads() -> Mapping[str, Any]:
-    from graftwork_zoo import dense_heads, heads
+    from graftwork_zoo import dense_heads, heads, stage_heads
 
-    return dict.fromkeys(heads.ALL, heads.build) | dict.fromkeys(dense_heads.ALL, dense_heads.build)
+    return {name: module.build for module in (heads, dense_heads, stage_heads) for name in module.ALL}
 
 
 @hookimpl
