@@ -27,8 +27,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Backbones": ("Backbone", "ImageInput", "TextInput", "InputFacts"),
     "Heads and models": ("Head", "Model"),
     "Strategies": (
-        "Strategy", "Plan", "Phase", "Group", "PlanContext", "Term", "Stream", "LABELLED", "Items", "Solver", "Teacher", "OpenTeacher",
-        "stage_groups",
+        "Strategy", "Plan", "Phase", "Group", "PlanContext", "Term", "Stream", "LABELLED", "Items", "Solver", "Teacher",
+        "OpenTeacher", "stage_groups",
     ),
     "Observers": ("Observer", "FitRecord", "StepRecord", "EpochRecord"),
     "Builder of a report": ("Section", "Text", "Table", "Figure", "Pictures", "Passages"),

@@ -29,7 +29,7 @@ def written(folder: Path, start: int, rows: Tensor) -> RowStore:
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES.values()), ids=list(DTYPES))
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (4, 2, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (4, 2, 3), (0, 3, 5)], ids=str)
 @pytest.mark.parametrize("in_memory", [0, 1 << 20])
 def test_rows_of_every_type_and_shape_come_back_bit_for_bit(
     dtype: torch.dtype, shape: tuple[int, ...], in_memory: int, tmp_path: Path

@@ -28,7 +28,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.ops import MultiScaleRoIAlign
 
 from graftwork.interfaces import Batch, Model
-from graftwork_detection.heads.faster_rcnn import FasterRcnnHead
+from graftwork_detection.heads.faster_rcnn import FasterRcnnHead, best_classes
+from graftwork_detection.heads.proposals import best_apart
 
 HEAD = "faster-rcnn"
 PARTS = {
@@ -163,3 +164,43 @@ def test_an_earlier_heads_weights_come_over_without_its_box_predictor() -> None:
     left_out = set(own) - set(ours)
     assert len(left_out) == 4 and all(name.startswith("roi_heads.box_predictor.") for name in left_out)
     assert all(own[name].shape == tensor.shape for name, tensor in ours.items())
+
+
+def test_a_picture_gets_as_many_proposals_as_asked_for_and_scores_of_nothing_where_there_are_fewer() -> None:
+    few, many = make_model(HEAD, proposals=20), make_model(HEAD, proposals=4000)
+    batch = make_batch()
+    for model, proposals in ((few, 20), (many, 4000)):
+        with torch.no_grad():
+            outputs = model.eval().head.outputs(model.features(batch))
+        assert outputs["boxes"].shape == (2, 3 * proposals, 4) and outputs["scores"].shape == (2, 3 * proposals, 3)
+        said = outputs["scores"].view(2, proposals, 3, 3).diagonal(dim1=2, dim2=3).sum(2)
+        assert float(outputs["scores"].sum()) == pytest.approx(float(said.sum())), (
+            "a box has a score of its own class alone"
+        )
+        there = (said > 0).sum(dim=1)
+        assert bool((there == 20).all()) if proposals == 20 else bool(((there > 20) & (there < 4000)).all())
+        assert bool((said.diff(dim=1)[said[:, 1:] == 0] <= 0).all()), "what is missing is missing at the end"
+    assert len(predict(many, batch)[0]["scores"]) >= len(predict(few, batch)[0]["scores"])
+
+
+def test_suppression_fills_up_what_it_lacks() -> None:
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30], [0, 0, 10, 10]]]).expand(2, -1, -1)
+    scores = torch.tensor([[0.9, 0.8, 0.7, 0.6]] * 2)
+    groups = torch.tensor([[0, 0, 0, 1]] * 2)
+    usable = torch.tensor([[True, True, True, True], [False, False, True, False]])
+    assert best_apart(boxes, scores, groups, usable, 0.5, 4).tolist() == [[0, 2, 3, -1], [2, -1, -1, -1]]
+    assert best_apart(boxes, scores, groups, usable, 0.5, 2).tolist() == [[0, 2], [2, -1]]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.3])
+def test_of_many_classes_those_that_may_pass_the_threshold_are_left(threshold: float) -> None:
+    torch.manual_seed(0)
+    scores = (4 * torch.randn(12, 91)).softmax(dim=1)[:, 1:]
+    boxes = torch.rand(12, 90, 4)
+    found = best_classes(boxes, scores, 6, threshold)
+    assert found["scores"].shape[1:] == (6 * {0.0: 90, 0.05: 21, 0.3: 4}[threshold], 90)
+    row, place, label = torch.where(found["scores"] > threshold)
+    proposal, expected = torch.where(scores > threshold)
+    assert torch.equal(label, expected)
+    assert torch.equal(found["scores"][row, place, label], scores[proposal, expected])
+    assert torch.equal(found["boxes"][row, place], boxes[proposal, expected])
