@@ -46,7 +46,7 @@ def checks_of(plugin: Plugin) -> type:
         "backbone": (_OfBackbone, {"name": name, "backbone": name if name in LISTED else ""}),
         "head": (HeadConformance, {"head": name}),
         "task": (TaskConformance, {"task": name}),
-        "strategy": (StrategyConformance, {"strategy": name, "task": "tame-pictures"}),
+        "strategy": (StrategyConformance, {"strategy": name, "task": "tame-pictures", "head": "tame-solved"}),
         "dataset": (DatasetConformance, {"dataset": name}),
         "observer": (ObserverConformance, {"observer": name, "task": "tame-pictures"}),
         "plugin": (PluginConformance, {"plugin": plugin_of(name)}),

@@ -97,6 +97,7 @@ def fit(
         strata=lambda: task.strata(subject.few["train"]),
         metrics=lambda: task.metrics(facts, torch.device("cpu")),
         primary_metric=task.primary_metric,
+        unlabelled=subject.examples("train", input, True),  # nobody reads their labels
     )
     settings = replace(
         FitSettings.of(subject.config, 0),

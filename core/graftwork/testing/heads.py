@@ -17,14 +17,14 @@ from torch import Tensor
 from graftwork.interfaces import Batch, Features, Head, Model, Spec
 from graftwork.interfaces.extractor import Extractor
 from graftwork.testing.base import accelerator, copied, doing, same
-from graftwork.testing.head_outputs import OutputChecks
 from graftwork.testing.learning import learn_by_heart
 from graftwork.testing.options import check_options_are_read
+from graftwork.testing.solving import SolvingChecks
 from graftwork.testing.subjects import Subject, check_saved_model
 from graftwork.testing.surroundings import check_leaves_alone
 
 
-class HeadConformance(OutputChecks):
+class HeadConformance(SolvingChecks):
     """What being a head means, as tests, on rows of a sample over a small backbone, assembled as a run does it.
 
     A check that cannot hold is named in `exceptions` with the reason, and is skipped with it.

@@ -3,64 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from graftwork.data.splits import UNLABELLED
 from graftwork.engine.optimizer import enter_phase
 from graftwork.engine.terms import name_of, start_terms
 from graftwork.errors import RunFailed
-from graftwork.interfaces import Batch, Features, Model, Observer, Plan, StepRecord, Strategy, Term
-from graftwork.testing.base import Conformance, copied, difference, doing, same
-from graftwork.testing.fits import Fitted, context, fit, prepared
-from graftwork.testing.subjects import Subject, assemble, plain_rows, usual_task
+from graftwork.interfaces import Batch, Features, Model, Observer, Plan, StepRecord, Term
+from graftwork.testing.base import copied, difference, doing, same
+from graftwork.testing.fits import Fitted, fit, prepared
+from graftwork.testing.planning import PlanChecks
+from graftwork.testing.subjects import Subject, plain_rows
 from graftwork.testing.surroundings import shuffled_random
 
 _TOLERANCE = 1e-3
 """By how much gradients of pieces may differ from those of the whole, relative to the largest of them."""
 
 
-class TermChecks(Conformance):
-    """The part of `StrategyConformance` that is about terms, with what all its checks are made on."""
+class TermChecks(PlanChecks):
+    """The part of `StrategyConformance` that is about terms."""
 
-    strategy: ClassVar[str]
-    """As `--strategy`: NAME or NAME:ARGUMENT."""
-
-    task: ClassVar[str] = ""
-    data: ClassVar[str] = ""
-    backbone: ClassVar[str] = ""
-    options: ClassVar[Mapping[str, Any]] = {}
-    """Of the strategy."""
-
-    epochs: ClassVar[int] = 6
-    """Enough for every phase."""
-
-    def subject(self) -> Subject:
-        """The parts of a run with this strategy."""
-        catalogue = self.catalogue()
-        task = self.task or usual_task(catalogue)
-        given = {"strategy": self.options}
-        return assemble(catalogue, task, data=self.data, backbone=self.backbone, strategy=self.strategy, options=given)
-
-    def built(self, subject: Subject) -> Strategy:
-        """The strategy, as a run builds it."""
-        with doing("building the strategy"):
-            return subject.builder.strategy(subject.config)
-
-    def planned(self, strategy: Strategy, model: Model, **changes: Any) -> Plan:
-        """Its plan for a model."""
-        with doing("planning"):
-            plan = strategy.plan(model, replace(context(self.subject(), self.epochs), **changes))
-        assert isinstance(plan, Plan), f"plan gives a {type(plan).__name__} in place of a Plan"
-        return plan
-
-    def begun(self) -> tuple[Model, Plan, Batch]:
-        """A model whose weights have moved a little since the terms of its plan looked at it, and four training rows."""
+    def begun(self) -> tuple[Model, Plan, Callable[[Term], Batch]]:
+        """A model whose weights have moved a little since the terms of its plan looked at it, and rows as a term sees them."""
         subject = self.subject()
         strategy = self.built(subject)
         model = prepared(subject, strategy)
@@ -70,12 +41,12 @@ class TermChecks(Conformance):
         with doing("starting the terms"):
             start_terms(plan, model, 0)
         _move(model)
-        return model, plan, plain_rows(subject, model.backbone.input)
+        return model, plan, lambda term: _rows_of(subject, model, plan, term)
 
     def test_sums_and_counts_of_terms_go_together(self) -> None:
-        model, plan, batch = self.begun()
+        model, plan, rows_of = self.begun()
         for term in _each(model, plan):
-            name = name_of(term)
+            name, batch = name_of(term), rows_of(term)
             counts = _counted(term, batch)
             with doing("counting what all loss parts run over"):
                 model.counts(batch)
@@ -115,9 +86,10 @@ class TermChecks(Conformance):
                 json.dumps(term.describe(), allow_nan=False)
 
     def test_micro_batches_give_the_gradients_of_the_whole_batch(self) -> None:
-        model, plan, batch = self.begun()
+        model, plan, rows_of = self.begun()
         looked = 0
         for term in _each(model, plan):
+            batch = rows_of(term)
             if term.couples_rows or _draws(model, term, batch):
                 continue
             looked += 1
@@ -157,8 +129,8 @@ class TermChecks(Conformance):
                 f"started again on the same model, the term {name_of(term)} begins with another state",
             )
         _move(model)
-        batch = plain_rows(subject, model.backbone.input)
         for term in _each(model, plan):
+            batch = _rows_of(subject, model, plan, term)
             features = model.features(batch)
             seen = _seen(model, batch, features)
             modes = {name: module.training for name, module in model.named_modules()}
@@ -259,9 +231,29 @@ def _move(model: Model) -> None:
                 parameter.add_(torch.randn_like(parameter) * 0.01)
 
 
+def _rows_of(subject: Subject, model: Model, plan: Plan, term: Term) -> Batch:
+    """Four training rows, or two items, as the stream of a term gives them; not augmented."""
+    stream = next(
+        stream
+        for phase in plan.phases
+        if any(term is other for other in phase.terms)
+        for stream in phase.streams
+        if stream.name == term.stream
+    )
+    rows, items = None, stream.items
+    if items is not None:
+        strata = list(subject.task.strata(subject.few["train"]))
+        with doing("drawing items"):
+            drawn = [items.item(number, strata, torch.Generator().manual_seed(number)) for number in range(2)]
+        rows = [row for item in drawn for row in item]
+    batch = plain_rows(subject, model.backbone.input, rows)
+    targets = {} if stream.split == UNLABELLED else batch.targets
+    return replace(batch, stream=stream.name, unit=items.unit if items else 1, targets=targets)
+
+
 def _pieces(batch: Batch) -> list[Batch]:
-    """A row, and the others."""
-    return [batch.slice(0, 1), batch.slice(1, len(batch))]
+    """A row (or an item, which stays whole), and the others."""
+    return [batch.slice(0, batch.unit), batch.slice(batch.unit, len(batch))]
 
 
 def _counted(term: Term, batch: Batch) -> dict[str, Tensor]:
