@@ -40,7 +40,7 @@ from graftwork.interfaces import (
     Targets,
     stage_groups,
 )
-from graftwork.strategies import full, linear_probe
+from graftwork.strategies import full, linear_probe, lp_ft
 
 
 class SolvedHead(ToyHead):
@@ -200,6 +200,34 @@ def test_epochs_between_evaluations_are_no_candidates_and_do_not_count_for_patie
     evaluated = [line["epoch"] for line in fitted.progress.history if line["val"]]
     assert evaluated == [3, 6, 8] and Counting.done == 3 and fitted.progress.best_epoch in evaluated
     assert fitted.progress.epoch == 8 and all(line["train_loss"] > 0 for line in fitted.progress.history)
+
+
+class RarelyLpFt(Strategy):
+    """lp-ft, whose probe is evaluated every `every` epochs: on frozen features, evaluating costs more than training."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def plan(self, model: Model, context: PlanContext) -> Plan:
+        spec = Spec("lp-ft", {"probe_share": 0.5, "probe_lr_factor": 10.0})
+        probe, tune = lp_ft.build(spec).plan(model, context).phases
+        return Plan("lp-ft", (replace(probe, evaluate_every=self.every), tune))
+
+
+@pytest.mark.parametrize("step", [6, 13, 18])
+def test_lp_ft_with_rare_evaluations_trains_alike_and_resumes_exactly(step: int, tmp_path: Path) -> None:
+    context = replace(CONTEXT, epochs=6)
+    often = run_fit(toy_model(), RarelyLpFt(1), tmp_path / "often", context=context)
+    rarely = run_fit(toy_model(), RarelyLpFt(2), tmp_path / "rarely", context=context, checkpoint_steps=4)
+    assert [bool(line["val"]) for line in rarely.progress.history] == [False, True, True, True, True, True]
+    losses = [[line["train_loss"] for line in found.progress.history] for found in (often, rarely)]
+    assert losses[0] == losses[1], "evaluating changes nothing that is trained"
+    with pytest.raises(KeyboardInterrupt):
+        run_fit(
+            toy_model(), RarelyLpFt(2), tmp_path / "cut", context=context, checkpoint_steps=4, observers=[Dies(step)]
+        )
+    resumed = run_fit(toy_model(), RarelyLpFt(2), tmp_path / "cut", context=context, checkpoint_steps=4, resume=True)
+    assert largest_difference(copies(rarely.model), copies(resumed.model)) == 0.0
 
 
 def test_bad_epochs_are_counted_anew_in_each_phase(tmp_path: Path) -> None:
