@@ -274,19 +274,19 @@ def _ask_machine(resolved: Resolved, device: Device) -> Resolved:
     return resolved
 
 
-def _state_source(assembled: Assembled, resolved: Resolved, rows: FitData, device: Device) -> StateSource:
+def _state_source(assembled: Assembled, resolved: Resolved, fit_data: FitData, device: Device) -> StateSource:
     """The rows whose states may be kept, and all that these depend on beside the model."""
     config, data, task = resolved.config, assembled.data, assembled.task
-    code = (task, assembled.model.backbone, rows.train)
+    code = (task, assembled.model.backbone, fit_data.train)
     facts = facts_of_rows(task, data.facts)
     return StateSource(
-        train=Rows(rows.train, data.digests["train"]),
-        validation=Rows(rows.validation, data.digests["validation"]),
+        train=Rows(fit_data.train, data.digests["train"]),
+        validation=Rows(fit_data.validation, data.digests["validation"]),
         test=len(data.digests.get("test", ())),
         identity=identity_of(config, assembled.builder.catalogue, assembled.backbone, facts, code),
         about=about_states(config),
         views=config.views,
         allowed=config.cache == "auto",
-        batch=max(config.batch_size, rows.train.evaluated_together),
+        batch=max(config.batch_size, fit_data.train.evaluated_together),
         device=device,
     )

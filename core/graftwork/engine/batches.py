@@ -87,19 +87,19 @@ class PhaseBatches:
         """The rows of the first stream's batches of an epoch, from number `first` on."""
         return self._sources[0].epoch(epoch, first)
 
-    def load(self, rows: PhaseData, epoch: int, batch: int, first_epoch: int, last_epoch: int) -> Any:
+    def load(self, data: PhaseData, epoch: int, batch: int, first_epoch: int, last_epoch: int) -> Any:
         """What each step's batches are made of, as `ready` takes it, from a position to the end of an epoch; loaded ahead
         across the epochs between."""
         done = (epoch - first_epoch) * self.steps + batch
-        loaders = [self._load_main(rows, epoch, batch, last_epoch)]
+        loaders = [self._load_main(data, epoch, batch, last_epoch)]
         loaders += [self._load_beside(number, done) for number in range(1, len(self._streams))]
         return _side_by_side(loaders)
 
-    def ready(self, loaded: Sequence[Any], rows: PhaseData, model: Model) -> list[Batch]:
+    def ready(self, loaded: Sequence[Any], data: PhaseData, model: Model) -> list[Batch]:
         """The batches of a step, on the device, as the model takes them."""
         found = []
         for stream, one in zip(self._streams, loaded, strict=True):
-            batch = ready(one, rows.train if stream.split != UNLABELLED else self._rows(stream), model, self.device)
+            batch = ready(one, data.train if stream.split != UNLABELLED else self._rows(stream), model, self.device)
             if stream != Stream():
                 unit = stream.items.unit if stream.items else 1
                 batch = replace(batch, stream=stream.name, unit=unit)
@@ -125,15 +125,15 @@ class PhaseBatches:
         sizes = rows.sizes() if settings.bucketing else None
         return Sampler(len(rows), size, seed, None, device.rank, device.world, sizes)
 
-    def _load_main(self, rows: PhaseData, epoch: int, batch: int, last_epoch: int) -> Iterator[Any]:
+    def _load_main(self, data: PhaseData, epoch: int, batch: int, last_epoch: int) -> Iterator[Any]:
         count = len(self.data.train)
 
         def specs() -> Iterator[BatchSpec]:
             for number in range(epoch, last_epoch + 1):
                 for spec in self._sources[0].epoch(number, batch if number == epoch else 0):
-                    yield in_view(spec, rows.views, count)
+                    yield in_view(spec, data.views, count)
 
-        return load_batches(rows.train, specs(), self._seeds[0], self._workers(rows.train), self.device.pins)
+        return load_batches(data.train, specs(), self._seeds[0], self._workers(data.train), self.device.pins)
 
     def _load_beside(self, number: int, done: int) -> Iterator[Any]:
         """A further stream, from the batch on that follows `done` steps of the phase; it goes round without end."""
@@ -147,8 +147,8 @@ class PhaseBatches:
 
         return load_batches(rows, specs(), self._seeds[number], self._workers(rows), self.device.pins)
 
-    def _workers(self, rows: Examples) -> int:
-        return 0 if rows.cheap else self.settings.workers
+    def _workers(self, examples: Examples) -> int:
+        return 0 if examples.cheap else self.settings.workers
 
 
 def _side_by_side(loaders: Sequence[Any]) -> Iterator[tuple[Any, ...]]:

@@ -46,7 +46,7 @@ def decide_by_trial(
     model: Model,
     plan: Plan,
     computed: Phase | None,
-    rows: Examples,
+    examples: Examples,
     sampler: Sampler,
     device: Device,
     all_computed: bool = True,
@@ -58,7 +58,7 @@ def decide_by_trial(
         model: with its starting weights, on the device.
         plan: of the whole run.
         computed: the first phase that runs whole steps; None where all of them train from kept states.
-        rows: training rows.
+        examples: training rows.
         sampler: of the run.
         device: where it runs.
         all_computed: whether every phase runs whole steps; kept states are shared with runs that compile nothing.
@@ -69,12 +69,12 @@ def decide_by_trial(
     config = resolved.config
     on_accelerator = device.torch_device.type != "cpu"
     steps = plan.epochs * sampler.batches
-    measuring = config.workers == "auto" and not rows.cheap and steps >= LONG
+    measuring = config.workers == "auto" and not examples.cheap and steps >= LONG
     bounded = config.micro_batch is None and memory_left() is not None
-    if config.workers == "auto" and rows.cheap:
+    if config.workers == "auto" and examples.cheap:
         resolved = resolved.replace("workers", 0, "loading these rows costs next to nothing")
     elif config.workers == "auto" and (not measuring or computed is None):
-        resolved = resolved.replace("workers", *guess_workers(len(rows), usable_cores(), on_accelerator))
+        resolved = resolved.replace("workers", *guess_workers(len(examples), usable_cores(), on_accelerator))
     if config.compile == "auto":
         measuring = measuring or (steps >= LONG_TO_COMPILE and all_computed)
         resolved = resolved.replace("compile", "off", "the run is too short for compiling to pay")
@@ -84,9 +84,9 @@ def decide_by_trial(
     with without_trace(model, computed):
         trial = Trial(model, device, config.seed)
         if bounded:
-            resolved = _by_memory(resolved, trial, plan, trial.load(rows, _largest(specs, sampler)))
+            resolved = _by_memory(resolved, trial, plan, trial.load(examples, _largest(specs, sampler)))
         if measuring:
-            resolved = _by_time(resolved, trial, rows, specs, steps, config.compile == "auto" and all_computed)
+            resolved = _by_time(resolved, trial, examples, specs, steps, config.compile == "auto" and all_computed)
     return resolved
 
 
@@ -111,7 +111,7 @@ def _by_memory(resolved: Resolved, trial: Trial, plan: Plan, largest: Batch) -> 
 
 
 def _by_time(
-    resolved: Resolved, trial: Trial, rows: Examples, specs: list[BatchSpec], steps: int, compiling: bool
+    resolved: Resolved, trial: Trial, examples: Examples, specs: list[BatchSpec], steps: int, compiling: bool
 ) -> Resolved:
     """Loader processes and compiled stages, by what a batch takes to load and to compute.
 
@@ -120,7 +120,7 @@ def _by_time(
     """
     config, device = resolved.config, trial.device
     on_accelerator = device.torch_device.type != "cpu"
-    found = trial.measure(rows, specs, config.micro_batch)
+    found = trial.measure(examples, specs, config.micro_batch)
     # Still open where rows are cheap to load or nothing was measured: see above.
     if config.workers == "auto":
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -129,7 +129,7 @@ def _by_time(
     worth = worth_trying(steps, found.step_seconds, device.torch_device.type)
     if compiling and device.broadcast(worth):
         say("compile: trying whether compiled stages pay in this run")
-        choice = _try_compiling(trial, trial.load(rows, specs[0]), resolved.config.micro_batch, steps)
+        choice = _try_compiling(trial, trial.load(examples, specs[0]), resolved.config.micro_batch, steps)
         resolved = resolved.replace("compile", *device.broadcast(choice))
     return resolved
 
@@ -152,7 +152,7 @@ def _try_compiling(trial: Trial, batch: Batch, micro_batch: int | None, steps: i
 
 
 def compile_for_run(
-    model: Model, phase: Phase, rows: Examples, sampler: Sampler, device: Device, config: RunConfig
+    model: Model, phase: Phase, examples: Examples, sampler: Sampler, device: Device, config: RunConfig
 ) -> None:
     """Compile a model's stages, by the first batch of the run wherever the run goes on.
 
@@ -166,7 +166,7 @@ def compile_for_run(
     compile_stages(model.backbone)
     with without_trace(model, phase):
         trial = Trial(model, device, config.seed)
-        trial.whole_step(trial.load(rows, next(iter(sampler.epoch(0)))), config.micro_batch)
+        trial.whole_step(trial.load(examples, next(iter(sampler.epoch(0)))), config.micro_batch)
 
 
 def _largest(specs: list[BatchSpec], sampler: Sampler) -> BatchSpec:

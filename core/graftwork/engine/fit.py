@@ -182,13 +182,13 @@ class Fit:
         self.progress.seconds += time.monotonic() - started
         return found
 
-    def _train_epoch(self, loaded: Iterator[Any], rows: PhaseData, wrapped: Callable[..., Any], at: Place) -> bool:
+    def _train_epoch(self, loaded: Iterator[Any], data: PhaseData, wrapped: Callable[..., Any], at: Place) -> bool:
         """Steps to the end of the epoch; whether the budget ended in a phase that is not evaluated, and so only the phase."""
         progress, phase, steps = self.progress, at.phase, at.batches.steps
         started = time.monotonic() - progress.epoch_seconds
         elapsed_before = progress.seconds - progress.epoch_seconds
         for spec in at.batches.specs(progress.epoch, progress.batch):
-            batches = at.batches.ready(next(loaded), rows, self.model)
+            batches = at.batches.ready(next(loaded), data, self.model)
             lr = learning_rate(phase, (progress.epoch - at.first_epoch) * steps + spec.index, phase.epochs * steps)
             set_rates(self.optimizer, phase, lr)
             loss = self.stepper.step(wrapped, batches, progress.step + 1)
@@ -215,10 +215,10 @@ class Fit:
                     raise KeyboardInterrupt
         return False
 
-    def _solve(self, solver: Solver, rows: PhaseData) -> None:
+    def _solve(self, solver: Solver, data: PhaseData) -> None:
         """Ask the head for its own tensors, from what the frozen stages make of the training rows as they are."""
         started = time.monotonic()
-        solved = solve_head(self.model, rows, self.data.train, solver, self.settings.batch_size, self.device)
+        solved = solve_head(self.model, data, self.data.train, solver, self.settings.batch_size, self.device)
         if self.ema:
             self.ema.put({f"head.{name}": value for name, value in solved.items()})
         progress = self.progress

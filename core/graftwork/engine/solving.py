@@ -22,7 +22,7 @@ class _Items(Iterable[tuple[Features, Targets]]):
     """Features and targets of all training rows in order, batch by batch; read anew each time that they are asked for."""
 
     model: Model
-    rows: Examples
+    examples: Examples
     count: int
     size: int
     device: Device
@@ -32,9 +32,9 @@ class _Items(Iterable[tuple[Features, Targets]]):
         self.model.eval()
         try:
             # Every process reads all rows: what is solved must be the same in each.
-            specs = in_order(self.count, self.size, sizes=self.rows.sizes())
-            for loaded in load_batches(self.rows, specs, 0, 0, self.device.pins):
-                batch = ready(loaded, self.rows, self.model, self.device)
+            specs = in_order(self.count, self.size, sizes=self.examples.sizes())
+            for loaded in load_batches(self.examples, specs, 0, 0, self.device.pins):
+                batch = ready(loaded, self.examples, self.model, self.device)
                 with torch.no_grad(), self.device.autocast():
                     features = self.model.features(batch)
                 yield features, batch.targets
@@ -43,14 +43,14 @@ class _Items(Iterable[tuple[Features, Targets]]):
 
 
 def solve_head(
-    model: Model, rows: PhaseData, train: Examples, solver: Solver, batch_size: int, device: Device
+    model: Model, data: PhaseData, train: Examples, solver: Solver, batch_size: int, device: Device
 ) -> dict[str, Tensor]:
     """Let the head solve itself, and put what it gives into it.
 
     Args:
         model: on the device, with the phase entered.
-        rows: of the phase; each training row stands first in view 0, which is not augmented.
-        train: the training rows; where `rows` has no fixed views, their view 0 is read.
+        data: of the phase; each training row stands first in view 0, which is not augmented.
+        train: the training rows; where `data` has no fixed views, their view 0 is read.
         solver: of the phase.
 
     Returns:
@@ -60,7 +60,7 @@ def solve_head(
         UsageError: the head cannot be solved.
         PluginError: it gives tensors that it does not have, or of another shape or not finite.
     """
-    given = rows.train.view(0) if rows.train is train else rows.train
+    given = data.train.view(0) if data.train is train else data.train
     size = max(batch_size, given.evaluated_together)
     solved = model.head.solve(_Items(model, given, len(train), size, device), solver.options)
     own = model.head.state_dict()
