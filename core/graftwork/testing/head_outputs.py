@@ -46,7 +46,7 @@ class OutputChecks(LossChecks):
         for mode in ("train", "eval"):
             model.head.train(mode == "train")
             with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as shapes:
-                without_numbers = {name: shapes.from_tensor(value) for name, value in features.items()}
+                without_numbers: Features = {name: shapes.from_tensor(value) for name, value in features.items()}
                 with doing(f"in {mode} mode, {_SHAPES_ALONE},"):
                     traced = model.head.outputs(without_numbers)
             with torch.no_grad(), doing("computing outputs once more after that"):
