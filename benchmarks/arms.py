@@ -258,40 +258,44 @@ HIDDEN = ("command", "code", "curve", "losses", "settings")
 """Columns of a run that its results page leaves out."""
 
 
-def publish(
-    given: argparse.Namespace,
-    name: str,
-    title: str,
-    where: Row,
-    *,
-    notes: Sequence[str],
-    verdicts: Sequence[Row],
-    result: Sequence[Row],
-    rows: Sequence[Row],
-    sections: Mapping[str, str] | None = None,
-    data: Row | None = None,
-) -> None:
-    """Write NAME.md and NAME.json of a comparison, and print the first.
+@dataclass(frozen=True)
+class Page:
+    """What a comparison came to.
 
     Args:
-        where: `environment()` before the first run.
         notes: what a reader must know before the numbers.
         verdicts: from `measure.verdict`; of tiny runs nothing is said to hold.
         result: the table that answers the question.
         rows: every run; commands stay with the runs, because they are full of this machine's paths.
         sections, data: more of the page, and more of what it was made from.
     """
+
+    notes: Sequence[str]
+    verdicts: Sequence[Row]
+    result: Sequence[Row]
+    rows: Sequence[Row]
+    sections: Mapping[str, str] | None = None
+    data: Row | None = None
+
+
+def publish(given: argparse.Namespace, name: str, title: str, where: Row, found: Page) -> None:
+    """Write NAME.md and NAME.json of a comparison, and print the first.
+
+    Args:
+        where: `environment()` before the first run.
+    """
+    notes, verdicts, rows = found.notes, found.verdicts, found.rows
     if given.tiny:
         notes = [TINY, *notes]
-        verdicts = [{**found, "holds": None} for found in verdicts]
+        verdicts = [{**line, "holds": None} for line in verdicts]
     shown = [table(verdict_lines(verdicts))] if verdicts else []
     page = {
-        "Result": "\n\n".join([*notes, *busy_note(rows), *shown, table(result)]),
-        **(sections or {}),
+        "Result": "\n\n".join([*notes, *busy_note(rows), *shown, table(found.result)]),
+        **(found.sections or {}),
         "Every run": every(rows, HIDDEN),
         "Command": f"    {this_command()}",
     }
     kept = [{key: value for key, value in row.items() if key != "command"} for row in rows]
-    found = {"rows": kept, "acceptance": verdicts, "tiny": given.tiny, **(data or {})}
-    found |= {"environment": where, "command": this_command()}
-    print(write_results(given.out, name, title, page, found))
+    numbers = {"rows": kept, "acceptance": verdicts, "tiny": given.tiny, **(found.data or {})}
+    numbers |= {"environment": where, "command": this_command()}
+    print(write_results(given.out, name, title, page, numbers))

@@ -1,30 +1,28 @@
 """A fit put together from graftwork's own parts over rows that lie in memory: the engine alone, without reading or decoding.
 
-What is measured with it stands in `engine_overhead` and `device`. Where `run.execute` in the core changes, this follows.
+What is measured with it stands in `engine_overhead` and `device`.
 """
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from graftwork import run
 from graftwork.catalogue import load_catalogue
 from graftwork.config import RunConfig, override_layer
 from graftwork.config.check import resolve_and_check
+from graftwork.engine.batches import FitData, sampler_of
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.fit import Fit, FitData, sampler_of
 from graftwork.engine.observers import Observers
 from graftwork.engine.settings import FitSettings
-from graftwork.interfaces import Examples, Model, Observer, PlanContext
-from graftwork.machine.device import Device, keep_freed_memory
-from graftwork.machine.precision import choose, set_up_math
-from graftwork.models.build import Builder
-from graftwork.runs.data import read_data
+from graftwork.interfaces import Examples, Model, Observer
+from graftwork.machine.device import Device
+from graftwork.runs.values import Planned
 
 
 class Kept(Examples):
@@ -58,60 +56,50 @@ class Kept(Examples):
 
 
 @dataclass(frozen=True)
-class Assembled:
-    """What a fit is made of, on its device."""
+class InMemory:
+    """A planned run whose rows lie in memory, on its device."""
 
-    config: RunConfig
-    settings: FitSettings
-    device: Device
-    model: Model
-    data: FitData
+    planned: Planned
+
+    @property
+    def device(self) -> Device:
+        return self.planned.fitting.device
+
+    @property
+    def model(self) -> Model:
+        return self.planned.fitting.model
+
+    @property
+    def settings(self) -> FitSettings:
+        return self.planned.fitting.settings
+
+    @property
+    def config(self) -> RunConfig:
+        return self.planned.resolved.config
+
+    @property
+    def data(self) -> FitData:
+        return self.planned.fitting.data
 
     def batches(self, epoch: int = 0) -> list[tuple[int, ...]]:
         """The row numbers of every batch of an epoch."""
         return [spec.all_rows for spec in sampler_of(self.data, self.settings, self.device).epoch(epoch)]
 
+    def again(self) -> InMemory:
+        """The same with a model of its own, so that one start serves several fits."""
+        fitting = replace(self.planned.fitting, model=copy.deepcopy(self.model))
+        return InMemory(replace(self.planned, fitting=fitting))
+
     def fit(self, observers: Sequence[Observer] = ()) -> list[dict[str, Any]]:
-        """Train the model by its strategy's plan; one record an epoch, as in metrics.jsonl. Checkpoints are thrown away."""
-        strategy = Builder(load_catalogue()).strategy(self.config)
-        sampler = sampler_of(self.data, self.settings, self.device)
-        config = self.config
-        context = PlanContext(
-            config.epochs,
-            config.lr,
-            config.weight_decay,
-            config.schedule,
-            config.warmup,
-            sampler.rows,
-            sampler.batches,
-        )
-        plan = strategy.plan(self.model, context)
-        watched = Observers(observers, lambda line: None)
+        """Train the model by its plan; one record an epoch, as in metrics.jsonl. Checkpoints are thrown away."""
         with tempfile.TemporaryDirectory() as folder:
-            store = CheckpointStore(Path(folder), lambda line: None)
-            history: list[dict[str, Any]] = []
-
-            def record(lines: list[dict[str, Any]]) -> None:
-                history[:] = lines
-
-            Fit(
-                self.model,
-                plan,
-                self.data,
-                self.settings,
-                self.device,
-                store,
-                watched,
-                record,
-                lambda line: None,
-            ).run(False)
-        return history
+            return run.fit(self.planned, CheckpointStore(Path(folder)), Observers(observers)).progress.history
 
 
 def assemble(
     flags: Mapping[str, Any], options: Sequence[str] = (), rows: int | None = None, validation: int | None = None
-) -> Assembled:
-    """The parts of a run, with its rows in memory.
+) -> InMemory:
+    """A run as `graft train` plans it, with its rows in memory.
 
     Args:
         flags: settings by name, as RunConfig has them.
@@ -119,27 +107,13 @@ def assemble(
         rows, validation: how many rows are kept of the two splits; all when None.
     """
     catalogue = load_catalogue()
-    config = resolve_and_check([override_layer(flags, options)], catalogue).config
-    device = Device(config.device)
-    keep_freed_memory()
-    set_up_math(device.torch_device)
-    builder = Builder(catalogue)
-    task = builder.task(config.task, config.task_options)
-    found = read_data(task, config, builder)
-    backbone, head = builder.backbone_spec(config), builder.head_spec(config)
-    model = builder.model(backbone, head, found.facts, config.seed)
-    builder.load_weights(model, config, backbone.name)
-    splits, facts, input = found.tables.splits, found.facts, model.backbone.input
-    data = FitData(
-        train=Kept(task.examples(splits["train"], input, facts, True), rows),
-        validation=Kept(task.examples(splits["validation"], input, facts, False), validation),
-        strata=(),
-        metrics=lambda: task.metrics(facts, device.torch_device),
-        primary_metric=task.primary_metric,
+    given = {"workers": 0, "compile": "off", "cache": "off", "checkpoint_seconds": 3600.0, **flags}
+    resolved = resolve_and_check([override_layer(given, options)], catalogue)
+    device = Device(resolved.config.device, resolved.config.precision)
+    device.set_up()
+    planned = run.settle(run.assemble(resolved, catalogue), device)
+    fitting = planned.fitting
+    data = replace(
+        fitting.data, train=Kept(fitting.data.train, rows), validation=Kept(fitting.data.validation, validation)
     )
-    model.to(device.torch_device)
-    if model.backbone.channels_last:
-        model.to(memory_format=torch.channels_last)
-    precision, _ = choose(config.precision, device.torch_device)
-    settings = replace(FitSettings.of(config, precision, 0), checkpoint_seconds=3600.0)
-    return Assembled(config, settings, device, model, data)
+    return InMemory(replace(planned, fitting=replace(fitting, data=data, states=None)))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from arms import HERE, Arm, graft_figures, graft_train, measure, parse, parser_for, publish, ratios, values_of
+from arms import HERE, Arm, Page, graft_figures, graft_train, measure, parse, parser_for, publish, ratios, values_of
 from measure import Row, environment, middle, verdict
 from tiny import noise_folders, random_weights
 
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         verdict(question.format("the whole fit"), ratios(rows, "A", "B", "fit_seconds")),
     ]
     title, result = "The classic script and graft train", comparison(rows, NAMES)
-    publish(given, "classic_vs_graft", title, where, notes=notes, verdicts=verdicts, result=result, rows=rows)
+    publish(given, "classic_vs_graft", title, where, Page(notes=notes, verdicts=verdicts, result=result, rows=rows))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arms import HERE, Arm, graft_figures, graft_train, measure, parse, parser_for, publish, ratios, values_of
+from arms import HERE, Arm, Page, graft_figures, graft_train, measure, parse, parser_for, publish, ratios, values_of
 from measure import Row, environment, middle, verdict
 from tiny import random_weights, voc
 
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if {"A", "B"} <= set(given.arms):
         verdicts = [verdict(question, ratios(rows, "B", "A", "samples_per_second"), at_least=AT_LEAST)]
     title, result = "A plain detection loop and graft train", comparison(rows)
-    publish(given, "detection_loop", title, where, notes=notes, verdicts=verdicts, result=result, rows=rows)
+    publish(given, "detection_loop", title, where, Page(notes=notes, verdicts=verdicts, result=result, rows=rows))
 
 
 if __name__ == "__main__":

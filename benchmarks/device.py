@@ -15,17 +15,17 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from arms import Arm, graft_train, measure, others_share, parse, parser_for, publish
+from arms import Arm, Page, graft_train, measure, others_share, parse, parser_for, publish
 from measure import Row, busy_seconds, environment, middle, say, table, verdict
 from tiny import encoder, noise_folders, reviews, voc
 
 if TYPE_CHECKING:
-    from assembled import Assembled
+    from assembled import InMemory
 
 EPOCHS = 3
 """Of every fit; the first does not count (processes start, files are decoded for the first time)."""
@@ -131,7 +131,7 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def flops_a_row(start: Assembled) -> float:
+def flops_a_row(start: InMemory) -> float:
     """Operations of forward and backward for one row, the mean over some batches with their padding.
 
     Counted are matrix products and convolutions; a multiply-add is two operations.
@@ -150,19 +150,18 @@ def flops_a_row(start: Assembled) -> float:
     with counter, sdpa_kernel(SDPBackend.MATH):
         for rows in batches:
             batch = start.data.train.collate(rows, [start.data.train.load(row) for row in rows]).to(device)
-            with autocast(start.settings.precision, device):
+            with autocast(start.device.precision, device):
                 parts = model(batch, "loss")
             torch.stack([value.float().sum() for value in parts.values()]).sum().backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
     return counter.get_total_flops() / sum(len(rows) for rows in batches)
 
 
-def in_memory(start: Assembled) -> Row:
+def in_memory(start: InMemory) -> Row:
     """Rows a second of a fit on rows in memory."""
-    import copy
 
     everything, ours, began = busy_seconds(), time.process_time(), time.perf_counter()
-    history = replace(start, model=copy.deepcopy(start.model)).fit()
+    history = start.again().fit()
     seconds = time.perf_counter() - began
     rate = median(line["samples_per_second"] for line in history[1:])
     others = others_share(everything, time.process_time() - ours, seconds)
@@ -189,7 +188,7 @@ def measured(name: str, subject: Subject, given: argparse.Namespace) -> tuple[li
     about: Row = {
         "flops_a_row": flops_a_row(start),
         "tokens_a_row": units,
-        "precision": start.settings.precision,
+        "precision": start.device.precision,
         "batch_size": settings["batch-size"],
     }
     rows = []
@@ -267,12 +266,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "device",
         "How much of the machine a step reaches",
         where,
-        notes=notes,
-        verdicts=verdicts,
-        result=result,
-        rows=rows,
-        sections={"Peak of torch.matmul": table(shown)},
-        data={"peaks": peaks, "device": given.device},
+        Page(
+            notes=notes,
+            verdicts=verdicts,
+            result=result,
+            rows=rows,
+            sections={"Peak of torch.matmul": table(shown)},
+            data={"peaks": peaks, "device": given.device},
+        ),
     )
 
 

@@ -21,16 +21,16 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from arms import others_share, parse, parser_for, publish
+from arms import Page, others_share, parse, parser_for, publish
 from measure import Row, busy_seconds, environment, interval_of_median, middle, say, verdict
 from tiny import noise_folders
 
 if TYPE_CHECKING:
-    from assembled import Assembled
+    from assembled import InMemory
     from torch import Tensor, nn
 
 AT_MOST = 1.03
@@ -61,7 +61,7 @@ FULL = (Case("resnet18", 224, 256), Case("graftnet-s", 32, 1024, rounds=6))
 TINY = (Case("resnet18", 32, 32, 8), Case("graftnet-s", 32, 64, 16))
 
 
-def assembled(case: Case, given: argparse.Namespace) -> Assembled:
+def assembled(case: Case, given: argparse.Namespace) -> InMemory:
     """Both sides' settings, and graft's side ready to fit."""
     from assembled import assemble
 
@@ -95,7 +95,7 @@ def bare_loop(
     labels: Tensor,
     epochs: Sequence[Sequence[Sequence[int]]],
     facts: Any,
-    plan: Assembled,
+    plan: InMemory,
 ) -> tuple[list[float], list[float], float]:
     """Train; the seconds and the processor seconds of every epoch, and the mean loss of the last.
 
@@ -122,7 +122,7 @@ def bare_loop(
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
     steps = sum(len(batches) for batches in epochs)
     warm = int(config.warmup * steps)
-    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[plan.settings.precision]
+    dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[plan.device.precision]
     seconds, processor, step, total = [], [], 0, torch.zeros((), device=device)
     for batches in epochs:
         total.zero_()
@@ -150,7 +150,7 @@ def bare_loop(
     return seconds, processor, mean_loss
 
 
-def our_fit(start: Assembled) -> tuple[list[float], list[float], float]:
+def our_fit(start: InMemory) -> tuple[list[float], list[float], float]:
     """Train with `Fit`; what `bare_loop` gives."""
     from graftwork.interfaces import Observer
 
@@ -170,12 +170,12 @@ def our_fit(start: Assembled) -> tuple[list[float], list[float], float]:
             self.began = time.process_time()
 
     watch = Processor()
-    history = replace(start, model=copy.deepcopy(start.model)).fit([watch])
+    history = start.again().fit([watch])
     seconds = [len(start.data.train) / line["samples_per_second"] for line in history]
     return seconds, watch.used, history[-1]["train_loss"]
 
 
-def turn(arm: str, case: Case, start: Assembled, number: int) -> Row:
+def turn(arm: str, case: Case, start: InMemory, number: int) -> Row:
     """One turn of one side in a round of that number, from the same starting weights."""
     import torch
 
@@ -252,13 +252,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows += mine
         say(f"{case}: {100 * (median(ratio) - 1):.2f} % over the bare loop")
     notes = [
-        f"{start.settings.precision}, channels_last, fused AdamW, warm-up and cosine, gradients clipped, rows in memory. "
+        f"{start.device.precision}, channels_last, fused AdamW, warm-up and cosine, gradients clipped, rows in memory. "
         f"{MEASURED} epochs of a turn count, after one that does not; turns go {' '.join(ROUND)} in every round, and a round "
         "gives one ratio. Both sides take the same rows in the same steps from the same weights, so the losses must agree but "
         "for rounding."
     ]
     title = "The engine and a bare loop"
-    publish(given, "engine_overhead", title, where, notes=notes, verdicts=verdicts, result=result, rows=rows)
+    publish(given, "engine_overhead", title, where, Page(notes=notes, verdicts=verdicts, result=result, rows=rows))
 
 
 if __name__ == "__main__":

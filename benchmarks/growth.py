@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from arms import graft_train, parse, parser_for, publish
+from arms import Page, graft_train, parse, parser_for, publish
 from measure import Row, environment, say, verdict
 from memory import watch
 from tiny import noise_folders
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "can take back. Shared pages count once."
     ]
     title = "Memory and time as the data grows"
-    publish(given, "growth", title, where, notes=notes, verdicts=verdicts, result=result, rows=rows)
+    publish(given, "growth", title, where, Page(notes=notes, verdicts=verdicts, result=result, rows=rows))
 
 
 if __name__ == "__main__":

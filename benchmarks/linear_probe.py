@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arms import HERE, Arm, graft_figures, graft_train, measure, parse, parser_for, publish, ratios
+from arms import HERE, Arm, Page, graft_figures, graft_train, measure, parse, parser_for, publish, ratios
 from classic_vs_graft import classic_figures, comparison
 from measure import Row, environment, verdict
 from pictures import add_flags, pictures_for
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     title, result = "Linear probe: a plain frozen loop and graft train", comparison(rows, NAMES)
     verdicts = verdicts_of(rows, given.epochs)
-    publish(given, "linear_probe", title, where, notes=notes, verdicts=verdicts, result=result, rows=rows)
+    publish(given, "linear_probe", title, where, Page(notes=notes, verdicts=verdicts, result=result, rows=rows))
 
 
 if __name__ == "__main__":

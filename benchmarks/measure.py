@@ -31,10 +31,10 @@ def environment() -> Row:
 
     from graftwork import __version__
     from graftwork.machine.device import choose_device
-    from graftwork.machine.precision import choose
+    from graftwork.machine.precision import choose_precision
 
     device, _ = choose_device("auto")
-    precision, reason = choose("auto", device)
+    precision, reason = choose_precision("auto", device)
     return {
         "graftwork": __version__,
         "python": platform.python_version(),

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from arms import Arm, graft_figures, graft_train, measure, parse, parser_for, publish, ratios, values_of
+from arms import Arm, Page, graft_figures, graft_train, measure, parse, parser_for, publish, ratios, values_of
 from measure import Row, environment, middle, verdict
 from pictures import add_flags, pictures_for
 from text_vs_trainer import prepare
@@ -121,7 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else "**Not all cases end with the same weights.**",
     ]
     title, more = "One plan with and without the prefix cache", {"same_weights": same}
-    publish(given, "partial_cached", title, where, notes=notes, verdicts=verdicts, result=result, rows=rows, data=more)
+    publish(
+        given, "partial_cached", title, where, Page(notes=notes, verdicts=verdicts, result=result, rows=rows, data=more)
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from arms import graft_train, others_share, parse, parser_for, processor_seconds, publish
+from arms import Page, graft_train, others_share, parse, parser_for, processor_seconds, publish
 from measure import Row, busy_seconds, environment, middle, say
 from tiny import noise_folders
 
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "its first optimizer step. No limit is set for these.",
     ]
     title, result = "How long commands take to start", comparison(rows)
-    publish(given, "startup", title, where, notes=notes, verdicts=[], result=result, rows=rows)
+    publish(given, "startup", title, where, Page(notes=notes, verdicts=[], result=result, rows=rows))
 
 
 if __name__ == "__main__":

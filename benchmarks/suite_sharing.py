@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arms import HERE, Arm, measure, parse, parser_for, publish, ratios, values_of
+from arms import HERE, Arm, Page, measure, parse, parser_for, publish, ratios, values_of
 from measure import Row, environment, middle, verdict
 
 AT_LEAST = 2.0
@@ -116,7 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     shown = [{key: value for key, value in row.items() if key != "scores"} for row in rows]
     title, more = "A suite against its cells one by one", {"same_scores": same}
-    publish(given, "suite_sharing", title, where, notes=notes, verdicts=verdicts, result=result, rows=shown, data=more)
+    publish(
+        given, "suite_sharing", title, where, Page(notes=notes, verdicts=verdicts, result=result, rows=shown, data=more)
+    )
 
 
 if __name__ == "__main__":

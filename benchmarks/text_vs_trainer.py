@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from arms import HERE, Arm, graft_figures, graft_train, measure, parse, parser_for, publish, ratios, values_of
+from arms import HERE, Arm, Page, graft_figures, graft_train, measure, parse, parser_for, publish, ratios, values_of
 from measure import Row, environment, middle, table, verdict
 from tiny import encoder, reviews
 
@@ -203,12 +203,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "text_vs_trainer",
         "transformers' Trainer and graft train",
         where,
-        notes=notes_on(given, rows),
-        verdicts=verdicts,
-        result=comparison(rows),
-        rows=rows,
-        sections={"Padding": padded},
-        data={"padding": wasted},
+        Page(
+            notes=notes_on(given, rows),
+            verdicts=verdicts,
+            result=comparison(rows),
+            rows=rows,
+            sections={"Padding": padded},
+            data={"padding": wasted},
+        ),
     )
 
 

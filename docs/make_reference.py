@@ -26,7 +26,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "What flows through a model": ("Batch", "State", "Features", "Outputs", "Targets", "Predictions"),
     "Backbones": ("Backbone", "ImageInput", "TextInput", "InputFacts"),
     "Heads and models": ("Head", "Model"),
-    "Strategies": ("Strategy", "Plan", "Phase", "Group", "PlanContext", "Regulariser", "stage_groups"),
+    "Strategies": (
+        "Strategy", "Plan", "Phase", "Group", "PlanContext", "Term", "Stream", "LABELLED", "Items", "Solver", "Teacher",
+        "OpenTeacher", "stage_groups",
+    ),
     "Observers": ("Observer", "FitRecord", "StepRecord", "EpochRecord"),
     "Builder of a report": ("Section", "Text", "Table", "Figure", "Pictures", "Passages"),
     "Builders": (

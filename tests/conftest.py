@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,16 @@ def run_command(words: Sequence[Any], **options: Any) -> Ran:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test finds what another session kept, or leaves anything in the user's cache."""
     os.environ["GRAFTWORK_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """The lines for people that are said during a test."""
+    from graftwork.log import heard
+
+    lines: list[str] = []
+    with heard(lines.append):
+        yield lines
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,6 @@ This file stays light: it imports neither torch nor any plugin. Plugins take the
 from graftwork.errors import DataError, GraftworkError, PluginError, RunFailed, UsageError
 from graftwork.hookspecs import hookimpl
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["DataError", "GraftworkError", "PluginError", "RunFailed", "UsageError", "__version__", "hookimpl"]

@@ -161,10 +161,9 @@ def format_plan(plan: Mapping[str, Any]) -> str:
     lines += [f"  {line}" for line in plain_table(titles, rows)]
     for index, phase in enumerate(phases, start=1):
         notes = [str(phase["reason"])] if phase.get("reason") else []
-        regulariser = phase.get("regulariser")
-        if regulariser:
-            settings = ", ".join(f"{key} {number(value)}" for key, value in regulariser.items() if key != "name")
-            notes.append(f"regulariser {regulariser['name']}" + (f" ({settings})" if settings else ""))
+        for term in phase.get("terms") or ():
+            settings = ", ".join(f"{key} {number(value)}" for key, value in term.items() if key != "name")
+            notes.append(f"term {term['name']}" + (f" ({settings})" if settings else ""))
         if phase.get("frozen_stages") and phase.get("rows"):
             notes.append(_rows_in_words(phase["rows"]))
         if notes:

@@ -87,10 +87,10 @@ def _within_budget(model: Model, sizes: Sequence[int]) -> list[int]:
 
 def _weights(model: Model, batch: Batch, content: Tensor, outputs: Sequence[tuple[int, int | None]]) -> Tensor:
     """Weights [B, T] of the tokens of a batch; `content` bool [B, T] is true at tokens that stand for text."""
-    backbone, needs = model.backbone, model.head.needs
+    extractor = model.extractor
     model.eval()
     with torch.no_grad():
-        state = backbone.prefix(batch.inputs, 1, needs)
+        state = model.backbone.prefix(batch.inputs, 1, extractor.needs)
         x = state["x"]
         share = content.unsqueeze(2).to(x.dtype)
         mean = (x * share).sum(1, keepdim=True) / share.sum(1, keepdim=True).clamp(min=1)
@@ -99,7 +99,7 @@ def _weights(model: Model, batch: Batch, content: Tensor, outputs: Sequence[tupl
     for step in range(STEPS):
         with torch.enable_grad():
             between = (mean + away * ((step + 0.5) / STEPS)).requires_grad_()
-            found = model.head.predict(backbone.suffix({**state, "x": between}, 1, needs))
+            found = model.head.predict(extractor.features({**state, "x": between}, 1))
             assert isinstance(found, dict)
             scores = [
                 logits[said] - (logits[other] if other is not None else 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,26 +68,32 @@ class Table:
             self._go_back(key, done)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row; the first one decides on the columns."""
-        first = not self.columns
-        self.columns = self.columns or list(row)
+        """Add a row. Columns that no row before had come last: metrics, where the first epochs were not evaluated."""
+        new = [name for name in row if name not in self.columns]
+        if new:
+            self._write([[*self.columns, *new], *([*old, *[""] * len(new)] for old in self._rows()[1:])])
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore", lineterminator="\n")
-            if first:
-                writer.writeheader()
-            writer.writerow(row)
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+
+    def _rows(self) -> list[list[str]]:
+        """The header and the whole rows of the file; a last line may have been torn."""
+        if not self.path.is_file():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return list(csv.reader(line for line in lines if line.endswith("\n")))
+
+    def _write(self, rows: Sequence[Sequence[str]]) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+        temporary.replace(self.path)
+        self.columns = list(rows[0])
 
     def _go_back(self, key: str, done: int) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # a last line may have been torn
-        rows = list(csv.reader(whole))
-        if lines and (not rows or rows[0][0] != key):
+        rows = self._rows()
+        if self.path.stat().st_size and (not rows or rows[0][0] != key):
             raise ValueError(f"{self.path} is there, and not by this observer")
         if not rows:
             return
         kept = [row for row in rows[1:] if row[0].isdecimal() and int(row[0]) <= done]
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([rows[0], *kept])
-        temporary.replace(self.path)
-        self.columns = rows[0]
+        self._write([rows[0], *kept])

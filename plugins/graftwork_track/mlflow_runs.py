@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from graftwork import UsageError
 from graftwork.console import format_plan
 from graftwork.interfaces import EpochRecord, FitRecord, Observer, Spec, StepRecord
-from graftwork_track.names import EPOCH, EPOCH_LOSS, LOSS, RATE, SPEED, due, flat, missing, numbers
+from graftwork_track.names import EPOCH, EPOCH_LOSS, LOSS, RATE, SPEED, due, flat, loss_of, missing, numbers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,7 +106,7 @@ class MlflowObserver(Observer):
 
     def epoch_end(self, record: EpochRecord) -> None:
         if self._step > self._told_epoch:
-            own = {EPOCH: record.epoch, EPOCH_LOSS: record.train_loss, SPEED: record.samples_per_second}
+            own = {EPOCH: record.epoch, SPEED: record.samples_per_second, **loss_of(record)}
             self._log({**own, **numbers("validation", record.val)})
 
     def run_end(self, summary: Mapping[str, Any]) -> None:

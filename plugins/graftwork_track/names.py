@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graftwork import UsageError
+from graftwork.interfaces import EpochRecord
 
 LOSS, RATE = "train/loss", "train/lr"
 EPOCH_LOSS, SPEED, EPOCH = "epoch/train_loss", "epoch/samples_per_second", "epoch/number"
@@ -26,6 +27,11 @@ def numbers(part: str, values: Mapping[str, Any]) -> dict[str, float]:
     {'test/accuracy': 1.0}
     """
     return {f"{part}/{name}": float(value) for name, value in values.items() if isinstance(value, int | float)}
+
+
+def loss_of(record: EpochRecord) -> dict[str, float]:
+    """The epoch's training loss by its name; nothing where a head was solved."""
+    return {} if record.train_loss is None else {EPOCH_LOSS: record.train_loss}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:

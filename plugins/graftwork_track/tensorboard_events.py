@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.console import format_plan
 from graftwork.interfaces import EpochRecord, FitRecord, Observer, Spec, StepRecord
-from graftwork_track.names import EPOCH, EPOCH_LOSS, LOSS, RATE, SPEED, due, flat, missing, numbers
+from graftwork_track.names import EPOCH, LOSS, RATE, SPEED, due, flat, loss_of, missing, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ class TensorBoardObserver(Observer):
             self._add({LOSS: record.loss(), RATE: record.lr})
 
     def epoch_end(self, record: EpochRecord) -> None:
-        own = {EPOCH: record.epoch, EPOCH_LOSS: record.train_loss, SPEED: record.samples_per_second}
+        own = {EPOCH: record.epoch, SPEED: record.samples_per_second, **loss_of(record)}
         self._add({**own, **numbers("validation", record.val)})
         self._flush()
 

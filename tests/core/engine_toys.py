@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graftwork.engine.batches import FitData
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.fit import Fit, FitData
+from graftwork.engine.fit import Fit, Fitting
 from graftwork.engine.observers import Observers
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
@@ -31,7 +32,9 @@ from graftwork.interfaces import (
     Strategy,
     Targets,
 )
+from graftwork.log import heard
 from graftwork.machine.device import Device
+from graftwork.testing.fits import no_teacher
 
 WIDTH, CLASSES = 6, 3
 
@@ -161,7 +164,7 @@ SETTINGS = FitSettings(
     batch_units=None,
     bucketing=True,
     batch_size=8, optimizer="adamw", momentum=0.9, grad_clip=1.0, ema=0.0, patience=0, budget=None, balanced=False,
-    seed=0, precision="fp32", workers=0, micro_batch=None, checkpoint_seconds=1e9, checkpoint_steps=None,
+    seed=0, workers=0, micro_batch=None, checkpoint_seconds=1e9, checkpoint_steps=None,
 )  # fmt: skip
 CONTEXT = PlanContext(epochs=4, lr=0.01, weight_decay=0.1, schedule="cosine", warmup=0.0, rows=32, steps_per_epoch=4)
 
@@ -201,27 +204,29 @@ def prepare(
     context: PlanContext = CONTEXT,
     train: Examples | None = None,
     validation: Examples | None = None,
+    unlabelled: Examples | None = None,
     metrics: Callable[[], Metrics] = Accuracy,
     observers: Sequence[Observer] = (),
-    said: list[str] | None = None,
     **changes: Any,
 ) -> Fit:
     """A fit that has not started."""
-    lines = said if said is not None else []
-    data = FitData(train or ToyExamples(32), validation or ToyExamples(16, seed=1), (), metrics, "accuracy")
-    store = CheckpointStore(folder, lines.append)
-    watchers = Observers(observers, lines.append)
+    rows = train or ToyExamples(32)
+    strata = rows.labels.tolist if isinstance(rows, ToyExamples) else tuple
+    data = FitData(rows, validation or ToyExamples(16, seed=1), strata, metrics, "accuracy", unlabelled)
+    store = CheckpointStore(folder)
+    watchers = Observers(observers)
     settings = replace(SETTINGS, **changes)
-    strategy.prepare(model, toy_batch())
+    strategy.prepare(model, toy_batch(), no_teacher)
     plan = strategy.plan(model, context)
-    return Fit(model, plan, data, settings, Device("cpu"), store, watchers, lambda history: None, lines.append)
+    return Fit(Fitting(model, plan, data, settings, Device("cpu", "fp32")), store, watchers)
 
 
 def run_fit(model: Model, strategy: Strategy, folder: Path, *, resume: bool = False, **options: Any) -> Fitted:
     """A fit from its start (or from its checkpoint) to its end."""
     said: list[str] = []
-    fit = prepare(model, strategy, folder, said=said, **options)
-    return Fitted(fit, fit.run(resume), said)
+    fit = prepare(model, strategy, folder, **options)
+    with heard(said.append):
+        return Fitted(fit, fit.run(resume), said)
 
 
 def copies(model: Model) -> dict[str, Tensor]:

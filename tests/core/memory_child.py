@@ -30,6 +30,7 @@ from graftwork.interfaces import (
     State,
     Targets,
 )
+from graftwork.log import heard
 from graftwork.machine import memory
 from graftwork.machine.device import Device, keep_freed_memory
 from graftwork.strategies import full
@@ -99,7 +100,7 @@ def main() -> None:
         {"pixels": torch.randn(ROWS, 3, PIXELS, PIXELS, generator=generator)},
         {"none": torch.zeros(ROWS)},
     )
-    device = Device("cpu")
+    device = Device("cpu", "fp32")
     if mebibytes:
         torch.zeros(1 << 20).add_(1).sum()
         bound = memory._private_memory() + mebibytes * 2**20
@@ -107,13 +108,14 @@ def main() -> None:
     micro_batch = None
     if trying:
         with without_trace(model, plan.phases[0]):
-            micro_batch = Trial(model, device, "fp32", 0).rows_that_fit(batch, 0)
+            micro_batch = Trial(model, device, 0).rows_that_fit(batch, 0)
     enter_phase(model, plan.phases[0])
     set_rates(optimizer, plan.phases[0], 0.1)
     said: list[str] = []
-    stepper = Stepper(model, optimizer, device, "fp32", 1.0, 0, micro_batch, said.append)
-    for number in (1, 2):
-        stepper.step(model, batch, number, None)
+    stepper = Stepper(model, optimizer, device, 1.0, 0, micro_batch)
+    with heard(said.append):
+        for number in (1, 2):
+            stepper.step(model, [batch], number)
     sys.stdout.write("\n".join([*said, f"took {stepper.micro_batch}"]))
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
 

@@ -85,13 +85,13 @@ def test_without_a_home_folder_the_way_out_is_named(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("kind", LIMITED)
 def test_a_kind_that_only_saves_time_is_done_without_where_it_cannot_be_written_and_that_is_said_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str], kind: str
 ) -> None:
     (tmp_path / "file").touch()
     root = tmp_path / "file" / "cache"
     monkeypatch.setenv("GRAFTWORK_CACHE", str(root))
     assert cache_folder(kind) == cache_folder(kind) == root / kind
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = said
     assert line.startswith(f"cache: {root} cannot be written (Not a directory): going on without. Set GRAFTWORK_CACHE")
     with pytest.raises(OSError, match="Not a directory"):
         write_once(root / kind / "x", lambda path: None)
@@ -112,9 +112,10 @@ def test_a_kind_that_is_needed_says_what_where_and_the_way_out(
 
 
 STRANGER = """
-import os, sys
+import logging, os
 from graftwork.cache.room import cache_folder, make_room
 from graftwork.cache.entries import nearest_folder
+logging.basicConfig(format="%(message)s")
 os.setuid(65534)
 print(cache_folder("states"), make_room(0), nearest_folder())
 """

@@ -17,10 +17,11 @@ import pytest
 from graftwork.cli import main
 from graftwork.cli.options import columns_of
 from graftwork.cli.predict import expand, line
-from graftwork.cli.train import differences, resume_command, show_summary
+from graftwork.cli.train import resume_command, show_summary
 from graftwork.config import Layer, RunConfig, override_layer
 from graftwork.console import say
 from graftwork.errors import UsageError
+from graftwork.runs.resuming import contradictions
 
 GRAFT = Path(sys.executable).with_name("graft")
 
@@ -379,13 +380,13 @@ STORED = Layer(
 def test_resume_names_every_given_setting_that_the_run_does_not_have(
     flags: dict, assignments: list, named: list
 ) -> None:
-    found = differences([override_layer(flags, assignments)], STORED)
+    found = contradictions([override_layer(flags, assignments)], STORED)
     assert sorted(words.split(" ")[0] for words in found) == sorted(named)
 
 
 def test_a_flag_that_repeats_the_run_beats_a_file_that_does_not() -> None:
     file = Layer({"lr": 0.5, "epochs": 99}, {"lr": "c.yaml:1", "epochs": "c.yaml:2"})
-    assert differences([override_layer({"lr": 0.01}), file], STORED) == ["epochs is 99 (c.yaml:2), was 10"]
+    assert contradictions([override_layer({"lr": 0.01}), file], STORED) == ["epochs is 99 (c.yaml:2), was 10"]
 
 
 def test_resume_refuses_other_settings_before_anything_heavy(tmp_path: Path) -> None:

@@ -14,13 +14,12 @@ from graftwork import RunFailed
 from graftwork.engine.checkpoint import CheckpointStore
 
 
-def store_with(folder: Path, *steps: int) -> tuple[CheckpointStore, list[str]]:
-    said: list[str] = []
-    store = CheckpointStore(folder, said.append)
+def store_with(folder: Path, *steps: int) -> CheckpointStore:
+    store = CheckpointStore(folder)
     for step in steps:
         best = store.save_best(step, {"w": torch.full((4,), float(step))})
         store.save(step, {"w": torch.full((4,), float(step))}, {"step": step, "best_file": best})
-    return store, said
+    return store
 
 
 def flip_a_bit(path: Path, where: int = -3) -> None:
@@ -34,8 +33,8 @@ def the_file(folder: Path, pattern: str) -> Path:
     return path
 
 
-def test_the_newest_checkpoint_is_read_back_as_it_was(tmp_path: Path) -> None:
-    store, said = store_with(tmp_path, 3, 20, 100)
+def test_the_newest_checkpoint_is_read_back_as_it_was(tmp_path: Path, said: list[str]) -> None:
+    store = store_with(tmp_path, 3, 20, 100)
     checkpoint = store.load()
     assert checkpoint is not None and checkpoint.meta["step"] == 100 and said == []
     assert torch.equal(checkpoint.tensors["w"], torch.full((4,), 100.0))
@@ -49,7 +48,7 @@ def test_two_checkpoints_and_their_best_weights_are_kept(tmp_path: Path) -> None
 
 
 def test_best_weights_of_long_ago_stay_as_long_as_a_checkpoint_needs_them(tmp_path: Path) -> None:
-    store, _ = store_with(tmp_path, 1)
+    store = store_with(tmp_path, 1)
     best = the_file(tmp_path, "best-*").name
     for step in (2, 3, 4):
         store.save(step, {"w": torch.zeros(1)}, {"step": step, "best_file": best})
@@ -57,8 +56,10 @@ def test_best_weights_of_long_ago_stay_as_long_as_a_checkpoint_needs_them(tmp_pa
 
 
 @pytest.mark.parametrize("where", [0, 9, 100, -1])
-def test_a_flipped_bit_is_refused_with_a_line_and_the_one_before_is_used(where: int, tmp_path: Path) -> None:
-    store, said = store_with(tmp_path, 5, 6)
+def test_a_flipped_bit_is_refused_with_a_line_and_the_one_before_is_used(
+    where: int, tmp_path: Path, said: list[str]
+) -> None:
+    store = store_with(tmp_path, 5, 6)
     damaged = the_file(tmp_path, "step-000000006*")
     flip_a_bit(damaged, where)
     checkpoint = store.load()
@@ -66,16 +67,16 @@ def test_a_flipped_bit_is_refused_with_a_line_and_the_one_before_is_used(where: 
     assert said == [f"{damaged} is damaged (its checksum does not match): using the one before"]
 
 
-def test_a_truncated_checkpoint_is_refused_too(tmp_path: Path) -> None:
-    store, said = store_with(tmp_path, 5, 6)
+def test_a_truncated_checkpoint_is_refused_too(tmp_path: Path, said: list[str]) -> None:
+    store = store_with(tmp_path, 5, 6)
     newest = the_file(tmp_path, "step-000000006*")
     newest.write_bytes(newest.read_bytes()[:100])
     checkpoint = store.load()
     assert checkpoint is not None and checkpoint.meta["step"] == 5 and len(said) == 1
 
 
-def test_two_damaged_checkpoints_are_one_clear_error(tmp_path: Path) -> None:
-    store, said = store_with(tmp_path, 5, 6)
+def test_two_damaged_checkpoints_are_one_clear_error(tmp_path: Path, said: list[str]) -> None:
+    store = store_with(tmp_path, 5, 6)
     for path in tmp_path.glob("step-*"):
         flip_a_bit(path)
     with pytest.raises(RunFailed, match=r"every checkpoint is damaged\. Delete the folder"):
@@ -83,8 +84,8 @@ def test_two_damaged_checkpoints_are_one_clear_error(tmp_path: Path) -> None:
     assert len(said) == 2
 
 
-def test_a_checkpoint_whose_best_weights_are_damaged_is_passed_over(tmp_path: Path) -> None:
-    store, said = store_with(tmp_path, 5, 6)
+def test_a_checkpoint_whose_best_weights_are_damaged_is_passed_over(tmp_path: Path, said: list[str]) -> None:
+    store = store_with(tmp_path, 5, 6)
     flip_a_bit(the_file(tmp_path, "best-000000006*"))
     checkpoint = store.load()
     assert checkpoint is not None and checkpoint.meta["step"] == 5
@@ -94,7 +95,7 @@ def test_a_checkpoint_whose_best_weights_are_damaged_is_passed_over(tmp_path: Pa
 
 
 def test_a_damaged_checkpoint_does_not_stop_the_next_one_from_being_written(tmp_path: Path) -> None:
-    store, _ = store_with(tmp_path, 5, 6)
+    store = store_with(tmp_path, 5, 6)
     flip_a_bit(the_file(tmp_path, "step-000000006*"), 9)
     store.save(7, {"w": torch.ones(1)}, {"step": 7, "best_file": None})
     checkpoint = store.load()
@@ -102,7 +103,7 @@ def test_a_damaged_checkpoint_does_not_stop_the_next_one_from_being_written(tmp_
 
 
 def test_left_overs_of_a_kill_are_no_checkpoints_and_are_swept_away(tmp_path: Path) -> None:
-    store, _ = store_with(tmp_path, 5)
+    store = store_with(tmp_path, 5)
     (tmp_path / ".step-000000009.tmp").write_bytes(b"half")
     (tmp_path / "step-000000010.safetensors").write_bytes(b"no checksum in the name")
     checkpoint = store.load()
@@ -112,7 +113,7 @@ def test_left_overs_of_a_kill_are_no_checkpoints_and_are_swept_away(tmp_path: Pa
 
 
 def test_nothing_saved_is_none_and_a_cleared_store_leaves_no_folder(tmp_path: Path) -> None:
-    store, _ = store_with(tmp_path / "checkpoints")
+    store = store_with(tmp_path / "checkpoints")
     assert store.load() is None
     store.save(1, {"w": torch.ones(1)}, {"step": 1})
     store.clear()
@@ -151,7 +152,7 @@ def recorded(patch: pytest.MonkeyPatch, folder: Path) -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see which file a descriptor is")
 def test_a_checkpoint_is_written_flushed_fsynced_renamed_and_only_then_are_older_ones_removed(tmp_path: Path) -> None:
-    store, _ = store_with(tmp_path, 1, 2)
+    store = store_with(tmp_path, 1, 2)
     with pytest.MonkeyPatch.context() as patch:
         calls = recorded(patch, tmp_path)
         path = store.save(3, {"w": torch.zeros(5000)}, {"step": 3, "best_file": None})
@@ -168,7 +169,7 @@ def test_a_checkpoint_is_written_flushed_fsynced_renamed_and_only_then_are_older
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
 @pytest.mark.parametrize("call", ["fsync", "rename"])
 def test_a_failure_at_any_point_of_writing_leaves_the_checkpoint_before(call: str, number: int, tmp_path: Path) -> None:
-    store, _ = store_with(tmp_path, 1)
+    store = store_with(tmp_path, 1)
 
     def fail(*arguments: Any) -> Any:
         raise OSError(number, os.strerror(number))

@@ -39,9 +39,9 @@ def narrow_model(limit: int) -> tuple[Model, Narrow]:
 
 
 def test_what_does_not_fit_is_split_once_and_gives_the_same_numbers() -> None:
-    whole = evaluate(toy_model(), ToyExamples(48), Accuracy(), Device("cpu"), "fp32", 16)
+    whole = evaluate(toy_model(), ToyExamples(48), Accuracy(), Device("cpu", "fp32"), 16)
     model, head = narrow_model(6)
-    split = evaluate(model, ToyExamples(48), Accuracy(), Device("cpu"), "fp32", 16)
+    split = evaluate(model, ToyExamples(48), Accuracy(), Device("cpu", "fp32"), 16)
     assert split == whole
     assert head.seen[:4] == [48, 24, 12, 6], "halved until it fits"
     assert max(head.seen[4:]) == 6 and len(head.seen) == 3 + 48 // 6, "and never tried larger again"
@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_split_once_and_gives_the_same_numbers() -> None:
 
 def test_every_row_comes_once_with_its_own_prediction() -> None:
     model, _ = narrow_model(3)
-    found = list(predictions(model, ToyExamples(23), Device("cpu"), "fp32", 16))
+    found = list(predictions(model, ToyExamples(23), Device("cpu", "fp32"), 16))
     assert torch.cat([batch.rows for _, batch in found]).tolist() == list(range(23))
     assert all(len(said["logits"]) == len(batch) for said, batch in found if isinstance(said, dict))
 
@@ -57,7 +57,7 @@ def test_every_row_comes_once_with_its_own_prediction() -> None:
 def test_a_row_that_does_not_fit_ends_with_one_clear_line() -> None:
     model, _ = narrow_model(0)
     with pytest.raises(RunFailed, match="not even one row fits into memory"):
-        list(predictions(model, ToyExamples(4), Device("cpu"), "fp32", 4))
+        list(predictions(model, ToyExamples(4), Device("cpu", "fp32"), 4))
 
 
 class Uneven(ToyExamples):
@@ -73,9 +73,9 @@ def test_what_lies_free_in_the_heap_is_given_back_where_rows_differ_in_size(monk
     blocks = [bytearray(b"x" * (1 << 16)) for _ in range(2000)]
     blocks = blocks[::20]  # what lies between them is free, and held
     before = _resident()
-    list(predictions(toy_model(), ToyExamples(8), Device("cpu"), "fp32", 4))
+    list(predictions(toy_model(), ToyExamples(8), Device("cpu", "fp32"), 4))
     even = before - _resident()
-    list(predictions(toy_model(), Uneven(8), Device("cpu"), "fp32", 4))
+    list(predictions(toy_model(), Uneven(8), Device("cpu", "fp32"), 4))
     given_back = before - _resident()
     assert even < 30 << 20 and given_back > 80 << 20, f"{len(blocks)} blocks: {even} and {given_back} bytes"
 

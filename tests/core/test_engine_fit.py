@@ -214,7 +214,7 @@ def test_short_epochs_do_not_spend_their_time_on_checkpoints_and_go_on_from_the_
 
     watcher = Watcher()
     cut = prepare(toy_model(), FULL, tmp_path / "cut", context=context, observers=[watcher], metrics=Deadly)
-    cut.store = cut.resumable.store = SlowDisk(tmp_path / "cut", print)
+    cut.store = cut.resumable.store = SlowDisk(tmp_path / "cut")
     with pytest.raises(Death):
         cut.run(False)
     assert watcher.checkpoints == [4] and len(watcher.epochs) == 8, "one after the first epoch, none so soon after it"

@@ -101,7 +101,9 @@ from graftwork.machine import memory
 from graftwork.machine.cgroup import MemoryLimit
 memory.memory_limit = lambda: MemoryLimit(2**30, 200 * 2**20, "there")
 said = []
-undo = memory.bound_memory(said.append)
+from graftwork.log import heard
+with heard(said.append):
+    undo = memory.bound_memory()
 left = memory.memory_left()
 assert 150 * 2**20 < left < 175 * 2**20, left
 import torch

@@ -16,6 +16,7 @@ from graftwork import RunFailed
 from graftwork.engine.ema import Ema, averaged_weights
 from graftwork.engine.optimizer import build_optimizer, enter_phase, learning_rate, set_rates
 from graftwork.engine.step import Stepper
+from graftwork.engine.terms import start_terms
 from graftwork.interfaces import Batch, Model, Phase, Spec, Strategy
 from graftwork.machine.device import Device
 from graftwork.machine.memory import is_out_of_memory
@@ -34,30 +35,28 @@ def batch_of(rows: int, seed: int = 0) -> Batch:
 
 def stepper_for(
     model: Model, strategy: Strategy = FULL, micro_batch: int | None = None, grad_clip: float = 0.0, name: str = "sgd"
-) -> tuple[Stepper, Phase, list[str]]:
+) -> Stepper:
     """A stepper with the plan's first phase entered and its rate set."""
     plan = strategy.plan(model, CONTEXT)
     phase = plan.phases[0]
-    if phase.regulariser is not None:
-        phase.regulariser.start(model)
+    start_terms(plan, model, 0)
     optimizer = build_optimizer(plan, model, name, 0.0)
     enter_phase(model, phase)
     set_rates(optimizer, phase, 0.1)
     model.train()
-    said: list[str] = []
-    return Stepper(model, optimizer, Device("cpu"), "fp32", grad_clip, 0, micro_batch, said.append), phase, said
+    return Stepper(model, optimizer, Device("cpu", "fp32"), grad_clip, 0, micro_batch)
 
 
 def after_step(
     model: Model, strategy: Strategy = FULL, rows: int = 13, **options: Any
 ) -> tuple[dict[str, Tensor], float]:
     """The model's tensors and the loss after one step."""
-    stepper, phase, _ = stepper_for(model, strategy, **options)
-    loss = stepper.step(model, batch_of(rows), 1, phase.regulariser)
+    stepper = stepper_for(model, strategy, **options)
+    loss = stepper.step(model, [batch_of(rows)], 1)
     return copies(model), float(loss)
 
 
-@pytest.mark.parametrize("strategy", [FULL, L2_SP], ids=["plain", "regularised"])
+@pytest.mark.parametrize("strategy", [FULL, L2_SP], ids=["plain", "with a term"])
 @pytest.mark.parametrize("micro_batch", [1, 2, 5, 12, 13, 50])
 def test_micro_batches_give_the_step_of_the_whole_batch(strategy: Strategy, micro_batch: int) -> None:
     whole, loss = after_step(toy_model(weights=WEIGHTS), strategy)
@@ -68,11 +67,11 @@ def test_micro_batches_give_the_step_of_the_whole_batch(strategy: Strategy, micr
 
 
 @pytest.mark.parametrize("limit", [12, 6, 4, 1])
-def test_a_step_that_runs_out_of_memory_is_split_and_gives_the_same_result(limit: int) -> None:
+def test_a_step_that_runs_out_of_memory_is_split_and_gives_the_same_result(limit: int, said: list[str]) -> None:
     whole, _ = after_step(toy_model(weights=WEIGHTS), L2_SP)
     model = toy_model(weights=WEIGHTS, limit=limit)
-    stepper, phase, said = stepper_for(model, L2_SP)
-    stepper.step(model, batch_of(13), 1, phase.regulariser)
+    stepper = stepper_for(model, L2_SP)
+    stepper.step(model, [batch_of(13)], 1)
     assert largest_difference(whole, copies(model)) < 1e-6
     size = stepper.micro_batch
     assert size is not None and size <= limit
@@ -85,11 +84,11 @@ def test_a_step_that_runs_out_of_memory_is_split_and_gives_the_same_result(limit
     )
 
 
-def test_the_smaller_micro_batch_is_kept_for_the_steps_that_follow() -> None:
+def test_the_smaller_micro_batch_is_kept_for_the_steps_that_follow(said: list[str]) -> None:
     model = toy_model(limit=7)
-    stepper, phase, said = stepper_for(model)
+    stepper = stepper_for(model)
     for number in (1, 2, 3):
-        stepper.step(model, batch_of(13, seed=number), number, phase.regulariser)
+        stepper.step(model, [batch_of(13, seed=number)], number)
     assert stepper.micro_batch == 7 and len(said) == 1
 
 
@@ -107,11 +106,11 @@ def test_the_random_numbers_of_a_failed_attempt_are_put_back() -> None:
     assert largest_difference(after, expected) == 0.0
 
 
-def test_a_batch_of_which_not_even_one_row_fits_ends_with_one_clear_line() -> None:
+def test_a_batch_of_which_not_even_one_row_fits_ends_with_one_clear_line(said: list[str]) -> None:
     model = toy_model(limit=0)
-    stepper, phase, said = stepper_for(model)
+    stepper = stepper_for(model)
     with pytest.raises(RunFailed, match=r"step 4: not even one row fits .* 1 rows\)\. Use a smaller"):
-        stepper.step(model, batch_of(13), 4, phase.regulariser)
+        stepper.step(model, [batch_of(13)], 4)
     assert [line.rsplit(" ", 1)[1] for line in said] == ["7", "4", "2", "1"]
     assert largest_difference(copies(model), copies(toy_model())) == 0.0, "a failed step changes nothing"
 
@@ -126,10 +125,10 @@ def test_training_with_too_little_memory_ends_where_training_with_enough_does(tm
 
 def test_an_error_that_is_not_about_memory_is_not_retried() -> None:
     model = toy_model()
-    stepper, phase, _ = stepper_for(model)
+    stepper = stepper_for(model)
     batch = replace(batch_of(13), inputs={"numbers": torch.zeros(13, 99)})
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        stepper.step(model, batch, 1, phase.regulariser)
+        stepper.step(model, [batch], 1)
 
 
 @pytest.mark.parametrize(
@@ -149,21 +148,21 @@ def test_running_out_of_memory_is_told_from_other_errors(error: BaseException, e
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_part_and_changes_no_weight() -> None:
     model = toy_model()
-    stepper, phase, _ = stepper_for(model)
+    stepper = stepper_for(model)
     batch = batch_of(13)
     batch.inputs["numbers"][5] = float("nan")
     with pytest.raises(RunFailed, match=r"step 9: loss part 'class' is nan"):
-        stepper.step(model, batch, 9, phase.regulariser)
+        stepper.step(model, [batch], 9)
     assert largest_difference(copies(model), copies(toy_model())) == 0.0
 
 
 def test_a_gradient_that_is_not_finite_reaches_no_weight() -> None:
     model = toy_model()
-    stepper, phase, _ = stepper_for(model, grad_clip=1.0)
+    stepper = stepper_for(model, grad_clip=1.0)
     parameter = next(model.head.parameters())
     parameter.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(RunFailed, match=r"step 2: the gradient is nan"):
-        stepper.step(model, batch_of(13), 2, phase.regulariser)
+        stepper.step(model, [batch_of(13)], 2)
     assert largest_difference(copies(model), copies(toy_model())) == 0.0
 
 

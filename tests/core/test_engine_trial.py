@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from graftwork.config import Resolved, RunConfig, Setting
 from graftwork.data.loader import choose_workers, guess_workers
+from graftwork.engine.batches import FitData, sampler_of
 from graftwork.engine.decide import LONG, decide_by_trial
-from graftwork.engine.fit import FitData, sampler_of
 from graftwork.engine.trial import Trial, without_trace
 from graftwork.interfaces import Model, Spec, Strategy
 from graftwork.machine.device import Device
@@ -32,11 +32,9 @@ def resolved(**values: object) -> Resolved:
 def decided(model: Model, strategy: Strategy = FULL, rows: int = 32, epochs: int = LONG, **values: object) -> Resolved:
     examples = ToyExamples(rows, noise=0.3)
     plan = strategy.plan(model, replace(CONTEXT, epochs=epochs))
-    device = Device("cpu")
-    sampler = sampler_of(FitData(examples, examples, (), lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
-    return decide_by_trial(
-        resolved(**values), model, plan, plan.phases[0], examples, sampler, device, lambda line: None
-    )
+    device = Device("cpu", "fp32")
+    sampler = sampler_of(FitData(examples, examples, tuple, lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
+    return decide_by_trial(resolved(**values), model, plan, plan.phases[0], examples, sampler, device)
 
 
 @pytest.mark.parametrize("strategy", [FULL, PARTIAL], ids=["full", "partial"])
@@ -63,7 +61,7 @@ def test_a_trial_that_fails_leaves_no_trace_either() -> None:
     model = toy_model(norm=True, limit=3)
     start, examples = copies(model), ToyExamples(8)
     with pytest.raises(torch.OutOfMemoryError), without_trace(model, FULL.plan(model, CONTEXT).phases[0]):
-        Trial(model, Device("cpu"), "fp32", 0).step(examples.collate(range(8), list(examples.numbers)))
+        Trial(model, Device("cpu", "fp32"), 0).step(examples.collate(range(8), list(examples.numbers)))
     assert largest_difference(start, copies(model)) == 0.0
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -75,7 +73,7 @@ def test_a_trial_moves_what_a_step_moves_while_it_lasts() -> None:
     assert isinstance(norm, nn.BatchNorm1d) and isinstance(norm.num_batches_tracked, Tensor)
     examples = ToyExamples(8)
     with without_trace(model, FULL.plan(model, CONTEXT).phases[0]):
-        seconds = Trial(model, Device("cpu"), "fp32", 0).step(examples.collate(range(8), list(examples.numbers)))
+        seconds = Trial(model, Device("cpu", "fp32"), 0).step(examples.collate(range(8), list(examples.numbers)))
         assert int(norm.num_batches_tracked) == 1 and seconds > 0
     assert int(norm.num_batches_tracked) == 0
 
@@ -97,17 +95,17 @@ def test_rows_that_cost_nothing_to_load_need_no_trial() -> None:
         cheap = True
 
     model = toy_model(limit=0)
-    examples, plan, device = Cheap(32), FULL.plan(model, LONG_RUN), Device("cpu")
-    sampler = sampler_of(FitData(examples, examples, (), lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
-    found = decide_by_trial(resolved(), model, plan, plan.phases[0], examples, sampler, device, lambda line: None)
+    examples, plan, device = Cheap(32), FULL.plan(model, LONG_RUN), Device("cpu", "fp32")
+    sampler = sampler_of(FitData(examples, examples, tuple, lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
+    found = decide_by_trial(resolved(), model, plan, plan.phases[0], examples, sampler, device)
     assert found.config.workers == 0
 
 
 def test_phases_that_train_from_kept_states_need_no_trial() -> None:
     model = toy_model(limit=0)
-    examples, plan, device = ToyExamples(32), FULL.plan(model, LONG_RUN), Device("cpu")
-    sampler = sampler_of(FitData(examples, examples, (), lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
-    found = decide_by_trial(resolved(), model, plan, None, examples, sampler, device, lambda line: None)
+    examples, plan, device = ToyExamples(32), FULL.plan(model, LONG_RUN), Device("cpu", "fp32")
+    sampler = sampler_of(FitData(examples, examples, tuple, lambda: None, ""), SETTINGS, device)  # type: ignore[arg-type,return-value]
+    found = decide_by_trial(resolved(), model, plan, None, examples, sampler, device)
     assert found.config.workers == 0
 
 

@@ -15,6 +15,7 @@ from graftwork.catalogue import Catalogue, load_catalogue
 from graftwork.config import override_layer
 from graftwork.config.check import resolve_and_check
 from graftwork.errors import UsageError
+from graftwork.log import heard
 from graftwork.machine import device, memory
 from graftwork.machine.cgroup import MemoryLimit
 from graftwork.run import execute
@@ -64,7 +65,8 @@ def test_evaluating_keeps_within_the_control_group(run: Path, catalogue: Catalog
     def say(line: str) -> None:
         said.append((line, bound() != before))
 
-    found = inference.evaluate(run, "sample:digits", "test", {}, catalogue, "cpu", say)
+    with heard(say):
+        found = inference.evaluate_run(run, "sample:digits", "test", {}, catalogue, "cpu")
     assert found["rows"] > 0
     assert [line.startswith(start) for (line, _), start in zip(said, SAID, strict=True)] == [True, True]
     assert said[1][1], "the bound stands when it is told"
@@ -72,13 +74,12 @@ def test_evaluating_keeps_within_the_control_group(run: Path, catalogue: Catalog
 
 
 def test_predicting_keeps_within_the_control_group_until_the_last_prediction(
-    run: Path, catalogue: Catalogue, group: None, tmp_path: Path
+    run: Path, catalogue: Catalogue, group: None, tmp_path: Path, said: list[str]
 ) -> None:
     for name in ("a.png", "b.png"):
         Image.new("L", (8, 8)).save(tmp_path / name)
     before = bound()
-    said: list[str] = []
-    found = inference.predict(run, [str(tmp_path)], catalogue, "cpu", say=said.append)
+    found = inference.predict_with(run, [str(tmp_path)], catalogue, "cpu")
     assert next(found)["input"].endswith("a.png")
     assert bound() != before and [line[:20] for line in said] == [line[:20] for line in SAID]
     assert len(list(found)) == 1
@@ -91,9 +92,9 @@ def test_predicting_lets_go_when_it_fails_or_nobody_asks_for_more(
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     before = bound()
     with pytest.raises(UsageError, match="draws no predictions"):
-        list(inference.predict(run, [str(tmp_path)], catalogue, "cpu", draw=True))
+        list(inference.predict_with(run, [str(tmp_path)], catalogue, "cpu", draw=True))
     assert bound() == before
-    found = inference.predict(run, [str(tmp_path)], catalogue, "cpu")
+    found = inference.predict_with(run, [str(tmp_path)], catalogue, "cpu")
     next(found)
     assert bound() != before
     found.close()  # type: ignore[attr-defined]

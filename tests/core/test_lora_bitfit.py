@@ -20,6 +20,7 @@ from graftwork import UsageError
 from graftwork.engine.proofs import check_same_predictions
 from graftwork.interfaces import Backbone, Batch, Model, Spec
 from graftwork.testing.backbones import BackboneConformance, Probe
+from graftwork.testing.fits import no_teacher
 
 
 def image_model(name: str) -> tuple[Model, Batch]:
@@ -85,7 +86,7 @@ def test_lora_trains_its_adapters_alone_and_merges_to_the_same_predictions(
     plain = copy.deepcopy(model)
     shape = {key: value.shape for key, value in model.state_dict().items()}
     torch.manual_seed(1)
-    LORA.prepare(model, batch)
+    LORA.prepare(model, batch, no_teacher)
     at_start = model.predict(batch)
     check_same_predictions(plain.predict(batch), at_start, 1e-6)
     steps(model, LORA, batch)
@@ -147,7 +148,7 @@ def test_a_resumed_lora_fit_ends_like_the_uninterrupted_one(tmp_path: Path) -> N
 def test_a_net_without_layers_to_adapt_is_refused() -> None:
     model = toy_model(stages=1)
     with pytest.raises(UsageError, match="no linear layer"):
-        LORA.prepare(model, toy_batch())
+        LORA.prepare(model, toy_batch(), no_teacher)
 
 
 def test_the_frozen_proof_covers_weights_that_no_group_trains(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_peft_loads_the_saved_folder_onto_the_plain_net(tmp_path: Path) -> None:
 
     model, batch = toys("")
     plain = copy.deepcopy(model)
-    LORA.prepare(model, batch)
+    LORA.prepare(model, batch, no_teacher)
     steps(model, LORA, batch)
     before = model.predict(batch)
     for name, content in LORA.finish(model).items():
@@ -171,7 +172,7 @@ def test_peft_loads_the_saved_folder_onto_the_plain_net(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a key that is missing is only warned of
         PeftModel.from_pretrained(plain.backbone, str(tmp_path / "adapter"))
-        LORA.prepare(model, batch)  # the merged net is a plain net: it can be adapted again
+        LORA.prepare(model, batch, no_teacher)  # the merged net is a plain net: it can be adapted again
     check_same_predictions(before, plain.predict(batch), 1e-5)
 
 
@@ -181,7 +182,7 @@ class TestFinishedNet(BackboneConformance):
     def build(self) -> Backbone:
         with torch.random.fork_rng(devices=[]):
             model, batch = image_model("graftnet-s")
-        LORA.prepare(model, batch)
+        LORA.prepare(model, batch, no_teacher)
         LORA.finish(model)
         return model.backbone
 

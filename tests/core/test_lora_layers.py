@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from graftwork import RunFailed, UsageError
 from graftwork.engine.proofs import check_same_predictions, untrained_tensors
 from graftwork.strategies import lora
+from graftwork.testing.fits import no_teacher
 
 ROWS, WORDS, MAPS = (
     torch.linspace(-1, 1, 24).view(3, 8),
@@ -43,7 +44,7 @@ def test_a_layer_that_an_adapter_cannot_stand_beside_is_left_out(stage: Callable
     first: nn.Module = nn.Conv2d(8, 8, 1) if like.ndim == 4 else nn.Linear(8, 8)
     last: nn.Module = nn.Conv2d(8, 8, 1) if like.ndim == 4 else nn.Linear(8, 8)
     model, batch = chain(first, stage(), last, like=like)
-    LORA.prepare(model, batch)
+    LORA.prepare(model, batch, no_teacher)
     assert lora.adaptable(chain(first, stage(), like=like)[0], batch) == []
     assert [path for path, _ in lora._adapters(model.backbone)] == ["body.2"]
     steps(model, LORA, batch)
@@ -55,7 +56,7 @@ def test_a_layer_that_an_adapter_cannot_stand_beside_is_left_out(stage: Callable
 def test_a_path_that_ends_like_a_target_is_not_a_target() -> None:
     torch.manual_seed(0)
     model, batch = chain(nn.Linear(8, 8), nn.Linear(8, 8), Reading(), like=ROWS)
-    LORA.prepare(model, batch)
+    LORA.prepare(model, batch, no_teacher)
     assert [path for path, _ in lora._adapters(model.backbone)] == ["body.1"]
 
 
@@ -63,14 +64,14 @@ def test_a_layer_that_would_not_merge_is_refused_before_training() -> None:
     torch.manual_seed(0)
     model, batch = chain(nn.Linear(8, 8), Both(), like=ROWS)
     with pytest.raises(UsageError, match="would not merge into this backbone: 'pooled'"):
-        LORA.prepare(model, batch)
+        LORA.prepare(model, batch, no_teacher)
 
 
 def test_a_block_applied_several_times_is_adapted_once_and_merges() -> None:
     torch.manual_seed(0)
     block = nn.Sequential(nn.Linear(8, 8), nn.Tanh())
     model, batch = chain(nn.Linear(8, 8), nn.Sequential(block, block), like=ROWS)
-    LORA.prepare(model, batch)
+    LORA.prepare(model, batch, no_teacher)
     steps(model, LORA, batch)
     before = model.predict(batch)
     LORA.finish(model)
@@ -83,7 +84,7 @@ def test_preparing_changes_no_weight_and_draws_the_same_from_the_same_seed() -> 
         model, batch = toy_model(norm=True), toy_batch(4)
         plain = copies(model)
         torch.manual_seed(5)
-        LORA.prepare(model, batch)
+        LORA.prepare(model, batch, no_teacher)
         now = {name.replace(".base_layer", ""): value for name, value in copies(model).items()}
         assert all(torch.equal(now[name], value) for name, value in plain.items()), "bit for bit"
         drawn.append(now)
@@ -96,7 +97,7 @@ def test_frozen_statistics_hold_for_every_norm_that_keeps_them() -> None:
     model, batch = chain(
         nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1), nn.InstanceNorm2d(8, track_running_stats=True), like=maps
     )
-    LORA.prepare(model, batch)
+    LORA.prepare(model, batch, no_teacher)
     steps(model, LORA, batch)
     (phase,) = LORA.plan(model, CONTEXT).phases
     assert "backbone.body.2.running_mean" in untrained_tensors(model, phase)

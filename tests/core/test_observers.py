@@ -251,7 +251,7 @@ def test_what_ends_a_run_before_its_time_is_told(
         raise action
 
     # After the fit: an artifact that cannot be written is a failure too.
-    monkeypatch.setattr("graftwork.run.save_artifact", end)
+    monkeypatch.setattr("graftwork.runs.ending.save_artifact", end)
     with pytest.raises(action):
         run(tmp_path / "run", {"epochs": 1}, observers=[diary])
     assert diary.names()[-2:] == ["fit_end", "failure"] and diary.of("failure") == [message]
@@ -264,12 +264,13 @@ def test_nobody_is_told_of_the_failure_of_a_run_that_never_started(tmp_path: Pat
     assert diary.names() == []
 
 
-def test_an_observer_that_fails_leaves_a_run_with_the_same_model(watched: tuple[Path, Diary], tmp_path: Path) -> None:
+def test_an_observer_that_fails_leaves_a_run_with_the_same_model(
+    watched: tuple[Path, Diary], tmp_path: Path, said: list[str]
+) -> None:
     def fail() -> None:
         raise ConnectionError("refused")
 
-    said: list[str] = []
-    run(tmp_path / "run", {}, observers=[At(5, fail)], said=said)
+    run(tmp_path / "run", {}, observers=[At(5, fail)])
     assert said.count("observer 'at' failed in step_end (ConnectionError: refused): switched off") == 1
     out, _ = watched
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
@@ -305,12 +306,11 @@ def test_options_of_observers_are_set_by_name_and_merged(tmp_path: Path) -> None
     assert file_layer(path).values == {"observers": ["csv"], "observer_options": {"csv.every": 5}}
 
 
-def test_options_of_an_observer_that_does_not_watch_are_pointed_out(tmp_path: Path) -> None:
+def test_options_of_an_observer_that_does_not_watch_are_pointed_out(tmp_path: Path, said: list[str]) -> None:
     from graftwork.models.build import Builder
 
-    said: list[str] = []
     config = RunConfig(task="t", data="d", observer_options={"csv.every": 5})
-    assert Builder(load_catalogue()).observers(config, said.append) == []
+    assert Builder(load_catalogue()).observers(config) == []
     assert said == ["observer_options.csv has no effect: csv does not watch this run (--observer csv)"]
 
 
@@ -329,12 +329,12 @@ def test_an_observer_that_cannot_be_built_ends_the_run_before_it_starts(tmp_path
     catalogue.entries["observers"]["lost"] = catalogue.entries["observers"]["csv"]
     config = RunConfig(task="t", data="d", observers=("lost",))
     with pytest.raises(PluginError, match="supplies no builder"):
-        Builder(catalogue).observers(config, print)
+        Builder(catalogue).observers(config)
 
 
 def test_observers_tell_of_a_failure_only_after_a_start() -> None:
     diary = Diary()
-    watchers = Observers([diary], print)
+    watchers = Observers([diary])
     with pytest.raises(ValueError), watchers.told_of_failure():
         raise ValueError("early")
     assert diary.names() == []

@@ -56,14 +56,13 @@ def test_a_strangers_suite_is_no_part_of_the_tour(tmp_path: Path, monkeypatch: p
     monkeypatch.syspath_prepend(str(tmp_path))
     write_plugin(tmp_path, "graft-tour", STRANGERS)  # and no mine.yaml, which would be an error if it were looked for
     catalogue = only(load_catalogue(), f"{PREFIX}mine")
-    assert run_quickstart(tmp_path / "out", 1, catalogue, print) == {"tours": {}}
+    assert run_quickstart(tmp_path / "out", 1, catalogue) == {"tours": {}}
 
 
 @pytest.mark.acceptance
-def test_the_tour_of_images_runs_and_transfer_beats_scratch(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_the_tour_of_images_runs_and_transfer_beats_scratch(tmp_path: Path, said: list[str]) -> None:
     out = tmp_path / "tour"
-    found = run_quickstart(out, 1, only(load_catalogue(), f"{PREFIX}images"), said.append)
+    found = run_quickstart(out, 1, only(load_catalogue(), f"{PREFIX}images"))
     tour = found["tours"].pop("image-classification")
     assert found == {"tours": {}}
     assert [(row["name"], row["seed"]) for row in tour["rows"]] == [("transfer", 0), ("scratch", 0)]

@@ -85,10 +85,10 @@ def _plan(strategy: str) -> dict[str, Any]:
 
     phases = [
         {"name": "probe", "epochs": 3, "frozen_stages": 13, "stages": 13, "lr": 1e-3, "schedule": "constant", "warmup": 0.0,
-         "regulariser": None, "reason": "The head first, so that its random start does not distort the features.",
+         "terms": [], "reason": "The head first, so that its random start does not distort the features.",
          "groups": [group("head", 1e-3, 5130)]},
         {"name": "fine-tune", "epochs": 5, "frozen_stages": 2, "stages": 13, "lr": 3e-4, "schedule": "cosine", "warmup": 0.1,
-         "regulariser": {"name": "L2SP", "alpha": 0.01}, "reason": "Then everything, slowly.",
+         "terms": [{"name": "L2SP", "alpha": 0.01}], "reason": "Then everything, slowly.",
          "groups": [group(f"stage{n}", 3e-4, 92_000 + n) for n in range(2, 13)] + [group("head", 3e-4, 5130)]},
     ]  # fmt: skip
     settings = [
@@ -243,7 +243,7 @@ def test_a_hostile_name_can_be_everywhere_in_a_run() -> None:
     line = {"epoch": 1, "phase": evil, "train_loss": 1.0, "val": {evil: 0.5}, "seconds": 1.0}
     group = {"name": evil, "lr": 1, "weight_decay": 0, "parameters": 1, "tensors": 1}
     phase = {"name": evil, "epochs": 1, "frozen_stages": 0, "stages": 1, "lr": evil, "schedule": evil, "warmup": 0.1,
-             "reason": evil, "regulariser": {evil: evil}, "groups": [group]}  # fmt: skip
+             "reason": evil, "terms": [{evil: evil}], "groups": [group]}  # fmt: skip
     run = RunView(
         name=evil,
         config={"task": evil, "data": evil, "backbone": evil, "weights": evil, "head": evil, evil: evil},

@@ -21,7 +21,7 @@ DIGITS = {"task": "image-classification", "data": "sample:digits"}
 def read(**settings: Any) -> RunData:
     config = resolve_and_check([override_layer(settings)], CATALOGUE).config
     builder = Builder(CATALOGUE)
-    return read_data(builder.task(config.task, config.task_options), config, builder)
+    return read_data(config, builder)
 
 
 def origins(data: RunData) -> set[str]:

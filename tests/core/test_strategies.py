@@ -15,6 +15,7 @@ from graftwork.engine.optimizer import build_optimizer, check_plan, enter_phase
 from graftwork.interfaces import Group, Model, Phase, Plan, PlanContext, Spec, Strategy, stage_groups
 from graftwork.plugins import Plugins
 from graftwork.strategies import full, gradual, l2_sp, layerwise, linear_probe, lp_ft, partial, scratch
+from graftwork.testing.fits import no_teacher
 
 STRATEGIES = {
     "full": full.build(Spec("full")),
@@ -123,13 +124,14 @@ def test_strategies_of_several_phases_say_that_one_epoch_is_too_few(name: str) -
 def test_l2_sp_penalty_is_the_formula_and_its_gradient_points_back() -> None:
     model = toy_model()
     (phase,) = STRATEGIES["l2-sp"].plan(model, CONTEXT).phases
-    assert phase.regulariser is not None
-    phase.regulariser.start(model)
+    (term,) = phase.terms
+    term.start(model)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     with torch.no_grad():
         for value in model.parameters():
             value.add_(torch.randn_like(value))
-    penalty = phase.regulariser.penalty(model)
+    batch = toy_batch(3)
+    penalty = term.loss(model, batch, {})["l2-sp"] / term.counts(batch)["l2-sp"]
     now = {name: value.detach() for name, value in model.named_parameters()}
     moved = sum(float((now[n] - before[n]).square().sum()) for n in now if n.startswith("backbone."))
     norm = sum(float(now[n].square().sum()) for n in now if n.startswith("head."))
@@ -198,5 +200,5 @@ def test_recipes_and_options_of_the_catalogue_build_every_strategy() -> None:
         argument = str(entry.argument.default) if entry.argument else None
         strategy = plugins.build("strategies", name, Spec(name, entry.complete({}), argument))
         model = toy_model()
-        strategy.prepare(model, toy_batch())
+        strategy.prepare(model, toy_batch(), no_teacher)
         assert strategy.plan(model, CONTEXT).epochs == CONTEXT.epochs

@@ -52,7 +52,6 @@ def run(
     *,
     resume: bool = False,
     observers: Sequence[Observer] = (),
-    said: list[str] | None = None,
 ) -> dict[str, Any]:
     """The tiny run with some settings of its own, in this process."""
     from graftwork.catalogue import load_catalogue
@@ -62,8 +61,7 @@ def run(
 
     catalogue = load_catalogue()
     resolved = resolve_and_check([override_layer({**TINY, **settings})], catalogue)
-    lines = said if said is not None else []
-    return execute(resolved, catalogue, out, resume=resume, observers=observers, say=lines.append)
+    return execute(resolved, catalogue, out, resume=resume, observers=observers)
 
 
 def run_killed(out: Path, settings: Mapping[str, Any], after: int) -> None:

@@ -162,6 +162,7 @@ def train(out: Path, strategy: str, *, resume: bool, kill_after: int | None = No
     from graftwork.catalogue import load_catalogue
     from graftwork.config import override_layer
     from graftwork.config.check import resolve_and_check
+    from graftwork.log import heard
     from graftwork.run import execute
 
     torch.set_num_threads(1)
@@ -171,7 +172,8 @@ def train(out: Path, strategy: str, *, resume: bool, kill_after: int | None = No
     base = BASES[settings.get("task", BASE["task"])]
     layer = override_layer({**base, "strategy": strategy, **settings})
     diary = Diary(out.with_suffix(".diary"), kill_after)
-    execute(resolve_and_check([layer], catalogue), catalogue, out, resume=resume, observers=[diary], say=print)
+    with heard(print):
+        execute(resolve_and_check([layer], catalogue), catalogue, out, resume=resume, observers=[diary])
 
 
 def wait(process: int) -> int:

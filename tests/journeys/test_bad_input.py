@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_finite_names_step_and_part_and_keeps_the_last_good_c
     )
     from graftwork.engine.checkpoint import CheckpointStore
 
-    checkpoint = CheckpointStore(out / "checkpoints", print).load()
+    checkpoint = CheckpointStore(out / "checkpoints").load()
     assert checkpoint is not None and all(bool(tensor.isfinite().all()) for tensor in checkpoint.tensors.values())
 
 
@@ -160,7 +160,7 @@ def test_weights_with_a_nan_end_at_the_first_step(
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_resume_ends_in_the_same_bits(
-    graft: Graft, trained: Trained, small_disk: Path
+    graft: Graft, trained: Trained, small_disk: Path, said: list[str]
 ) -> None:
     whole, _, _ = trained
     out = small_disk / "run"
@@ -172,8 +172,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_resume_ends_in_the_same_bi
     assert "no space left on the device" in line and "--resume" in line and "checkpoints" in line
     from graftwork.engine.checkpoint import CheckpointStore
 
-    said: list[str] = []
-    checkpoint = CheckpointStore(out / "checkpoints", said.append).load()
+    checkpoint = CheckpointStore(out / "checkpoints").load()
     assert checkpoint is not None and checkpoint.meta["step"] >= 1 and said == []
     filler.unlink()
     moved = small_disk.parent / "moved"  # the disk is too small for the whole run: go on where there is room

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from graftwork.catalogue import load_catalogue
 from graftwork.config import override_layer
 from graftwork.config.check import resolve_and_check
+from graftwork.log import heard
 from graftwork.run import execute
 
 DENSE = ("detection", "segmentation")
@@ -53,7 +54,8 @@ def trained(out: Path, task: str, strategy: str, **settings: Any) -> dict[str, A
     catalogue = load_catalogue()
     layer = override_layer({**base, "strategy": strategy, **settings})
     said: list[str] = []
-    execute(resolve_and_check([layer], catalogue), catalogue, out, say=said.append)
+    with heard(said.append):
+        execute(resolve_and_check([layer], catalogue), catalogue, out)
     plan: dict[str, Any] = json.loads((out / "plan.json").read_text())
     tested = pq.read_table(out / "predictions" / "test.parquet").to_pylist()
     return {"phases": plan["phases"], "weights": load_file(out / "model.safetensors"), "said": said, "tested": tested}

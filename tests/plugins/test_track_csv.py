@@ -110,26 +110,26 @@ def test_a_torn_last_row_is_written_again(tmp_path: Path) -> None:
     assert path.read_text().splitlines()[2:] == ["2,1,all,0.1,2.25", "3,1,all,0.1,1.125"]
 
 
-def test_a_file_of_that_name_which_is_somebody_elses_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_file_of_that_name_which_is_somebody_elses_stays_as_it_is(tmp_path: Path, said: list[str]) -> None:
     out = tmp_path / "run"
     out.mkdir()
     (out / "steps.csv").write_text("my,notes\n1,2\n")
-    said: list[str] = []
-    summary = run(out, {**EVERY_STEP, "epochs": 1}, said=said)
+    summary = run(out, {**EVERY_STEP, "epochs": 1})
     assert summary["epochs"] == 1 and (out / "steps.csv").read_text() == "my,notes\n1,2\n"
     (warning,) = [line for line in said if "switched off" in line]
     assert "not by this observer" in warning
 
 
-def test_a_table_that_cannot_be_written_costs_its_rows_and_not_the_run(whole: Path, tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_written_costs_its_rows_and_not_the_run(
+    whole: Path, tmp_path: Path, said: list[str]
+) -> None:
     out = tmp_path / "run"
 
     def replace_by_a_folder() -> None:
         (out / "steps.csv").unlink()
         (out / "steps.csv").mkdir()
 
-    said: list[str] = []
-    run(out, EVERY_STEP, observers=[At(5, replace_by_a_folder)], said=said)
+    run(out, EVERY_STEP, observers=[At(5, replace_by_a_folder)])
     assert [line for line in said if "switched off" in line and "'csv' failed in step_end" in line]
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 

@@ -128,7 +128,7 @@ def test_a_run_that_ends_before_its_time_is_marked_and_goes_on_as_running(
         def fail(*arguments: Any) -> None:
             raise error("no space left")
 
-        patch.setattr("graftwork.run.save_artifact", fail)
+        patch.setattr("graftwork.runs.ending.save_artifact", fail)
         with pytest.raises(error):
             run(out, settings)
     client = MlflowClient(address)
@@ -173,13 +173,12 @@ def test_a_run_that_another_server_does_not_know_begins_anew_there(address: str,
 
 
 def test_a_server_that_cannot_be_reached_costs_the_tracking_and_not_the_run(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     out = tmp_path / "run"
-    said: list[str] = []
     options = {"observers": ["mlflow"], "observer_options": {"mlflow.uri": "http://127.0.0.1:9"}}
-    run(out, options, said=said)
+    run(out, options)
     (warning,) = [line for line in said if "switched off" in line]
     assert warning.startswith("observer 'mlflow' failed in fit_start (MlflowException: ")
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()

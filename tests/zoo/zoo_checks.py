@@ -32,7 +32,11 @@ class _OfBackbone(BackboneConformance):
         return backbones.build(Spec(self.name))
 
     def inputs(self) -> dict[str, Tensor]:
-        return {"pixels": torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))}
+        generator = torch.Generator().manual_seed(0)
+        if issubclass(backbones.ALL[self.name], backbones.TameWords):
+            tokens = torch.randint(0, 20, (3, 6), generator=generator)
+            return {"tokens": tokens, "mask": torch.arange(6) < torch.tensor([[6], [3], [1]])}
+        return {"pixels": torch.rand(3, 3, 16, 16, generator=generator)}
 
 
 def checks_of(plugin: Plugin) -> type:
@@ -42,7 +46,7 @@ def checks_of(plugin: Plugin) -> type:
         "backbone": (_OfBackbone, {"name": name, "backbone": name if name in LISTED else ""}),
         "head": (HeadConformance, {"head": name}),
         "task": (TaskConformance, {"task": name}),
-        "strategy": (StrategyConformance, {"strategy": name, "task": "tame-pictures"}),
+        "strategy": (StrategyConformance, {"strategy": name, "task": "tame-pictures", "head": "tame-solved"}),
         "dataset": (DatasetConformance, {"dataset": name}),
         "observer": (ObserverConformance, {"observer": name, "task": "tame-pictures"}),
         "plugin": (PluginConformance, {"plugin": plugin_of(name)}),

@@ -10,7 +10,7 @@ from installed_plugins import write_plugin
 _REGISTRY = """\
 version: 1
 plugins:
-  {plugin}: {{package: {package}, summary: a plugin of the zoo, licence: Apache-2.0, requires-graftwork: ">=0.1,<0.2"}}
+  {plugin}: {{package: {package}, summary: a plugin of the zoo, licence: Apache-2.0, requires-graftwork: ">=0.2,<0.3"}}
 strategies:
   {name}-all: {{plugin: {plugin}, factory: "{package}.code:build", summary: trains everything}}
 """
@@ -60,7 +60,7 @@ CHANGES: Mapping[str, tuple[str, str, str]] = {
     "other-factory": ("registry.yaml", "code:build", "code:make"),
     "seeds-at-import": ("code.py", "\n\n\n", "\nimport torch\n\ntorch.manual_seed(0)\n\n\n"),
     "sets-dtype-at-import": ("code.py", "\n\n\n", "\nimport torch\n\ntorch.set_default_dtype(torch.float64)\n\n\n"),
-    "any-version": ("registry.yaml", ', requires-graftwork: ">=0.1,<0.2"', ""),
+    "any-version": ("registry.yaml", ', requires-graftwork: ">=0.2,<0.3"', ""),
     "without-licence": ("registry.yaml", ", licence: Apache-2.0", ""),
     "strange-task": ("registry.yaml", "summary: trains everything}\n", "summary: trains everything}\n" + _ROWS),
     "lost-suite": ("registry.yaml", "summary: trains everything}\n", "summary: trains everything}\n" + _SUITES),

@@ -6,6 +6,7 @@ Nothing runs here. What can be wrong with a suite beyond its file is `check_suit
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -102,20 +103,25 @@ def _cells(suite: Suite, catalogue: Catalogue, data_root: Path) -> Iterator[Cell
             for labels, seed, strategy in product(suite.labels, suite.seeds, suite.strategies):
                 if strategy.limits.allow(data):
                     for point in strategy.points:
-                        yield _cell(suite, data, backbone, strategy, labels, point, seed, catalogue, data_root)
+                        chosen = _Chosen(data, backbone, strategy, labels, point, seed)
+                        yield _cell(suite, chosen, catalogue, data_root)
 
 
-def _cell(
-    suite: Suite,
-    data: DataSet,
-    backbone: BackboneChoice,
-    strategy: StrategyChoice,
-    labels: str,
-    point: tuple[str, Layer],
-    seed: int,
-    catalogue: Catalogue,
-    data_root: Path,
-) -> Cell:
+@dataclass(frozen=True)
+class _Chosen:
+    """One entry of each axis of a suite."""
+
+    data: DataSet
+    backbone: BackboneChoice
+    strategy: StrategyChoice
+    labels: str
+    point: tuple[str, Layer]
+    seed: int
+
+
+def _cell(suite: Suite, chosen: _Chosen, catalogue: Catalogue, data_root: Path) -> Cell:
+    data, backbone, strategy, labels = chosen.data, chosen.backbone, chosen.strategy, chosen.labels
+    point, seed = chosen.point, chosen.seed
     axes = {"task": data.task, "data": data.name, "backbone": backbone.name, "strategy": strategy.name}
     axes |= {"labels": labels, "seed": str(seed)}
     overrides = [override.settings for override in suite.overrides if override.where.fits(axes)]

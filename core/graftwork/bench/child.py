@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from graftwork.bench.folder import LOG, CellRecord, plain
+from graftwork.bench.folder import OUTPUT, CellRecord, plain
 from graftwork.bench.jobs import Job
 from graftwork.catalogue import load_catalogue
 from graftwork.catalogue.references import CARD, MODEL
@@ -25,8 +25,10 @@ from graftwork.config import Layer
 from graftwork.config.check import resolve_and_check
 from graftwork.console import one_line, say
 from graftwork.errors import GraftworkError
+from graftwork.log import heard
 from graftwork.run import execute
-from graftwork.runs.directory import stored_layer
+from graftwork.runs.directory import RunDirectory
+from graftwork.runs.resuming import resolve_resumed
 
 LIBRARIES = ("datasets", "torchmetrics", "accelerate")
 """The core's own dependencies, which it imports where they are used: by almost every run."""
@@ -55,7 +57,7 @@ def run_job(job: Job, worker: str) -> None:
         CellRecord(state, error, *facts).write(folder)
 
     record("running", None)
-    with _logged(folder / LOG):
+    with _logged(folder / OUTPUT), heard(say):
         error = _attempt(job, folder)
     if error is None and not job.keep_model:
         for name in (CARD, MODEL):  # the card first: without it nothing takes the folder for a model
@@ -69,15 +71,15 @@ def _attempt(job: Job, folder: Path) -> str | None:
         share_machine(job.threads)
         catalogue = load_catalogue()
         layers = [Layer(job.settings, job.origin), _for_cells(job.threads)]
-        stored = stored_layer(folder)
-        resolved = resolve_and_check([stored] if stored else layers, catalogue)
-        execute(resolved, catalogue, folder, resume=stored is not None, say=say)
+        begun = RunDirectory(folder).begun()
+        resolved = resolve_resumed(layers, catalogue, folder) if begun else resolve_and_check(layers, catalogue)
+        execute(resolved, catalogue, folder, resume=begun)
     except GraftworkError as error:
         say(f"graft: error: {one_line(str(error))}")
         return one_line(str(error))
     except Exception as error:
         traceback.print_exception(error)
-        return one_line(f"unexpected {type(error).__name__}: {error}; see {LOG}")
+        return one_line(f"unexpected {type(error).__name__}: {error}; see {OUTPUT}")
     return None
 
 

@@ -1,7 +1,7 @@
 """The files of a result set: which cells it is made of, and how far each of them is. Light: no torch.
 
 OUT/bench.json, suite.yaml    the cells in the suite's order, and the suite as it was
-OUT/cells/FOLDER/             one run directory a cell, with cell.json (state, cause, cost) and log.txt beside the run's files
+OUT/cells/FOLDER/             one run directory a cell, with cell.json (state, cause, cost) and output.txt beside the run's files
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BENCH = "bench.json"
 SUITE = "suite.yaml"
 CELLS = "cells"
 CELL = "cell.json"
-LOG = "log.txt"
+OUTPUT = "output.txt"
 VERSION = 1
 
 RunState = Literal["running", "finished", "failed"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,6 +13,7 @@ from graftwork.bench.suite import find_suite, load_suite
 from graftwork.catalogue import Catalogue
 from graftwork.config import Layer
 from graftwork.config.check import resolve_and_check
+from graftwork.log import say
 from graftwork.models.fetch import at_hand
 from graftwork.report import write_report
 from graftwork.run import execute
@@ -21,14 +22,13 @@ PREFIX = "quickstart-"
 """Suites of the tour are named so; each has the strategies `transfer` and `scratch`."""
 
 
-def run_quickstart(out: Path, seeds: int, catalogue: Catalogue, say: Callable[[str], None]) -> dict[str, Any]:
+def run_quickstart(out: Path, seeds: int, catalogue: Catalogue) -> dict[str, Any]:
     """For every suite of the tour: fine-tune source weights on few labels, train the same net from scratch, compare on test.
 
     Args:
         out: folder for the runs and the report.
         seeds: repeats, seeds 0, 1, ….
         catalogue: of this installation.
-        say: takes lines for the user.
 
     Returns:
         `tours`, by task, those whose weights are at hand: `metric`, `rows` (one a run: name, seed, the metric on test,
@@ -48,7 +48,7 @@ def run_quickstart(out: Path, seeds: int, catalogue: Catalogue, say: Callable[[s
         if missing:
             say(f"{task} is left out: the weights of {missing} are not on this machine, see graft list backbones")
             continue
-        tours[task] = _tour(out / name.removeprefix(PREFIX), cells, seeds, catalogue, say)
+        tours[task] = _tour(out / name.removeprefix(PREFIX), cells, seeds, catalogue)
     return {"tours": tours}
 
 
@@ -59,9 +59,7 @@ def _missing(backbone: str, catalogue: Catalogue) -> str | None:
     return None if all(at_hand(file.places) for file in files) else backbone
 
 
-def _tour(
-    out: Path, cells: Sequence[Cell], seeds: int, catalogue: Catalogue, say: Callable[[str], None]
-) -> dict[str, Any]:
+def _tour(out: Path, cells: Sequence[Cell], seeds: int, catalogue: Catalogue) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     runs: list[Path] = []
     for seed in range(seeds):
@@ -70,7 +68,7 @@ def _tour(
             path = out / f"{name}-seed{seed}"
             say(f"{name}, seed {seed}: {settings['limit_train']} labelled rows of {settings['data']}")
             resolved = resolve_and_check([Layer(settings, cell.origin)], catalogue)
-            summary = execute(resolved, catalogue, path, resume=True, say=say)
+            summary = execute(resolved, catalogue, path, resume=True)
             metric = summary["primary_metric"]
             rows.append({"name": name, "seed": seed, metric: summary["test"][metric], "seconds": summary["seconds"]})
             runs.append(path)

@@ -23,8 +23,8 @@ from graftwork.cache.entries import (
     sweep,
     writable,
 )
-from graftwork.console import say
 from graftwork.errors import RunFailed, UsageError
+from graftwork.log import say
 
 LIMITED = ("states", "pictures", "looks", "tokens")
 """Kinds that the size limit counts and makes room from: they cost nothing but time. Downloads and unpacked tables do not."""

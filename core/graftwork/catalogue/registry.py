@@ -121,6 +121,11 @@ class BackboneEntry(Entry):
     default_weights: str | None = None
     recipes: dict[str, Recipe] = Field({}, description="by strategy, stronger than the task's")
 
+    @property
+    def gives(self) -> list[str]:
+        """What a head may need of it: its features, and the summaries of its stages as `stage1`, `stage2`, …"""
+        return [*self.features, *(f"stage{cut}" for cut in range(1, self.stages + 1))]
+
 
 class ModelWeights(Weights):
     """Weights of a whole upstream model: a backbone's, and what of the head does not depend on the labels."""
@@ -134,7 +139,9 @@ class ModelWeights(Weights):
 
 class HeadEntry(Entry):
     tasks: tuple[str, ...]
-    needs: tuple[str, ...] = Field(description="feature names; `map*` is any one feature that begins so, or several")
+    needs: tuple[str, ...] = Field(
+        description="feature names, `stage2` for a summary; `map*` is one or several that begin so"
+    )
     weights: dict[str, ModelWeights] = {}
 
     def lacking(self, features: Iterable[str]) -> list[str]:
@@ -183,7 +190,7 @@ class PluginFacts(_Facts):
     @classmethod
     def _is_range(cls, text: str | None) -> str | None:
         if text is not None and _range(text) is None:
-            raise ValueError(f'{text!r} is no range of versions. Write one such as ">=0.1,<0.2"')
+            raise ValueError(f'{text!r} is no range of versions. Write one such as ">=0.2,<0.3"')
         return text
 
 

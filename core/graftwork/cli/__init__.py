@@ -36,8 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # bars for "casting" tell nobody anything
     try:
         from graftwork.cli.app import invoke
+        from graftwork.console import say
+        from graftwork.log import heard
 
-        code = invoke(words)
+        with heard(say):
+            code = invoke(words)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `graft list | head -1`: the reader has seen enough

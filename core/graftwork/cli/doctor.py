@@ -114,7 +114,7 @@ def _torch() -> dict[str, Any]:
     """Devices, and the precision that `auto` would pick on each."""
     import torch
 
-    from graftwork.machine.precision import choose
+    from graftwork.machine.precision import choose_precision
 
     devices: list[tuple[str, str, int | None]] = [("cpu", platform.processor() or platform.machine(), None)]
     for index in range(torch.cuda.device_count()):
@@ -124,7 +124,7 @@ def _torch() -> dict[str, Any]:
         devices.append(("mps", "Apple GPU", None))
     rows = []
     for name, model, memory in devices:
-        precision, reason = choose("auto", torch.device(name))
+        precision, reason = choose_precision("auto", torch.device(name))
         rows.append({"device": name, "model": model, "memory_bytes": memory, "precision": precision, "reason": reason})
     return {
         "version": torch.__version__,

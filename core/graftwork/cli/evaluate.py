@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from graftwork.cli.options import Column, Device, Json, columns_of
-from graftwork.console import number, out, out_json, out_table, say
+from graftwork.console import number, out, out_json, out_table
+from graftwork.errors import UsageError
 from graftwork.machine.garbage import importing
+
+if TYPE_CHECKING:
+    from graftwork.catalogue import Catalogue
 
 
 def command(
@@ -23,16 +28,15 @@ def command(
     """Measure a trained model on data."""
     from graftwork.catalogue import load_catalogue
     from graftwork.catalogue.references import read_model_card
-    from graftwork.cli.inspect import check_data_choice
 
     card = read_model_card(run)
     catalogue = load_catalogue()
     check_data_choice(card["task"]["name"], data, {}, catalogue)
 
     with importing():
-        from graftwork.runs import predict
+        from graftwork.runs.predict import evaluate_run
 
-    result = predict.evaluate(run, data, split, columns_of(column), catalogue, device=device or "auto", say=say)
+    result = evaluate_run(run, data, split, columns_of(column), catalogue, device=device or "auto")
     if json:
         out_json(result)
         return
@@ -43,3 +47,19 @@ def command(
 
 def _metrics(metrics: dict[str, Any]) -> list[list[str]]:
     return [[name, number(value)] for name, value in metrics.items() if isinstance(value, int | float)]
+
+
+def check_data_choice(task: str, data: str, options: Mapping[str, Any], catalogue: Catalogue) -> None:
+    """Names and options, before torch is imported or data is touched.
+
+    Raises:
+        UsageError: an unknown task or sample, a sample of another task, or task options that do not fit.
+    """
+    from graftwork.config.check import check_options, raise_for
+
+    raise_for(check_options("task", catalogue.task(task), options))
+    scheme, colon, name = data.partition(":")
+    if colon and scheme == "sample":
+        entry = catalogue.dataset(name)
+        if catalogue.refers(entry.plugin, "tasks", [entry.task], task) is None:
+            raise UsageError(f"{data} is for {entry.task}, not {task}")

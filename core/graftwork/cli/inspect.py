@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from graftwork.cli.options import Column, Json, Set, columns_of
 from graftwork.console import duration, number, out, out_json, out_table
 from graftwork.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from graftwork.catalogue import Catalogue
 
 LEVELS = ("error", "warning", "note")
 
@@ -32,64 +29,24 @@ def command(
     """Audit data: what is in it, and what would go wrong. Exit code 3 when it cannot be trained on."""
     from graftwork.catalogue import load_catalogue
     from graftwork.config import override_layer
+    from graftwork.config.check import resolve_and_check
 
-    flags = {"columns": columns_of(column) or None, "group_by": group_by, "seed": seed}
-    given = override_layer(flags, assignments or ()).values
-    strangers = sorted(set(given) - {"columns", "group_by", "seed", "task_options"})
+    flags = {"task": task, "data": data, "backbone": backbone, "columns": columns_of(column) or None}
+    layer = override_layer({**flags, "group_by": group_by, "seed": seed}, assignments or ())
+    strangers = sorted(set(layer.values) - {*flags, "group_by", "seed", "task_options"})
     if strangers:
         raise UsageError(f"inspect has no setting {strangers[0]!r}", hint="It takes --set task_options.KEY=value")
     catalogue = load_catalogue()
-    check_data_choice(task, data, given.get("task_options", {}), catalogue)
-    if backbone is not None:
-        check_backbone_choice(task, backbone, catalogue)
+    resolved = resolve_and_check([layer], catalogue)
 
     from graftwork import run
 
-    found = run.inspect(
-        task,
-        data,
-        dict(given.get("columns", {})),
-        given.get("group_by"),
-        dict(given.get("task_options", {})),
-        given.get("seed", 0),
-        catalogue,
-        backbone,
-    )
+    found = run.inspect(resolved, catalogue)
     out_json(found) if json else _show(found)
     errors = sum(finding["level"] == "error" for finding in found["findings"])
     if errors:
         what = "a finding that forbids" if errors == 1 else f"{errors} findings that forbid"
         raise DataError(f"the data has {what} training on it", where=data, hint="See the errors above")
-
-
-def check_data_choice(task: str, data: str, options: Mapping[str, Any], catalogue: Catalogue) -> None:
-    """Names and options, before torch is imported or data is touched.
-
-    Raises:
-        UsageError: an unknown task or sample, a sample of another task, or task options that do not fit.
-    """
-    from graftwork.config.check import check_options, raise_for
-
-    raise_for(check_options("task", catalogue.task(task), options))
-    scheme, colon, name = data.partition(":")
-    if colon and scheme == "sample":
-        entry = catalogue.dataset(name)
-        if catalogue.refers(entry.plugin, "tasks", [entry.task], task) is None:
-            raise UsageError(f"{data} is for {entry.task}, not {task}")
-
-
-def check_backbone_choice(task: str, backbone: str, catalogue: Catalogue) -> None:
-    """Whether the catalogue knows the backbone, and it is one for the task.
-
-    Raises:
-        UsageError: it does not, or it is not.
-    """
-    from graftwork.catalogue.references import backbone_entry
-
-    wanted = catalogue.task(task).modality
-    takes = backbone_entry(backbone, catalogue, wanted).modality
-    if takes != wanted:
-        raise UsageError(f"backbone {backbone!r} takes {takes}, task {task!r} needs {wanted}")
 
 
 def _show(found: Mapping[str, Any]) -> None:

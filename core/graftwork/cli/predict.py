@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from graftwork.cli.options import Device, Json
-from graftwork.console import number, out, out_json, say
+from graftwork.console import number, out, out_json
 from graftwork.errors import DataError
 from graftwork.machine.garbage import importing
 
@@ -36,10 +36,10 @@ def command(
     catalogue = load_catalogue()
 
     with importing():
-        from graftwork.runs import predict as prediction_of
+        from graftwork.runs.predict import predict_with, write_files
 
-    found = prediction_of.predict(run, words, catalogue, device=device or "auto", draw=draw, say=say)
-    predictions: Iterator[dict[str, Any]] = (prediction_of.write_files(prediction, folder) for prediction in found)
+    found = predict_with(run, words, catalogue, device=device or "auto", draw=draw)
+    predictions: Iterator[dict[str, Any]] = (write_files(prediction, folder) for prediction in found)
     if json:
         out_json(list(predictions))
         return

@@ -1,4 +1,4 @@
-"""Shows a run's progress on stderr: a bar on a terminal, plain lines elsewhere. Reads the loss at most twice a second."""
+"""Shows a run's progress: a bar on a terminal, lines like all others elsewhere. Reads the loss at most twice a second."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sys
 import time
 from typing import Any, TextIO
 
-from graftwork.console import clean, duration, number
+from graftwork.console import duration, number
 from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
+from graftwork.log import say
 
 BAR_SECONDS = 0.5
 LINE_SECONDS = 5.0
@@ -19,7 +20,7 @@ class ProgressObserver(Observer):
     Reading a loss waits for the device, so it is done only when something is about to be shown.
 
     Args:
-        stream: where to write; stderr when None.
+        stream: where the bar is drawn; stderr when None.
         clock: seconds, monotonic.
     """
 
@@ -116,7 +117,7 @@ class ProgressObserver(Observer):
         metrics = ", ".join(f"{name} {number(float(record.val[name]))}" for name in names)
         total = f"/{self._fit.epochs}" if self._fit is not None else ""
         self._line(
-            f"epoch {record.epoch}{total} ({record.phase}): loss {number(float(record.train_loss))}"
+            f"epoch {record.epoch}{total} ({record.phase}): loss {number(record.train_loss)}"
             f"{', val ' + metrics if metrics else ''}, {record.samples_per_second:,.0f} rows/s, {duration(record.seconds)}"
         )
 
@@ -129,12 +130,7 @@ class ProgressObserver(Observer):
         self.close()
 
     def _line(self, text: str) -> None:
-        text = clean(text)
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            self._stream.write(f"{text}\n")
-            self._stream.flush()
+        say(text)  # on a terminal rich prints it above the bar, since it stands in for stderr while there is one
 
     def close(self) -> None:
         """Give the terminal back; also after an interrupt, and twice does no harm."""

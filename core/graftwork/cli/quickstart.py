@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from graftwork.cli.options import Json
-from graftwork.console import number, out, out_json, out_table, say
+from graftwork.console import number, out, out_json, out_table
 
 
 def command(
@@ -27,7 +27,7 @@ def command(
     from graftwork.bench.tour import run_quickstart
 
     try:
-        result = run_quickstart(where, seeds, catalogue, say)
+        result = run_quickstart(where, seeds, catalogue)
     except KeyboardInterrupt:
         raise Interrupted(None) from None
     out_json(result) if json else _show(result)

@@ -15,13 +15,13 @@ import typer
 
 from graftwork.cli import Interrupted
 from graftwork.cli.options import Column, Device, Json, Set, columns_of
-from graftwork.console import duration, number, out, out_json, out_table, say
+from graftwork.console import duration, number, out, out_json, out_table
 from graftwork.errors import UsageError
 from graftwork.machine.garbage import importing
 
 if TYPE_CHECKING:
     from graftwork.catalogue import Catalogue
-    from graftwork.config import Layer, Resolved
+    from graftwork.config import Resolved
     from graftwork.interfaces import Observer
 
 Text = str | None
@@ -99,6 +99,7 @@ def command(
     from graftwork.catalogue import load_catalogue
     from graftwork.config import file_layer, override_layer
     from graftwork.config.check import resolve_and_check
+    from graftwork.runs.resuming import resolve_resumed
 
     flags = {
         "task": task, "data": data, "backbone": backbone, "weights": weights, "head": head, "strategy": strategy,
@@ -114,14 +115,8 @@ def command(
     layers = [override_layer(flags, assignments or ())]
     if config is not None:
         layers.append(file_layer(config))
-    if resume:
-        stored = _stored(where, layers)
-        if stored is not None:
-            layers = [*layers, stored]
     catalogue = load_catalogue()
-    resolved = resolve_and_check(layers, catalogue)
-    if resume and where is not None:
-        resolved = _with_first_origins(resolved, where)
+    resolved = resolve_resumed(layers, catalogue, where) if resume else resolve_and_check(layers, catalogue)
     if where is None:
         where = _new_directory(resolved.config.task)
     with terminate_as_interrupt():
@@ -144,83 +139,10 @@ def _execute(resolved: Resolved, catalogue: Catalogue, where: Path, resume: bool
     try:
         observers: tuple[Observer, ...] = (progress,) if _first_process() else ()
         if profile and _first_process():
-            observers = (*observers, ProfileObserver(where / "profile", say))
-        return run.execute(resolved, catalogue, where, resume=resume, observers=observers, say=say)
+            observers = (*observers, ProfileObserver(where / "profile"))
+        return run.execute(resolved, catalogue, where, resume=resume, observers=observers)
     finally:
         progress.close()
-
-
-def _stored(where: Path | None, layers: list[Layer]) -> Layer | None:
-    """The settings of the run to go on with, after a check that nothing given now contradicts them.
-
-    Raises:
-        UsageError: no --out, no run in it (and no whole command to start one), or settings that differ.
-    """
-    if where is None:
-        raise UsageError("--resume needs to know the run", hint="Example: graft train --out runs/first --resume")
-    from graftwork.runs.directory import stored_layer
-
-    stored = stored_layer(where)
-    if stored is None:
-        given = {name for layer in layers for name in layer.values}
-        if not {"task", "data"} <= given:
-            raise UsageError(f"{where} holds no run to go on with", hint="Check --out, or give --task and --data")
-        say(f"{where} holds no run yet: starting from the beginning")
-        return None
-    different = differences(layers, stored)
-    if different:
-        raise UsageError(
-            f"--resume keeps the settings of the run in {where}, but {'; '.join(different)}",
-            hint="Leave them out, or start a new run with another --out",
-        )
-    return stored
-
-
-def _with_first_origins(resolved: Resolved, where: Path) -> Resolved:
-    """A resumed run goes on saying where its settings first came from, not that config.yaml repeats them."""
-    from graftwork.config import Resolved
-    from graftwork.runs.directory import stored_settings
-
-    first = {
-        name: setting
-        for name, setting in stored_settings(where).items()
-        if name in resolved.settings and setting.value == _as_json(resolved.settings[name].value)
-    }
-    return Resolved(resolved.config, {**resolved.settings, **first})
-
-
-def _as_json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-WATCHING = ("observers", "observer_options")
-"""Settings that change no number, so that a run may go on with others: on a machine without the library, for example."""
-
-
-def differences(layers: list[Layer], stored: Layer) -> list[str]:
-    """Explicit settings that a stored run does not have, as `lr is 0.1 (--lr), was 0.01`."""
-    from graftwork.config import validate
-
-    required = {"task": "?", "data": "?"}
-    before = validate({**required, **stored.values})
-    found: dict[str, str] = {}
-    for layer in reversed(layers):  # the strongest last, so that its word counts
-        now = validate({**required, **layer.values})
-        for name in layer.values:
-            found.pop(name, None)
-            given, kept = getattr(now, name), getattr(before, name)
-            if given == "auto" or name in WATCHING or _equal(name, given, kept):
-                continue
-            found[name] = f"{name} is {given} ({layer.origin[name]}), was {kept}"
-    return list(found.values())
-
-
-def _equal(name: str, given: Any, kept: Any) -> bool:
-    if isinstance(given, Mapping) and isinstance(kept, Mapping):
-        return all(key in kept and kept[key] == value for key, value in given.items())
-    if name in ("data", "weights", "backbone") and given != kept:
-        return Path(given).resolve() == Path(str(kept)).resolve()
-    return bool(given == kept)
 
 
 def _new_directory(task: str) -> Path:

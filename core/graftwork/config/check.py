@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
             if catalogue.refers(entry.plugin, "tasks", entry.tasks, config.task)
         ]
         problems.append(f"head {config.head!r} is not for {config.task!r}. Known: {', '.join(fitting)}")
-    if backbone and head and (lacking := head.lacking(backbone.features)):
+    if backbone and head and (lacking := head.lacking(backbone.gives)):
         problems.append(
             f"head {config.head!r} needs {', '.join(lacking)}, which backbone {config.backbone!r} does not provide"
         )
@@ -178,6 +179,24 @@ def resolve_and_check(layers: Sequence[Layer], catalogue: Catalogue) -> Resolved
     if resolved.config.weights == "auto":
         resolved = resolved.replace("weights", *_own_weights(resolved.config, catalogue))
     return resolved
+
+
+def choose(resolved: Resolved, choices: Mapping[str, str], reason: str, catalogue: Catalogue) -> Resolved:
+    """Another strategy, head or backbone, chosen by measurement: its recipes are laid anew, what the user set stays.
+
+    Args:
+        choices: names by setting: `strategy`, `head`, `backbone`. One that the user has set stays as it is.
+        reason: for `graft explain`, with the figures that decided.
+
+    Raises:
+        UsageError: the parts do not fit each other.
+    """
+    taken = {name: value for name, value in choices.items() if not resolved.explicit(name)}
+    # The weakest layer: over recipes and defaults, under all that somebody said.
+    weakest = Layer(taken, dict.fromkeys(taken, "automatic"))
+    found = resolve_and_check([*resolved.layers, weakest], catalogue)
+    settings = {name: replace(found.settings[name], reason=reason) for name in taken}
+    return replace(found, settings={**found.settings, **settings}, layers=resolved.layers)
 
 
 def _own_weights(config: RunConfig, catalogue: Catalogue) -> tuple[str, str]:

@@ -143,15 +143,21 @@ class Setting:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A configuration with nothing open that the catalogue can answer, and where each value came from."""
+    """A configuration with nothing open that the catalogue can answer, and where each value came from.
+
+    Args:
+        layers: what it was put together from, strongest first; recipes are laid again over them when another part is chosen.
+    """
 
     config: RunConfig
     settings: dict[str, Setting]
+    layers: tuple[Layer, ...] = ()
 
     def replace(self, name: str, value: Any, reason: str) -> Resolved:
         """An automatic choice for a setting that was left open."""
         config = self.config.model_copy(update={name: value})
-        return Resolved(config, {**self.settings, name: Setting(name, value, "automatic", reason)})
+        setting = Setting(name, value, "automatic", reason)
+        return Resolved(config, {**self.settings, name: setting}, self.layers)
 
     def explicit(self, name: str) -> bool:
         """Whether the user chose this value."""
@@ -249,7 +255,7 @@ def resolve(layers: Sequence[Layer], catalogue: Catalogue) -> Resolved:
         name: Setting(name, getattr(config, name), settings[name].origin, settings[name].reason)
         for name in RunConfig.model_fields
     }
-    return Resolved(config, settings)
+    return Resolved(config, settings, tuple(layers))
 
 
 def validate(values: Mapping[str, Any]) -> RunConfig:

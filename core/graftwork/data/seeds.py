@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _MASK = (1 << 64) - 1
 
-ORDER, ROW, BATCH, STEP, INIT, SPLIT, LIMIT, MIX, VIEW = range(9)
+ORDER, ROW, BATCH, STEP, INIT, SPLIT, LIMIT, MIX, VIEW, TERM, STREAM, ITEM = range(12)
 """Purposes, so that the order of an epoch and the augmentation of row 0 do not share a stream."""
 
 

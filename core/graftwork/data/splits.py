@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 """Split names of graftwork, in order."""
 
+UNLABELLED = "unlabelled"
+"""The split of rows without labels: never split, never evaluated."""
+
 FRACTIONS = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """Shares of rows where the data comes without splits."""
 
@@ -71,8 +74,8 @@ def rename_splits(tables: Mapping[str, Dataset], where: str) -> tuple[dict[str, 
 
 
 def ordered(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
-    """The same splits in the order train, validation, test."""
-    return {name: splits[name] for name in SPLITS if name in splits}
+    """The same splits in the order train, validation, test, unlabelled."""
+    return {name: splits[name] for name in (*SPLITS, UNLABELLED) if name in splits}
 
 
 def complete(
@@ -99,11 +102,14 @@ def complete(
         DataError: there is no train split, or too few rows or groups for the splits to be made.
     """
     present = [name for name in SPLITS if name in splits and len(splits[name])]
+    without_labels = {UNLABELLED: splits[UNLABELLED]} if UNLABELLED in splits else {}
     if "train" not in present:
         found = " and ".join(present) or "no rows"
         raise DataError(f"the data has {found}, but no train split", hint="Name the training rows train")
     if "validation" in present:
-        return ordered({name: splits[name] for name in present}), [] if "test" in present else [_no_test()]
+        return ordered(without_labels | {name: splits[name] for name in present}), [] if "test" in present else [
+            _no_test()
+        ]
     if "test" in present:
         held = FRACTIONS["validation"]
         fractions = {"train": 1 - held, "validation": held}
@@ -113,7 +119,7 @@ def complete(
     classes = [int(label) for label in strata(train)]
     groups = [str(value) for value in train[group_column][:]] if group_column else None
     parts = assign(classes, fractions, seed, row_keys(train), groups)
-    made = {name: train.select(rows) for name, rows in parts.items()}
+    made = without_labels | {name: train.select(rows) for name, rows in parts.items()}
     if "test" in present:
         made["test"] = splits["test"]
     return ordered(made), _made_findings(parts, classes, groups, "test" in present, seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from graftwork.errors import RunFailed
 from graftwork.files.atomic import write_file
+from graftwork.log import say
 
 _NAME = re.compile(r"(step|best)-(\d{9})\.([0-9a-f]{32})\.safetensors")
 KEEP = 2
@@ -39,12 +40,10 @@ class CheckpointStore:
 
     Args:
         folder: `checkpoints/` of the run directory.
-        say: takes a line for the user, when a damaged checkpoint is passed over.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.say = say
 
     def save_best(self, epoch: int, tensors: Mapping[str, Tensor]) -> str:
         """Write the best weights so far; the file's name, for the checkpoint to refer to."""
@@ -115,14 +114,14 @@ class CheckpointStore:
             return None
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest()[:32] != match[3]:
-            self.say(f"{path} is damaged (its checksum does not match): using the one before")
+            say(f"{path} is damaged (its checksum does not match): using the one before")
             return None
         try:
             length = int.from_bytes(data[:8], "little")
             header = json.loads(data[8 : 8 + length])
             return Checkpoint(load_tensors(data), json.loads(header["__metadata__"]["meta"]))
         except (SafetensorError, ValueError, KeyError) as error:
-            self.say(f"{path} cannot be read ({error}): using the one before")
+            say(f"{path} cannot be read ({error}): using the one before")
             return None
 
     def _files(self, kind: str) -> list[str]:

@@ -6,13 +6,15 @@ All of it is settled before the first step and kept with the run's settings, eac
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from graftwork.config import Resolved, RunConfig
 from graftwork.data.loader import choose_workers, guess_workers
 from graftwork.data.sampler import BatchSpec, Sampler, as_columns
+from graftwork.engine.terms import coupling
 from graftwork.engine.trial import Trial, without_trace
+from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples, Model, Phase, Plan
+from graftwork.log import say
 from graftwork.machine.cgroup import usable_cores
 from graftwork.machine.compiling import (
     Tried,
@@ -47,7 +49,6 @@ def decide_by_trial(
     rows: Examples,
     sampler: Sampler,
     device: Device,
-    say: Callable[[str], None],
     all_computed: bool = True,
 ) -> Resolved:
     """The settings that were left open, settled by a few steps that leave no trace on the model.
@@ -60,8 +61,10 @@ def decide_by_trial(
         rows: training rows.
         sampler: of the run.
         device: where it runs.
-        say: takes a line for the user.
         all_computed: whether every phase runs whole steps; kept states are shared with runs that compile nothing.
+
+    Raises:
+        RunFailed: a step would have to be split, and a term couples the rows of a batch.
     """
     config = resolved.config
     on_accelerator = device.torch_device.type != "cpu"
@@ -79,29 +82,55 @@ def decide_by_trial(
         return resolved
     specs = list(sampler.epoch(0))
     with without_trace(model, computed):
-        trial = Trial(model, device, config.precision, config.seed)
+        trial = Trial(model, device, config.seed)
         if bounded:
-            largest = trial.load(rows, _largest(specs, sampler))
-            workers = 1 if resolved.config.workers == "auto" else resolved.config.workers
-            reserve_memory(workers * (LOADER + AHEAD * _bytes(largest)))
-            fitting = trial.rows_that_fit(largest, _spoken_for(plan, model, config))
-            fitting = min((rows for rows in device.gather([fitting]) if rows is not None), default=None)
-            if fitting is not None:
-                reason = "rows of which a step fits into the memory that the control group leaves"
-                resolved = resolved.replace("micro_batch", fitting, reason)
-                say(f"memory: a step runs in micro-batches of {fitting} rows")
+            resolved = _by_memory(resolved, trial, plan, trial.load(rows, _largest(specs, sampler)))
         if measuring:
-            found = trial.measure(rows, specs, resolved.config.micro_batch)
-            if config.workers == "auto" and not rows.cheap:
-                processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-                times = found.load_seconds, found.step_seconds
-                chosen = choose_workers(*times, usable_cores(), on_accelerator, processes)
-                resolved = resolved.replace("workers", *device.broadcast(chosen))
-            worth = worth_trying(steps, found.step_seconds, device.torch_device.type)
-            if config.compile == "auto" and all_computed and device.broadcast(worth):
-                say("compile: trying whether compiled stages pay in this run")
-                choice = _try_compiling(trial, trial.load(rows, specs[0]), resolved.config.micro_batch, steps)
-                resolved = resolved.replace("compile", *device.broadcast(choice))
+            resolved = _by_time(resolved, trial, rows, specs, steps, config.compile == "auto" and all_computed)
+    return resolved
+
+
+def _by_memory(resolved: Resolved, trial: Trial, plan: Plan, largest: Batch) -> Resolved:
+    """Micro-batches where a step on the largest batch does not fit into what the control group leaves."""
+    config = resolved.config
+    workers = 1 if config.workers == "auto" else config.workers
+    reserve_memory(workers * (LOADER + AHEAD * _bytes(largest)))
+    fitting = trial.rows_that_fit(largest, _spoken_for(plan, trial.model, config))
+    fitting = min((rows for rows in trial.device.gather([fitting]) if rows is not None), default=None)
+    if fitting is None:
+        return resolved
+    if coupled := coupling(plan.terms):
+        raise RunFailed(
+            f"{fitting} of a batch's {len(largest)} rows fit into the memory that the control group leaves, and "
+            f"{coupled} the rows of a batch: they are not split by themselves",
+            hint=f"--micro-batch {fitting} lets it see so many at a time; or use a smaller --batch-size",
+        )
+    say(f"memory: a step runs in micro-batches of {fitting} rows")
+    reason = "rows of which a step fits into the memory that the control group leaves"
+    return resolved.replace("micro_batch", fitting, reason)
+
+
+def _by_time(
+    resolved: Resolved, trial: Trial, rows: Examples, specs: list[BatchSpec], steps: int, compiling: bool
+) -> Resolved:
+    """Loader processes and compiled stages, by what a batch takes to load and to compute.
+
+    Args:
+        compiling: whether it is open if stages are compiled.
+    """
+    config, device = resolved.config, trial.device
+    on_accelerator = device.torch_device.type != "cpu"
+    found = trial.measure(rows, specs, config.micro_batch)
+    # Still open where rows are cheap to load or nothing was measured: see above.
+    if config.workers == "auto":
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        chosen = choose_workers(found.load_seconds, found.step_seconds, usable_cores(), on_accelerator, processes)
+        resolved = resolved.replace("workers", *device.broadcast(chosen))
+    worth = worth_trying(steps, found.step_seconds, device.torch_device.type)
+    if compiling and device.broadcast(worth):
+        say("compile: trying whether compiled stages pay in this run")
+        choice = _try_compiling(trial, trial.load(rows, specs[0]), resolved.config.micro_batch, steps)
+        resolved = resolved.replace("compile", *device.broadcast(choice))
     return resolved
 
 
@@ -136,7 +165,7 @@ def compile_for_run(
     check_can_compile()
     compile_stages(model.backbone)
     with without_trace(model, phase):
-        trial = Trial(model, device, config.precision, config.seed)
+        trial = Trial(model, device, config.seed)
         trial.whole_step(trial.load(rows, next(iter(sampler.epoch(0)))), config.micro_batch)
 
 
@@ -155,11 +184,12 @@ def _bytes(batch: Batch) -> int:
 
 
 def _spoken_for(plan: Plan, model: Model, config: RunConfig) -> int:
-    """Bytes that training comes to hold and a trial does not: the optimizer's state, averages and starting weights."""
+    """Bytes that training comes to hold and a trial does not: the optimizer's state and averages. Terms have started: what
+    they hold (starting weights, a teacher) is there."""
     sizes = {name: parameter.numel() * 4 for name, parameter in model.named_parameters()}
     trained = sum(
         sizes[name] for name in {name for phase in plan.phases for g in phase.groups for name in g.parameters}
     )
     moments = 2 if config.optimizer == "adamw" else 1
-    starts = any(phase.regulariser is not None for phase in plan.phases)
-    return trained * (moments + starts) + (2 * sum(sizes.values()) if config.ema else 0)
+    averaged = sum(size for name, size in sizes.items() if not name.startswith("terms."))
+    return trained * moments + (2 * averaged if config.ema else 0)

@@ -30,6 +30,12 @@ class Ema:
             else:
                 mean.copy_(value)
 
+    @torch.no_grad()
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over tensors that were set at once instead of stepped."""
+        for name, value in tensors.items():
+            self.average[name].copy_(value)
+
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back a stored average."""
         for name, value in tensors.items():

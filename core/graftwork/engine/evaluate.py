@@ -13,7 +13,6 @@ from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples, Metrics, Model, Predictions
 from graftwork.machine.device import Device, trim_memory
 from graftwork.machine.memory import is_out_of_memory
-from graftwork.machine.precision import autocast
 from graftwork.states.fill import ready
 
 WIDER = 4
@@ -24,7 +23,7 @@ TRIM_SECONDS = 1.0
 
 
 def predictions(
-    model: Model, examples: Examples, device: Device, precision: str, batch_size: int, workers: int = 0
+    model: Model, examples: Examples, device: Device, batch_size: int, workers: int = 0
 ) -> Iterator[tuple[Predictions, Batch]]:
     """Predictions batch by batch with the batch they belong to; this process's share where there are several.
 
@@ -43,11 +42,11 @@ def predictions(
     specs = in_order(len(examples), size, device.rank, device.world, sizes)
     trimmed = time.monotonic()
     for batch in load_batches(examples, specs, 0, workers, device.pins):
-        moved = ready(batch, examples, model, device, precision)
+        moved = ready(batch, examples, model, device)
         start = 0
         while start < len(moved):
             micro = moved.slice(start, min(start + size, len(moved)))
-            found = _attempt(model, micro, device, precision)
+            found = _attempt(model, micro, device)
             if found is not None:
                 start += len(micro)
                 yield found, micro
@@ -61,9 +60,9 @@ def predictions(
             trimmed = time.monotonic()
 
 
-def _attempt(model: Model, batch: Batch, device: Device, precision: str) -> Predictions | None:
+def _attempt(model: Model, batch: Batch, device: Device) -> Predictions | None:
     try:
-        with autocast(precision, device.torch_device):
+        with device.autocast():
             return model.predict(batch)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -76,7 +75,6 @@ def evaluate(
     examples: Examples,
     metrics: Metrics,
     device: Device,
-    precision: str,
     batch_size: int,
     workers: int = 0,
     seen: Callable[[Predictions, Batch], None] | None = None,
@@ -87,7 +85,7 @@ def evaluate(
         seen: also given every batch's predictions, for those who keep them.
     """
     with torch.random.fork_rng(devices=[]):
-        for found, batch in predictions(model, examples, device, precision, batch_size, workers):
+        for found, batch in predictions(model, examples, device, batch_size, workers):
             metrics.update(found, batch)
             if seen is not None:
                 seen(found, batch)

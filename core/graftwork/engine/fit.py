@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from graftwork.data.loader import load_batches
-from graftwork.data.sampler import BatchSpec, Sampler
+from graftwork.data.sampler import BatchSpec
+from graftwork.engine.batches import FitData, PhaseBatches
 from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.ema import Ema, averaged_weights
 from graftwork.engine.evaluate import evaluate
@@ -31,51 +31,20 @@ from graftwork.engine.optimizer import (
 from graftwork.engine.proofs import check_untrained, untrained_digest
 from graftwork.engine.resumable import Progress, Resumable
 from graftwork.engine.settings import FitSettings
+from graftwork.engine.solving import solve_head
 from graftwork.engine.step import Stepper, own_random_state
+from graftwork.engine.terms import start_terms, tell_of_pieces
 from graftwork.errors import RunFailed
-from graftwork.interfaces import EpochRecord, Examples, FitRecord, Metrics, Model, Phase, Plan, StepRecord
+from graftwork.interfaces import EpochRecord, Examples, FitRecord, Model, Phase, Plan, Solver, StepRecord
 from graftwork.interfaces.observer import read_only
+from graftwork.log import say
 from graftwork.machine.device import Device
-from graftwork.states.fill import ready
-from graftwork.states.phases import PhaseData, Prefixes
-from graftwork.states.views import in_view
+from graftwork.states.phases import PhaseData, PhaseStates
 
 
 @dataclass(frozen=True)
-class FitData:
-    """What is fitted on and what chooses the best epoch.
-
-    Args:
-        train: training rows, augmented.
-        validation: validation rows.
-        strata: class index of each training row; read only where classes are balanced.
-        metrics: gives fresh metrics.
-        primary_metric: the validation metric to choose by; higher is better.
-    """
-
-    train: Examples
-    validation: Examples
-    strata: Sequence[int]
-    metrics: Callable[[], Metrics]
-    primary_metric: str
-
-
-def sampler_of(data: FitData, settings: FitSettings, device: Device) -> Sampler:
-    """The batches of a fit."""
-    return Sampler(
-        len(data.train),
-        settings.batch_size,
-        settings.seed,
-        tuple(data.strata) if settings.balanced else None,
-        device.rank,
-        device.world,
-        data.train.sizes() if settings.bucketing or settings.batch_units else None,
-        settings.batch_units,
-    )
-
-
-class Fit:
-    """One fit of a model by a plan.
+class Fitting:
+    """All that one fit needs, settled.
 
     Args:
         model: with its starting weights, on the device.
@@ -83,53 +52,73 @@ class Fit:
         data: rows and metrics.
         settings: resolved values.
         device: where to run.
+        states: what each phase trains from; None where all read their rows as they are.
+    """
+
+    model: Model
+    plan: Plan
+    data: FitData
+    settings: FitSettings
+    device: Device
+    states: PhaseStates | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A phase in its plan.
+
+    Args:
+        first_epoch: of the run, from 0.
+        batches: of its steps.
+    """
+
+    index: int
+    phase: Phase
+    first_epoch: int
+    batches: PhaseBatches
+
+    @property
+    def end(self) -> int:
+        """The epoch after its last."""
+        return self.first_epoch + self.phase.epochs
+
+
+class Fit:
+    """One fit of a model by a plan.
+
+    Args:
+        fitting: what to fit, and how.
         store: the run's checkpoints.
         observers: who watches.
         record: takes the history (a list of EpochRecord as JSON) after every epoch.
-        say: takes a line for the user.
-        prefixes: has chosen for this plan what each phase trains from; None where all read their rows as they are.
     """
 
     def __init__(
         self,
-        model: Model,
-        plan: Plan,
-        data: FitData,
-        settings: FitSettings,
-        device: Device,
+        fitting: Fitting,
         store: CheckpointStore,
         observers: Observers,
-        record: Callable[[list[dict[str, Any]]], None],
-        say: Callable[[str], None],
-        prefixes: Prefixes | None = None,
+        record: Callable[[list[dict[str, Any]]], None] = lambda history: None,
     ) -> None:
+        model, plan, settings, device = fitting.model, fitting.plan, fitting.settings, fitting.device
         check_plan(plan, model)
         self.model = model
         self.plan = plan
-        self.data = data
+        self.data = fitting.data
         self.settings = settings
         self.device = device
+        self.states = fitting.states
         self.store = store
         self.observers = observers
         self.record = record
-        self.say = say
-        self.prefixes = prefixes
-        self.sampler = sampler_of(data, settings, device)
-        for phase in plan.phases:
-            if phase.regulariser is not None:
-                phase.regulariser.start(model)
+        self.batches = [
+            PhaseBatches(phase, index, fitting.data, settings, device) for index, phase in enumerate(plan.phases)
+        ]
+        start_terms(plan, model, settings.seed)
+        tell_of_pieces(plan, settings, device.world)
         self.optimizer = build_optimizer(plan, model, settings.optimizer, settings.momentum)
         self.ema = Ema(model, settings.ema) if settings.ema else None
-        self.stepper = Stepper(
-            model,
-            self.optimizer,
-            device,
-            settings.precision,
-            settings.grad_clip,
-            settings.seed,
-            settings.micro_batch,
-            say,
-        )
+        self.stepper = Stepper(model, self.optimizer, device, settings.grad_clip, settings.seed, settings.micro_batch)
         self.resumable = Resumable(
             model,
             self.optimizer,
@@ -168,45 +157,41 @@ class Fit:
         progress = self.progress
         wrapped = self._enter(phase, progress.epoch == first_epoch and progress.batch == 0)
         rows = self._rows(index)
-        last_epoch = first_epoch + phase.epochs - 1
-        stream = self._stream(rows, progress.epoch, progress.batch, last_epoch)
-        while progress.epoch <= last_epoch and not progress.stopped:
+        at = Place(index, phase, first_epoch, self.batches[index])
+        if phase.solver is not None:
+            self._solve(phase.solver, rows)
+            self._close_epoch(at, rows.validation, following=at.end)
+            return
+        loaded = at.batches.load(rows, progress.epoch, progress.batch, first_epoch, at.end - 1)
+        while progress.epoch < at.end and not progress.stopped:
             self.model.train()
-            self._train_epoch(stream, rows, wrapped, index, phase, first_epoch)
-            last = progress.epoch == last_epoch
-            if last:
-                stream.close()  # loader processes hold memory that the evaluation may need
-            self._close_epoch(phase, rows.validation, last_of_phase=last)
-        stream.close()
+            cut_short = self._train_epoch(loaded, rows, wrapped, at)
+            following = at.end if cut_short else progress.epoch + 1
+            if following == at.end:
+                loaded.close()  # loader processes hold memory that the evaluation may need
+            self._close_epoch(at, rows.validation, following)
+        loaded.close()
 
     def _rows(self, index: int) -> PhaseData:
         """What a phase trains from; the time to compute it counts."""
-        if self.prefixes is None:
+        if self.states is None:
             return PhaseData(self.data.train, self.data.validation)
         started = time.monotonic()
-        found = self.prefixes.data(self.model, index, lambda: self._interrupt.asked)
+        found = self.states.data(self.model, index, lambda: self._interrupt.asked)
         # Before the seconds of the epoch that a resumed run is in.
         self.progress.seconds += time.monotonic() - started
         return found
 
-    def _train_epoch(
-        self,
-        stream: Iterator[Any],
-        rows: PhaseData,
-        wrapped: Callable[..., Any],
-        index: int,
-        phase: Phase,
-        first_epoch: int,
-    ) -> None:
-        progress = self.progress
-        steps = phase.epochs * self.sampler.batches
+    def _train_epoch(self, loaded: Iterator[Any], rows: PhaseData, wrapped: Callable[..., Any], at: Place) -> bool:
+        """Steps to the end of the epoch; whether the budget ended in a phase that is not evaluated, and so only the phase."""
+        progress, phase, steps = self.progress, at.phase, at.batches.steps
         started = time.monotonic() - progress.epoch_seconds
         elapsed_before = progress.seconds - progress.epoch_seconds
-        for spec in self.sampler.epoch(progress.epoch, progress.batch):
-            batch = ready(next(stream), rows.train, self.model, self.device, self.settings.precision)
-            lr = learning_rate(phase, (progress.epoch - first_epoch) * self.sampler.batches + spec.index, steps)
+        for spec in at.batches.specs(progress.epoch, progress.batch):
+            batches = at.batches.ready(next(loaded), rows, self.model)
+            lr = learning_rate(phase, (progress.epoch - at.first_epoch) * steps + spec.index, phase.epochs * steps)
             set_rates(self.optimizer, phase, lr)
-            loss = self.stepper.step(wrapped, batch, progress.step + 1, phase.regulariser)
+            loss = self.stepper.step(wrapped, batches, progress.step + 1)
             progress.step += 1
             progress.batch += 1
             progress.loss_rows += len(spec.all_rows)
@@ -216,51 +201,58 @@ class Fit:
             progress.epoch_seconds = time.monotonic() - started
             progress.seconds = elapsed_before + progress.epoch_seconds
             if self.observers:
-                self._tell_step(spec, index, loss, lr)
+                self._tell_step(spec, at.index, loss, lr)
             if self._over_budget():
+                if not phase.head_loss:
+                    return True
                 progress.stopped = "budget"
                 break
-            if progress.batch < self.sampler.batches:  # an epoch's last step has its checkpoint after the evaluation
+            if progress.batch < steps:  # an epoch's last step has its checkpoint after the evaluation
                 asked = self._asked_to_stop()
                 if asked or self.resumable.due(progress.step):
                     self._checkpoint()
                 if asked:
                     raise KeyboardInterrupt
+        return False
 
-    def _close_epoch(self, phase: Phase, validation: Examples, last_of_phase: bool) -> None:
-        """Evaluate, keep the best, write the epoch down, and leave a checkpoint where it is time for one."""
+    def _solve(self, solver: Solver, rows: PhaseData) -> None:
+        """Ask the head for its own tensors, from what the frozen stages make of the training rows as they are."""
+        started = time.monotonic()
+        solved = solve_head(self.model, rows, self.data.train, solver, self.settings.batch_size, self.device)
+        if self.ema:
+            self.ema.put({f"head.{name}": value for name, value in solved.items()})
         progress = self.progress
+        progress.step += 1
+        progress.loss_rows = len(self.data.train)
+        progress.epoch_seconds = time.monotonic() - started
+        progress.seconds += progress.epoch_seconds
+
+    def _close_epoch(self, at: Place, validation: Examples, following: int) -> None:
+        """Evaluate, keep the best, write the epoch down, and leave a checkpoint where it is time for one.
+
+        Args:
+            following: the epoch (from 0) to go on with.
+        """
+        progress, phase = self.progress, at.phase
         self.stepper.settle()
         started = time.monotonic()
         train_seconds = progress.epoch_seconds
-        self.observers.call("evaluation_start", len(self.data.validation))
-        with averaged_weights(self.ema):
-            values = evaluate(
-                self.model,
-                validation,
-                self.data.metrics(),
-                self.device,
-                self.settings.precision,
-                self.settings.batch_size,
-                # On the CPU they would take the model's cores, and decode again what this process has kept.
-                0 if validation.cheap or self.device.torch_device.type == "cpu" else self.settings.workers,
-            )
-            self._keep_if_best(values)
-        if self.observers:
-            self.observers.call("evaluation_end", read_only(values))
+        last = following == at.end
+        due = last or bool(progress.stopped) or (following - at.first_epoch) % phase.evaluate_every == 0
+        values = self._evaluate(validation) if due and phase.head_loss else {}
         progress.seconds += time.monotonic() - started
         record = EpochRecord(
             epoch=progress.epoch + 1,
             phase=phase.name,
-            train_loss=self._train_loss(),
+            train_loss=None if phase.solver is not None else self._train_loss(),
             val=values,
             seconds=train_seconds + time.monotonic() - started,
             samples_per_second=progress.loss_rows / max(train_seconds, 1e-9),
         )
         progress.history.append(record.to_json())
-        if (last_of_phase or progress.stopped) and progress.frozen:
+        if (last or progress.stopped) and progress.frozen:
             progress.proofs.append(check_untrained(self.model, phase, progress.frozen))
-        progress.epoch += 1
+        progress.epoch = following
         progress.batch = progress.loss_rows = 0
         progress.epoch_seconds = 0.0
         self._loss_sum = self._zero()
@@ -269,11 +261,29 @@ class Fit:
         # Before the checkpoint: a run that is killed in between tells of the epoch again, instead of never.
         self.observers.call("epoch_end", record)
         asked = self._asked_to_stop()
-        if last_of_phase or progress.stopped or asked or self.resumable.due_after_epoch():
+        if last or progress.stopped or asked or self.resumable.due_after_epoch():
             self._checkpoint()
         self.record(progress.history)
         if asked:
             raise KeyboardInterrupt
+
+    def _evaluate(self, validation: Examples) -> dict[str, float]:
+        """Validation metrics of the averaged weights where there are any; the best so far are remembered."""
+        self.observers.call("evaluation_start", len(self.data.validation))
+        with averaged_weights(self.ema):
+            values = evaluate(
+                self.model,
+                validation,
+                self.data.metrics(),
+                self.device,
+                self.settings.batch_size,
+                # On the CPU they would take the model's cores, and decode again what this process has kept.
+                0 if validation.cheap or self.device.torch_device.type == "cpu" else self.settings.workers,
+            )
+            self._keep_if_best(values)
+        if self.observers:
+            self.observers.call("evaluation_end", read_only(values))
+        return values
 
     def _keep_if_best(self, values: dict[str, float]) -> None:
         value = values[self.data.primary_metric]
@@ -296,6 +306,7 @@ class Fit:
         """Freeze and thaw for the epoch; note what stays as it is when the phase begins."""
         enter_phase(self.model, phase)
         if at_start:
+            self.progress.bad_epochs = 0
             self.progress.frozen = untrained_digest(self.model, phase)
         return self.device.wrap(self.model)
 
@@ -307,18 +318,6 @@ class Fit:
                 return index, phase, first
             first += phase.epochs
         raise IndexError(epoch)
-
-    def _stream(self, rows: PhaseData, epoch: int, batch: int, last_epoch: int) -> Any:
-        """All batches from a position to the end of an epoch, loaded ahead across the epochs between."""
-        count = len(self.data.train)
-
-        def specs() -> Iterator[BatchSpec]:
-            for number in range(epoch, last_epoch + 1):
-                for spec in self.sampler.epoch(number, batch if number == epoch else 0):
-                    yield in_view(spec, rows.views, count)
-
-        workers = 0 if rows.train.cheap else self.settings.workers
-        return load_batches(rows.train, specs(), self.settings.seed, workers, self.device.pins)
 
     def _asked_to_stop(self) -> bool:
         """Whether the user interrupted the main process; all stop at the same step, or the next all-reduce would wait."""
@@ -340,14 +339,22 @@ class Fit:
     def _restore(self) -> None:
         found = self.resumable.restore()
         if found is None:
-            self.say("nothing to resume from yet: starting at the first step")
+            say("nothing to resume from yet: starting at the first step")
             return
         self.progress, loss_sum = found
         self._loss_sum = loss_sum.to(self.device.torch_device)
         self.stepper.micro_batch = self.progress.micro_batch
         self.record(self.progress.history)
-        total = self.plan.epochs * self.sampler.batches
-        self.say(f"resuming after step {self.progress.step} of {total} (epoch {self.progress.epoch + 1})")
+        total = self._steps
+        say(f"resuming after step {self.progress.step} of {total} (epoch {self.progress.epoch + 1})")
+
+    @property
+    def _steps(self) -> int:
+        """Of the whole run; a head that is solved is one."""
+        return sum(
+            1 if phase.solver is not None else phase.epochs * batches.steps
+            for phase, batches in zip(self.plan.phases, self.batches, strict=True)
+        )
 
     def _zero(self) -> Tensor:
         # float64: the sum of an epoch's losses must not depend on where it was interrupted; MPS has no float64.
@@ -361,11 +368,11 @@ class Fit:
 
     def _fit_record(self) -> FitRecord:
         return FitRecord(
-            steps=self.plan.epochs * self.sampler.batches,
+            steps=self._steps,
             epochs=self.plan.epochs,
             batch_size=self.settings.batch_size,
             device=str(self.device.torch_device),
-            precision=self.settings.precision,
+            precision=self.device.precision,
             primary_metric=self.data.primary_metric,
             done_steps=self.progress.step,
             done_epochs=self.progress.epoch,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from graftwork.interfaces import Observer
+from graftwork.log import say
+
+SWITCHED_OFF = "switched off"
+"""How a line ends that tells of an observer's failure."""
 
 
 class Observers:
@@ -14,12 +18,10 @@ class Observers:
 
     Args:
         observers: in the order in which they are called.
-        say: takes the warning when one fails.
     """
 
-    def __init__(self, observers: Sequence[Observer], say: Callable[[str], None]) -> None:
+    def __init__(self, observers: Sequence[Observer]) -> None:
         self.active = list(observers)
-        self.say = say
         self.folder = ""
         self.settings: Mapping[str, Any] = {}
         self._started = False
@@ -41,7 +43,7 @@ class Observers:
                 raise
             except BaseException as error:  # SystemExit too: no observer ends a run
                 self.active.remove(observer)
-                self.say(f"{_what_failed(observer, event, error)}: switched off")
+                say(f"{_what_failed(observer, event, error)}: {SWITCHED_OFF}")
 
     @contextmanager
     def told_of_failure(self) -> Iterator[None]:

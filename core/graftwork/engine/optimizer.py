@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
+from graftwork.engine.terms import check_terms
 from graftwork.errors import PluginError
 from graftwork.interfaces import Group, Model, Phase, Plan
 
@@ -19,25 +20,43 @@ def check_plan(plan: Plan, model: Model) -> None:
     Raises:
         PluginError: no phase, a phase without epochs or with stages that the backbone does not have, a group without
             parameters, an unknown parameter, a parameter in two groups or twice in one, one name with two sets of
-            parameters, or a group inside the frozen stages.
+            parameters, a group inside the frozen stages, or terms that do not fit (`check_terms`).
+        UsageError: a term needs a feature that the backbone does not provide.
     """
     stages = len(model.backbone.stages())
     seen: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
     if not plan.phases:
         raise PluginError(f"strategy {plan.strategy!r} planned no phase")
+    if not any(phase.head_loss for phase in plan.phases):
+        raise PluginError(f"strategy {plan.strategy!r} planned no phase that can be evaluated")
     for phase in plan.phases:
         named = f"phase {phase.name!r} of strategy {plan.strategy!r}"
         if phase.epochs < 1:
             raise PluginError(f"{named} lasts {phase.epochs} epochs")
         if not 0 <= phase.frozen_stages <= stages:
             raise PluginError(f"{named} freezes {phase.frozen_stages} of {stages} stages")
-        if not phase.groups:
+        if not phase.groups and phase.solver is None:
             raise PluginError(f"{named} trains nothing")
+        _check_form(phase, named)
         for group in phase.groups:
             if seen.setdefault(group.name, group.parameters) != group.parameters:
                 raise PluginError(f"group {group.name!r} of {named} has other parameters than in an earlier phase")
             _check_group(group, f"group {group.name!r} of {named}", model, phase.frozen_stages, owner)
+        check_terms(phase, named, model)
+
+
+def _check_form(phase: Phase, named: str) -> None:
+    """What must go together in a phase whatever the model."""
+    names = [stream.name for stream in phase.streams]
+    if not names or len({*names}) < len(names):
+        raise PluginError(f"{named} has no stream" if not names else f"{named} has two streams of one name")
+    if phase.streams[0].split != "train":
+        raise PluginError(f"{named} counts its steps by {names[0]!r}, which holds no training rows")
+    if phase.evaluate_every < 1:
+        raise PluginError(f"{named} is evaluated every {phase.evaluate_every} epochs")
+    if phase.solver is not None and (phase.epochs != 1 or not phase.head_loss or phase.groups):
+        raise PluginError(f"{named} is solved: it lasts one epoch, with the head's loss, and steps nothing")
 
 
 def _check_group(group: Group, where: str, model: Model, frozen_stages: int, owner: dict[str, str]) -> None:
@@ -70,6 +89,8 @@ def build_optimizer(plan: Plan, model: Model, name: str, momentum: float) -> Opt
     ]
     for entry, group_name in zip(described, groups, strict=True):
         entry["name"] = group_name
+    if not described:  # the head is solved
+        described = [{"params": [], "lr": 0.0, "weight_decay": 0.0, "name": "nothing"}]
     device = next(iter(parameters.values())).device.type
     fused = device in ("cpu", "cuda", "mps")
     if name == "sgd":
@@ -78,12 +99,14 @@ def build_optimizer(plan: Plan, model: Model, name: str, momentum: float) -> Opt
 
 
 def enter_phase(model: Model, phase: Phase) -> None:
-    """Freeze what the phase freezes, thaw what it trains, and nothing else."""
+    """Freeze what the phase freezes, thaw what it trains, and nothing else; its terms add to the loss."""
     trained = {name for group in phase.groups for name in group.parameters}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
         parameter.grad = None
+    model.enter(phase.terms)
     model.frozen_statistics = phase.frozen_statistics
+    model.head_loss = phase.head_loss
     model.freeze(phase.frozen_stages)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from graftwork.interfaces import FitRecord, Observer, StepRecord
+from graftwork.log import say
 
 WARM_UP = 5
 """Steps that pass first: kernels are chosen and memory is taken in them."""
@@ -28,14 +28,12 @@ class ProfileObserver(Observer):
 
     Args:
         folder: made when there is something to write.
-        say: takes a line for the user.
     """
 
     name = "profile"
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.say = say
         self.written: Path | None = None
         self._first = 0
         self._recorded = 0
@@ -65,9 +63,9 @@ class ProfileObserver(Observer):
     def fit_end(self, reason: str) -> None:
         self._finish()
         if self.written is None:
-            self.say("profile: the run was too short, nothing was recorded")
+            say("profile: the run was too short, nothing was recorded")
         else:
-            self.say(f"profile: {self._recorded} steps in {self.written}, see operators.txt and trace.json.gz")
+            say(f"profile: {self._recorded} steps in {self.written}, see operators.txt and trace.json.gz")
 
     def failure(self, message: str) -> None:
         if self._profiler is not None:

@@ -15,12 +15,14 @@ from graftwork.models.weights import tensors_sha256
 
 def untrained_tensors(model: Model, phase: Phase) -> dict[str, Tensor]:
     """Everything that a phase must not change, by name: the frozen stages, parameters in no group, and, with
-    `frozen_statistics`, the backbone's buffers."""
+    `frozen_statistics`, the backbone's buffers. What terms keep is theirs to move (a teacher that follows)."""
     trained = {name for group in phase.groups for name in group.parameters}
+    if phase.solver is not None:
+        trained |= {f"head.{name}" for name, _ in model.head.named_parameters()}
     kept = dict(model.frozen_tensors(phase.frozen_stages))
     seen = {id(tensor) for tensor in kept.values()}
     for name, parameter in model.named_parameters():
-        if name not in trained and id(parameter) not in seen:
+        if name not in trained and id(parameter) not in seen and not name.startswith("terms."):
             kept[name] = parameter
     if phase.frozen_statistics:
         kept |= {f"backbone.{name}": value for name, value in model.backbone.named_buffers() if id(value) not in seen}

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from graftwork.engine.checkpoint import CheckpointStore
 from graftwork.engine.ema import Ema
 from graftwork.engine.optimizer import optimizer_tensors, restore_optimizer
+from graftwork.engine.terms import restore_terms, term_tensors
 from graftwork.interfaces import Model
 
 SPARED = 20.0
@@ -93,6 +94,7 @@ class Resumable:
             self._best = None
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimizer/{name}": v for name, v in optimizer_tensors(self.optimizer, self.model).items()}
+        tensors |= {f"terms/{name}": value for name, value in term_tensors(self.model).items()}
         if self.ema:
             tensors |= {f"ema/{name}": value for name, value in self.ema.average.items()}
         tensors["loss_sum"] = loss_sum
@@ -121,6 +123,7 @@ class Resumable:
         if self.scaler and scaler:
             self.scaler.load_state_dict(scaler)
         self.model.load_state_dict(_under("model/", checkpoint.tensors))
+        restore_terms(self.model, _under("terms/", checkpoint.tensors))
         restore_optimizer(self.optimizer, self.model, _under("optimizer/", checkpoint.tensors))
         if self.ema:
             self.ema.restore(_under("ema/", checkpoint.tensors))

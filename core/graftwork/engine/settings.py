@@ -22,14 +22,13 @@ class FitSettings:
     budget: float | None
     balanced: bool
     seed: int
-    precision: str
     workers: int
     micro_batch: int | None
     checkpoint_seconds: float
     checkpoint_steps: int | None
 
     @staticmethod
-    def of(config: RunConfig, precision: str, workers: int) -> FitSettings:
+    def of(config: RunConfig, workers: int) -> FitSettings:
         """From a resolved configuration, with what was decided by asking the machine."""
         return FitSettings(
             batch_size=config.batch_size,
@@ -43,7 +42,6 @@ class FitSettings:
             budget=config.budget,
             balanced=config.imbalance == "sampler",
             seed=config.seed,
-            precision=precision,
             workers=workers,
             micro_batch=config.micro_batch,
             checkpoint_seconds=config.checkpoint_seconds,

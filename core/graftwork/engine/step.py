@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from graftwork.data.seeds import STEP, derive
+from graftwork.data.seeds import STEP, TERM, derive
 from graftwork.engine.optimizer import clip_gradients
-from graftwork.errors import RunFailed
-from graftwork.interfaces import Batch, Model, Regulariser
+from graftwork.engine.terms import coupling
+from graftwork.errors import PluginError, RunFailed
+from graftwork.interfaces import LABELLED, Batch, Model, Term
+from graftwork.log import say
 from graftwork.machine.device import Device
 from graftwork.machine.memory import is_out_of_memory
-from graftwork.machine.precision import autocast
 
 GRADIENT = "\0gradient"
 """Stands beside the names of loss parts, and can be none of them."""
@@ -31,11 +32,10 @@ class Stepper:
         model: the bare model.
         optimizer: over all of the plan's groups.
         device: where it runs.
-        precision: `fp32`, `bf16` or `fp16`.
         grad_clip: largest gradient norm; 0 is off.
         seed: of the run; dropout of step n is a function of (seed, n, process).
-        micro_batch: rows a forward pass, or None for the whole batch. Only ever becomes smaller.
-        say: takes a line for the user.
+        micro_batch: rows a forward pass, or None for the whole batch. Only ever becomes smaller; where a term couples the
+            rows of a batch it stays as set.
     """
 
     def __init__(
@@ -43,72 +43,84 @@ class Stepper:
         model: Model,
         optimizer: Optimizer,
         device: Device,
-        precision: str,
         grad_clip: float,
         seed: int,
         micro_batch: int | None,
-        say: Callable[[str], None],
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.device = device
-        self.precision = precision
         self.grad_clip = grad_clip
         self.seed = seed
-        self.micro_batch = micro_batch
-        self.say = say
+        self.micro_batch = self._set_micro_batch = micro_batch
         self.scaler: torch.amp.GradScaler | None = (
-            torch.amp.GradScaler(device.torch_device.type) if precision == "fp16" else None
+            torch.amp.GradScaler(device.torch_device.type) if device.precision == "fp16" else None
         )
         self._refused = ""
         self._pending: deque[_Watched] = deque()
         self._moving: tuple[int, list[Tensor]] | None = None
 
-    def step(self, wrapped: Callable[..., Any], batch: Batch, number: int, regulariser: Regulariser | None) -> Tensor:
+    def step(self, wrapped: Callable[..., Any], batches: Sequence[Batch], number: int) -> Tensor:
         """Run step `number` (from 1) and return this process's share of its loss, a detached scalar on the device.
 
         The retry stands outside the `except`, so that the failed attempt's tensors are gone; the optimizer's step stands
         outside the retry. Effective batch, rate and schedule are the same in as many pieces as it takes.
 
+        Args:
+            batches: one of each stream.
+
         Raises:
-            RunFailed: a loss is not finite, or not even one row fits into memory.
+            RunFailed: a loss is not finite, not even one row (or item of rows) fits into memory, or a batch does not whose rows a
+                term couples.
+            PluginError: loss parts and their divisors do not go together.
         """
-        counts = self.device.total(self.model.head.counts(batch.targets))
+        counts = self.device.total(
+            {part_of(batch, name): count for batch in batches for name, count in self.model.counts(batch).items()}
+        )
+        longest, unit = max(map(len, batches)), max(batch.unit for batch in batches)
         buffers = self._moving_buffers()
         saved = [torch.empty_like(buffer) for buffer in buffers]
         torch._foreach_copy_(saved, buffers) if buffers else None  # one kernel, where clones would take sixty
         while True:
-            size = self.micro_batch or len(batch)
-            parts = self._attempt(wrapped, batch, size, counts, number, regulariser)
-            if parts is not None:
+            coupled = coupling(self.model.entered)
+            size = (self._set_micro_batch if coupled else self.micro_batch) or longest
+            taken = self._attempt(wrapped, batches, size, counts, number)
+            if taken is not None:
                 break
             self.optimizer.zero_grad(set_to_none=True)
             torch._foreach_copy_(buffers, saved) if buffers else None
             self.device.empty_cache()
-            if size == 1:
+            if size <= unit:
+                what = "one row" if unit == 1 else f"one item of {unit} rows"
                 raise RunFailed(
-                    f"step {number}: not even one row fits into memory ({self._refused})",
+                    f"step {number}: not even {what} fits into memory ({self._refused})",
                     hint="Use a smaller input size or backbone, freeze more stages, or another device",
                 )
-            self.micro_batch = -(-min(size, len(batch)) // 2)
-            self.say(
-                f"step {number}: out of memory with {size} rows, going on with micro-batches of {self.micro_batch}"
-            )
+            smaller = -(-min(size, longest) // 2)
+            if coupled:
+                raise RunFailed(
+                    f"step {number}: out of memory with {size} rows, and {coupled} the rows of a batch: they are not split by "
+                    "themselves",
+                    hint=f"--micro-batch {smaller} lets it see so many at a time; or use a smaller --batch-size",
+                )
+            self.micro_batch = smaller
+            say(f"step {number}: out of memory with {size} rows, going on with micro-batches of {self.micro_batch}")
+        parts, sums = taken
         self._apply(number, parts)
+        self._tell_terms(number, sums, counts)
         return torch.stack(list(parts.values())).sum()
 
     def _attempt(
         self,
         wrapped: Callable[..., Any],
-        batch: Batch,
+        batches: Sequence[Batch],
         size: int,
         counts: Mapping[str, Tensor],
         number: int,
-        regulariser: Regulariser | None,
-    ) -> dict[str, Tensor] | None:
-        """Forward and backward of all micro-batches; the loss parts, or None when memory ran out."""
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        """Forward and backward of all micro-batches; see `_forward_backward`. None when memory ran out."""
         try:
-            return self._forward_backward(wrapped, batch, size, counts, number, regulariser)
+            return self._forward_backward(wrapped, batches, size, counts, number)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -123,31 +135,44 @@ class Stepper:
     def _forward_backward(
         self,
         wrapped: Callable[..., Any],
-        batch: Batch,
+        batches: Sequence[Batch],
         size: int,
         counts: Mapping[str, Tensor],
         number: int,
-        regulariser: Regulariser | None,
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The loss parts, and the sums that they were made of where a term wants to know them."""
         totals: dict[str, Tensor] = {}
-        micro_batches = batch.split(size)
+        summed: dict[str, Tensor] = {}
+        told = any(_listens(term) for term in self.model.entered)
+        micro_batches = [micro for batch in batches for micro in batch.split(size)]
         for index, micro in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             self.device.seed(derive(STEP, self.seed, number, self.device.rank, index))
             with self.device.no_sync(wrapped, last):
-                with autocast(self.precision, self.device.torch_device):
-                    sums = wrapped(micro, "loss")
+                with self.device.autocast():
+                    sums = {part_of(micro, name): value for name, value in wrapped(micro, "loss").items()}
+                if not sums.keys() <= counts.keys():
+                    raise PluginError(f"loss part {min(sums.keys() - counts.keys())!r} has no count to be divided by")
                 parts = {name: value.float() / counts[name] for name, value in sums.items()}
                 # Data-parallel wrappers average gradients over processes; these losses are shares of one mean.
                 loss = torch.stack(list(parts.values())).sum() * self.device.world
-                if last and regulariser is not None:
-                    penalty = regulariser.penalty(self.model)
-                    parts["regulariser"] = penalty / self.device.world
-                    loss = loss + penalty
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
             for name, value in parts.items():
                 totals[name] = totals[name] + value.detach() if name in totals else value.detach()
-        return totals
+            for name, value in sums.items() if told else ():
+                summed[name] = summed[name] + value.detach().float() if name in summed else value.detach().float()
+        return totals, summed
+
+    def _tell_terms(self, number: int, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> None:
+        """Let the terms that want to know take in a step."""
+        if not sums:
+            return
+        totals = self.device.total(sums)
+        with torch.no_grad():
+            for index, term in enumerate(self.model.entered):
+                if _listens(term):
+                    self.device.seed(derive(TERM, self.seed, number, index))
+                    term.after(_as_seen_by(term, totals), _as_seen_by(term, counts))
 
     def _moving_buffers(self) -> list[Tensor]:
         """Buffers that a forward pass may move (BatchNorm statistics), to be put back before a retry."""
@@ -187,6 +212,21 @@ class Stepper:
         """Look at every loss that has not been looked at; called before anything is written."""
         while self._pending:
             self._pending.popleft().check()
+
+
+def part_of(batch: Batch, name: str) -> str:
+    """What a loss part is called in a step: those of further streams bear the stream's name."""
+    return name if batch.stream == LABELLED else f"{batch.stream}/{name}"
+
+
+def _as_seen_by(term: Term, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Loss parts by name, those of the term's own stream as the term calls them."""
+    own = f"{term.stream}/"
+    return {**parts, **{name.removeprefix(own): value for name, value in parts.items() if name.startswith(own)}}
+
+
+def _listens(term: Term) -> bool:
+    return type(term).after is not Term.after
 
 
 class _Watched:

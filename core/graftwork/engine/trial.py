@@ -21,7 +21,6 @@ from graftwork.engine.optimizer import enter_phase
 from graftwork.interfaces import Batch, Examples, Model, Phase
 from graftwork.machine.device import Device, keep_freed_memory, return_freed_memory
 from graftwork.machine.memory import is_out_of_memory, memory_left
-from graftwork.machine.precision import autocast
 
 LOADED = 3
 """Batches that are loaded: one to get going, the others timed."""
@@ -56,14 +55,13 @@ class Trial:
 
     Args:
         model: on the device, with the phase entered.
-        device, precision: where and how to compute.
+        device: where to compute.
         seed: of the run.
     """
 
-    def __init__(self, model: Model, device: Device, precision: str, seed: int) -> None:
+    def __init__(self, model: Model, device: Device, seed: int) -> None:
         self.model = model
         self.device = device
-        self.precision = precision
         self.seed = seed
 
     def step(self, batch: Batch) -> float:
@@ -72,8 +70,8 @@ class Trial:
         started = time.perf_counter()
         torch.manual_seed(derive(STEP, self.seed, 0, self.device.rank))
         device = self.device.torch_device
-        counts = {name: count.to(device) for name, count in self.model.head.counts(batch.targets).items()}
-        with autocast(self.precision, self.device.torch_device):
+        counts = {name: count.to(device) for name, count in self.model.counts(batch).items()}
+        with self.device.autocast():
             sums = self.model(batch, "loss")
         torch.stack([value.float() / counts[name] for name, value in sums.items()]).sum().backward()  # type: ignore[no-untyped-call]
         self._wait()
@@ -158,7 +156,7 @@ def without_trace(model: Model, phase: Phase) -> Iterator[None]:
     saved = [buffer.clone() for buffer in buffers]
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    frozen = model.frozen_stages, model.frozen_statistics
+    frozen, entered = (model.frozen_stages, model.frozen_statistics, model.head_loss), model.entered
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     try:
         with torch.random.fork_rng(devices=devices):
@@ -169,7 +167,8 @@ def without_trace(model: Model, phase: Phase) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in zip(buffers, saved, strict=True):
                 buffer.copy_(value)
-        model.frozen_stages, model.frozen_statistics = frozen
+        model.frozen_stages, model.frozen_statistics, model.head_loss = frozen
+        model.enter(entered)
         for parameter, wanted in gradients:
             parameter.requires_grad_(wanted)
             parameter.grad = None

@@ -18,10 +18,14 @@ from graftwork.interfaces.head import Head
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
 from graftwork.interfaces.page import Figure, Passages, Pictures, Section, Table, Text
-from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Regulariser, Strategy, stage_groups
+from graftwork.interfaces.strategy import Group, Phase, Plan, PlanContext, Solver, Strategy, stage_groups
+from graftwork.interfaces.stream import LABELLED, Items, Stream
 from graftwork.interfaces.task import Evaluation, Metrics, Task
+from graftwork.interfaces.teacher import OpenTeacher, Teacher
+from graftwork.interfaces.term import Term
 
 __all__ = [
+    "LABELLED",
     "Backbone",
     "BackboneBuilder",
     "Batch",
@@ -40,10 +44,12 @@ __all__ = [
     "HeadBuilder",
     "ImageInput",
     "InputFacts",
+    "Items",
     "Metrics",
     "Model",
     "Observer",
     "ObserverBuilder",
+    "OpenTeacher",
     "Opener",
     "Outputs",
     "Passages",
@@ -53,18 +59,21 @@ __all__ = [
     "PlanContext",
     "Predictions",
     "Pretrained",
-    "Regulariser",
     "Section",
+    "Solver",
     "Spec",
     "State",
     "StepRecord",
     "Strategy",
     "StrategyBuilder",
+    "Stream",
     "Table",
     "Tables",
     "Targets",
     "Task",
     "TaskBuilder",
+    "Teacher",
+    "Term",
     "Text",
     "TextInput",
     "stage_groups",

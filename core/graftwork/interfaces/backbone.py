@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from graftwork.interfaces.batch import Features, State
@@ -109,6 +110,38 @@ class Backbone(nn.Module, ABC):
         """The needed features of a batch of inputs (all that it provides when `needs` is None)."""
         wanted = frozenset(self.provides) if needs is None else needs
         return self.suffix(self.begin(inputs), 0, wanted)
+
+    def summary(self, state: State, cut: int) -> Tensor:
+        """What one vector says of the state after the first `cut` stages (1 to len(stages)): [B, C], in float32 at least.
+
+        A head over several stages gets it as `stageK`, and stages are scored by it. It takes the state as `advance` gives it,
+        whatever is needed, leaves it as it was, and uses no parameter.
+
+        The default reads the running tensor `x` of the state: the mean over the places of a map [B, C, H, W], the mean over
+        tokens [B, T, C], what is padding left out where the state has their `mask` [B, T], or a vector [B, C] as it is. Pictures
+        in the padding of a larger canvas (detection, segmentation) are averaged over the canvas. Override it where the running
+        tensor has another name or form.
+        """
+        x, mask = state.get("x"), state.get("mask")
+        if x is None or not 2 <= x.ndim <= 4:
+            raise NotImplementedError(f"{type(self).__name__} keeps no map, tokens or vector as `x`: give it `summary`")
+        whole = torch.promote_types(x.dtype, torch.float32)
+        if x.ndim == 3 and mask is not None:
+            real = mask.unsqueeze(-1)
+            return torch.where(real, x.to(whole), 0.0).sum(1) / real.sum(1).clamp(min=1)
+        places = {2: (), 3: (1,), 4: (2, 3)}[x.ndim]
+        return x.mean(places, dtype=whole) if places else x.to(whole)
+
+    def summary_width(self, cut: int) -> int:
+        """The channels C of the summary after the first `cut` stages (1 to len(stages)), for whoever builds a head on it.
+
+        The default is the width of `pooled`, which is right where all stages are alike. Override it where they are not.
+        """
+        if "pooled" not in self.provides:
+            raise NotImplementedError(
+                f"{type(self).__name__} does not say how wide its stages are: give it `summary_width`"
+            )
+        return self.provides["pooled"]
 
     def use_input(self, facts: Mapping[str, Any]) -> None:
         """Let preprocessing travel with the weights: facts by name, as `input.to_json` gave them.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from graftwork.interfaces.stream import LABELLED
 
 State = dict[str, Tensor]
 """Everything that the next stage needs: a flat dict of tensors, batch first, so that it can be cached row by row."""
@@ -34,43 +36,50 @@ class Batch:
         targets: what the head's loss takes; an empty dict when there are no labels.
         state: what the model's frozen stages made of the rows before (`Model.prefix`), in place of the backbone's inputs;
             `inputs` then holds what the head reads.
+        stream: the name of the stream that it was drawn from.
+        unit: so many rows that follow one another belong together and are never split.
+        given: what teachers say of the rows: the outputs of each by its name, each tensor batch first.
     """
 
     rows: Tensor
     inputs: dict[str, Tensor]
     targets: Targets
     state: State | None = None
+    stream: str = LABELLED
+    unit: int = 1
+    given: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device; the copy overlaps with computation where the memory is pinned."""
-        return replace(
-            self,
-            inputs={name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()},
-            targets=_map(self.targets, lambda tensor: tensor.to(device, non_blocking=True)),
-            state=self.state and {name: tensor.to(device, non_blocking=True) for name, tensor in self.state.items()},
-        )
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (called by the data loader)."""
-        return replace(
-            self,
-            inputs={name: tensor.pin_memory() for name, tensor in self.inputs.items()},
-            targets=_map(self.targets, lambda tensor: tensor.pin_memory()),
-            state=self.state and {name: tensor.pin_memory() for name, tensor in self.state.items()},
-        )
+        return self._changed(lambda tensor: tensor.pin_memory())
 
     def slice(self, start: int, stop: int) -> Batch:
         """Rows `start` to `stop` of this batch, as views."""
-        inputs = {name: tensor[start:stop] for name, tensor in self.inputs.items()}
-        state = self.state and {name: tensor[start:stop] for name, tensor in self.state.items()}
-        return Batch(self.rows[start:stop], inputs, sliced(self.targets, start, stop), state)
+        changed = replace(self, targets={})._changed(lambda tensor: tensor[start:stop])
+        return replace(changed, rows=self.rows[start:stop], targets=sliced(self.targets, start, stop))
 
     def split(self, size: int) -> list[Batch]:
-        """Micro-batches of at most `size` rows, in order."""
+        """Micro-batches of at most `size` rows, in order; of one unit where that is larger."""
+        size = max(self.unit, size // self.unit * self.unit)
         return [self.slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same batch with every tensor changed."""
+        targets = self.targets
+        return replace(
+            self,
+            inputs=_each(self.inputs, change),
+            targets=[_each(row, change) for row in targets] if isinstance(targets, list) else _each(targets, change),
+            state=None if self.state is None else _each(self.state, change),
+            given={name: _each(outputs, change) for name, outputs in self.given.items()},
+        )
 
 
 def sliced(values: Targets | Predictions, start: int, stop: int) -> Targets:
@@ -80,10 +89,8 @@ def sliced(values: Targets | Predictions, start: int, stop: int) -> Targets:
     return {name: tensor[start:stop] for name, tensor in values.items()}
 
 
-def _map(targets: Targets, change) -> Targets:  # type: ignore[no-untyped-def]
-    if isinstance(targets, list):
-        return [{name: change(tensor) for name, tensor in row.items()} for row in targets]
-    return {name: change(tensor) for name, tensor in targets.items()}
+def _each(tensors: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    return {name: change(tensor) for name, tensor in tensors.items()}
 
 
 def pad_rows(rows: Sequence[Tensor]) -> Tensor:

@@ -57,7 +57,8 @@ class DataRequest:
 
 @dataclass(frozen=True)
 class Tables:
-    """Rows under canonical columns, by split (`train`, `validation`, `test`; a subset of these).
+    """Rows under canonical columns, by split (`train`, `validation`, `test`; a subset of these, and `unlabelled` for rows
+    without labels, which `Task.audit` is not given and `Task.examples` makes batches without targets of).
 
     Every dataset has, beside the task's canonical columns, `origin` (file or row it came from, text) and, with
     `--group-by`, `group`.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import final
+from collections.abc import Iterable, Mapping
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
+from graftwork.errors import UsageError
 from graftwork.interfaces.batch import Features, Outputs, Predictions, Targets
 
 
@@ -36,6 +37,23 @@ class Head(nn.Module, ABC):
         """
         rows = len(targets) if isinstance(targets, list) else next(iter(targets.values())).shape[0]
         return {"loss": torch.tensor(float(rows))}
+
+    def solve(self, items: Iterable[tuple[Features, Targets]], options: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The head's tensors in place of training it step by step, from the features of all training rows.
+
+        A function of its arguments: no random numbers that do not follow from `options`.
+
+        Args:
+            items: batches of rows in order, on the model's device, not augmented; may be read several times.
+            options: of the phase's solver.
+
+        Returns:
+            Tensors by the names of `state_dict`; those that are left out stay as they are.
+
+        Raises:
+            UsageError: this head cannot be solved; the default.
+        """
+        raise UsageError(f"{type(self).__name__} cannot be solved", hint="Use a strategy that trains it step by step")
 
     def translate(self, foreign: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors of another model's head under this head's own key names: what is worth starting from for other labels.

@@ -40,15 +40,15 @@ class EpochRecord:
     Args:
         epoch: from 1, over the whole run.
         phase: the phase's name.
-        train_loss: mean over the epoch's rows.
-        val: validation metrics by name.
+        train_loss: mean over the epoch's rows; None where a head was solved.
+        val: validation metrics by name; empty where the epoch was not evaluated.
         seconds: wall time, evaluation included.
         samples_per_second: training rows a second, evaluation excluded.
     """
 
     epoch: int
     phase: str
-    train_loss: float
+    train_loss: float | None
     val: Mapping[str, float]
     seconds: float
     samples_per_second: float

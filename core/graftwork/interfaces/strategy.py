@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from graftwork.interfaces.batch import Batch
 from graftwork.interfaces.model import Model
+from graftwork.interfaces.stream import Stream
+from graftwork.interfaces.teacher import OpenTeacher
+from graftwork.interfaces.term import Term
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,15 @@ class Group:
     weight_decay: float = 0.0
 
 
-class Regulariser(ABC):
-    """A penalty on the parameters, added once a step to the loss."""
+@dataclass(frozen=True)
+class Solver:
+    """A head that is solved in closed form, or by a method of its own, instead of stepped.
 
-    @abstractmethod
-    def start(self, model: Model) -> None:
-        """Look at the model with its starting weights, before the first step of the run."""
+    Args:
+        options: what the head is told; plain data.
+    """
 
-    @abstractmethod
-    def penalty(self, model: Model) -> Tensor:
-        """The penalty, a differentiable scalar."""
-
-    def describe(self) -> dict[str, Any]:
-        """Name and settings, for plan.json."""
-        return {"name": type(self).__name__}
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,14 @@ class Phase:
         lr: peak learning rate of a group with multiplier 1.
         schedule: `cosine` or `constant`, after the warm-up.
         warmup: share of the phase's steps in which the rate rises linearly from zero, 0 to 1.
-        regulariser: a penalty on the parameters.
+        terms: what is added to the head's loss.
         reason: why this phase is as it is, one sentence.
+        streams: where its batches come from; the first one's are an epoch, further ones go round beside it.
+        head_loss: whether the head's loss is trained on. A phase without it is not evaluated and is no candidate for the best;
+            a budget that ends in it ends the phase, not the run.
+        evaluate_every: epochs from one evaluation to the next, where evaluating costs more than training; the phase's last
+            epoch is always evaluated.
+        solver: what `Head.solve` is asked for, in place of steps: one epoch, over training rows that are not augmented.
     """
 
     name: str
@@ -71,9 +75,13 @@ class Phase:
     lr: float
     schedule: str = "cosine"
     warmup: float = 0.0
-    regulariser: Regulariser | None = None
+    terms: tuple[Term, ...] = ()
     reason: str = ""
     frozen_statistics: bool = False
+    streams: tuple[Stream, ...] = (Stream(),)
+    head_loss: bool = True
+    evaluate_every: int = 1
+    solver: Solver | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,11 @@ class Plan:
     def epochs(self) -> int:
         """Epochs of all phases together."""
         return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Terms of all phases, each once."""
+        return tuple({id(term): term for phase in self.phases for term in phase.terms}.values())
 
     def describe(self, model: Model) -> dict[str, Any]:
         """The plan as plain data: parameter counts instead of parameter names."""
@@ -105,8 +118,9 @@ class Plan:
                     "lr": phase.lr,
                     "schedule": phase.schedule,
                     "warmup": phase.warmup,
-                    "regulariser": phase.regulariser.describe() if phase.regulariser else None,
+                    "terms": [term.describe() for term in phase.terms],
                     "reason": phase.reason,
+                    **_unusual(phase),
                     "groups": [
                         {
                             "name": group.name,
@@ -121,6 +135,28 @@ class Plan:
                 for phase in self.phases
             ],
         }
+
+
+def _unusual(phase: Phase) -> dict[str, Any]:
+    """What few phases have, as plain data."""
+    found: dict[str, Any] = {}
+    if phase.streams != (Stream(),):
+        found["streams"] = [
+            {
+                "name": stream.name,
+                "split": stream.split,
+                "items": type(stream.items).__name__ if stream.items else "rows",
+                "batch_size": stream.batch_size,
+            }
+            for stream in phase.streams
+        ]
+    if not phase.head_loss:
+        found["head_loss"] = False
+    if phase.evaluate_every != 1:
+        found["evaluate_every"] = phase.evaluate_every
+    if phase.solver is not None:
+        found["solver"] = dict(phase.solver.options)
+    return found
 
 
 @dataclass(frozen=True)
@@ -148,12 +184,15 @@ class PlanContext:
 class Strategy(ABC):
     """A degree of fine-tuning."""
 
-    def prepare(self, model: Model, batch: Batch) -> None:  # noqa: B027 (most strategies change nothing)
+    def prepare(  # noqa: B027 (most strategies change nothing)
+        self, model: Model, batch: Batch, open: OpenTeacher
+    ) -> None:
         """Change the model before it is planned: inject adapters, for example. What is drawn here is seeded.
 
         Args:
             model: with its starting weights, on the CPU.
             batch: a few training rows, for a strategy that has to see what the model does.
+            open: opens a trained run as a teacher, whose outputs then come with every batch of training rows.
         """
 
     def finish(self, model: Model) -> Mapping[str, bytes]:

@@ -15,18 +15,28 @@ import torch
 from torch import Tensor, nn
 
 from graftwork.errors import UsageError
+from graftwork.log import say
 from graftwork.machine.cgroup import usable_cores
 from graftwork.machine.generator import seed_cpu
 from graftwork.machine.memory import bound_memory
+from graftwork.machine.precision import autocast, choose_precision, set_up_math
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which a user says how many threads compute."""
 
 
 class Device:
-    """One process's place: its torch device, its rank among `world` processes."""
+    """One process's place: its torch device with the number format computed in there, and its rank among `world` processes.
 
-    def __init__(self, requested: str = "auto") -> None:
+    Args:
+        requested: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        UsageError: the requested device is not there.
+    """
+
+    def __init__(self, requested: str = "auto", precision: str = "auto") -> None:
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self._accelerator: Any = None
         self._unbound: Callable[[], None] = lambda: None
@@ -42,6 +52,7 @@ class Device:
         else:
             self.rank = 0
             self.torch_device, self.reason = choose_device(requested)
+        self.precision, self.precision_reason = choose_precision(precision, self.torch_device)
 
     @property
     def is_main(self) -> bool:
@@ -52,6 +63,10 @@ class Device:
     def pins(self) -> bool:
         """Whether batches are loaded into page-locked memory, from which copies overlap with computing."""
         return self.torch_device.type == "cuda"
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context in which forward passes run."""
+        return autocast(self.precision, self.torch_device)
 
     def describe(self) -> str:
         """The kind of hardware: two of the same kind compute the same numbers."""
@@ -116,7 +131,13 @@ class Device:
         if self.world > 1:
             self._accelerator.wait_for_everyone()
 
-    def fit_threads(self, say: Callable[[str], None]) -> None:
+    def set_up(self) -> None:
+        """Make this process ready to train."""
+        keep_freed_memory()
+        set_up_math(self.torch_device)
+        self.fit_threads()
+
+    def fit_threads(self) -> None:
         """As many threads as the control group's quota pays for, where the user set no number.
 
         More would be stopped together, every time that the quota of a period is spent.
@@ -126,10 +147,10 @@ class Device:
             say(f"threads: {cores} instead of {torch.get_num_threads()}, as the control group allows")
             torch.set_num_threads(cores)
 
-    def bound_memory(self, say: Callable[[str], None]) -> None:
+    def bound_memory(self) -> None:
         """On the CPU: let allocations fail before a control group's limit kills the process, until `close`."""
         if self.torch_device.type == "cpu":
-            self._unbound = bound_memory(say)
+            self._unbound = bound_memory()
 
     def close(self) -> None:
         """Leave the process group in order; workers may otherwise exit non-zero after a finished run."""

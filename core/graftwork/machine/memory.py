@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from graftwork.log import say
 from graftwork.machine.cgroup import memory_limit
 
 _SIGNS = (
@@ -34,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
 
 
-def bound_memory(say: Callable[[str], None] = lambda line: None) -> Callable[[], None]:
+def bound_memory() -> Callable[[], None]:
     """Make this process's allocations fail before the control group's limit is reached, on Linux; returns the way back.
 
     Beyond that limit the kernel does not refuse memory: it kills the process, and nothing can be retried. So the soft limit
@@ -43,9 +44,6 @@ def bound_memory(say: Callable[[str], None] = lambda line: None) -> Callable[[],
 
     To be called late: libraries set memory aside as they are imported (Arrow's allocator a whole GiB) that counts before
     it is used.
-
-    Args:
-        say: takes a line for the user.
     """
     limit = memory_limit() if sys.platform.startswith("linux") else None
     if limit is None:

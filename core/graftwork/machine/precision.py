@@ -9,7 +9,7 @@ import torch
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose(requested: str, device: torch.device) -> tuple[str, str]:
+def choose_precision(requested: str, device: torch.device) -> tuple[str, str]:
     """The precision for a device, with the reason: `auto` asks the hardware, anything else is taken as it is."""
     if requested != "auto":
         return requested, "as set"

@@ -39,6 +39,11 @@ class Artifact:
     facts: Facts
     card: dict[str, Any]
 
+    @property
+    def backbone(self) -> Spec:
+        """What its backbone was built from."""
+        return Spec(self.card["backbone"]["name"], self.card["backbone"]["options"])
+
 
 def save_artifact(
     folder: Path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from graftwork.config.check import check_observers, check_options, observer_opti
 from graftwork.data.seeds import INIT, derive
 from graftwork.errors import UsageError
 from graftwork.interfaces import Backbone, Facts, Head, Model, Observer, Pretrained, Spec, Strategy, Task
+from graftwork.log import say
 from graftwork.models.fetch import fetch, fetch_any
 from graftwork.models.weights import LoadReport, load_backbone, load_head, read_state, tensors_sha256
 from graftwork.plugins import Plugins
@@ -138,12 +139,11 @@ class Builder:
             torch.manual_seed(derive(INIT, seed, 1))
             return Model(built, self.plugins.make(Head, "heads", head.name, head, built, facts))
 
-    def observers(self, config: RunConfig, say: Callable[[str], None]) -> list[Observer]:
+    def observers(self, config: RunConfig) -> list[Observer]:
         """The observers that the configuration names, with their options completed.
 
         Args:
             config: of the run.
-            say: takes a line about options that have no effect.
 
         Raises:
             UsageError: what an observer needs is not installed, or an option does not fit.

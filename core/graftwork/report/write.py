@@ -57,8 +57,7 @@ def _read_again(view: RunView, catalogue: Catalogue) -> RunData | None:
     """The run's data when it is still there and the same; a page without pictures otherwise."""
     try:
         config: RunConfig = validate(view.config)
-        builder = Builder(catalogue)
-        data = read_data(builder.task(config.task, config.task_options), config, builder)
+        data = read_data(config, Builder(catalogue))
     except GraftworkError:
         return None
     return data if data.fingerprint == view.data.get("fingerprint") else None

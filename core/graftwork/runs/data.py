@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.catalogue import Catalogue
 from graftwork.config import RunConfig, parse_limit
 from graftwork.data.arrow import release_unused
 from graftwork.data.fingerprint import combine, row_digests
-from graftwork.data.splits import complete, limit
-from graftwork.errors import RunFailed, UsageError
+from graftwork.data.splits import UNLABELLED, complete, limit
+from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import DataRequest, Facts, Finding, Spec, Tables, Task
+from graftwork.log import say
 from graftwork.machine.garbage import importing
 from graftwork.models.build import Builder
 
@@ -25,9 +25,11 @@ class RunData:
     """The data of a run, read, audited and split.
 
     Args:
+        task: that has read it.
         fingerprint, digests: of all of it, and of every row by split, as `data.fingerprint` makes them.
     """
 
+    task: Task
     tables: Tables
     findings: tuple[Finding, ...]
     facts: Facts
@@ -48,25 +50,27 @@ class RunData:
         }
 
 
-def read_data(task: Task, config: RunConfig, builder: Builder) -> RunData:
-    """The data of a configuration: read, split where it has to be, audited, limited.
+def read_data(config: RunConfig, builder: Builder) -> RunData:
+    """The data of a configuration: read by its task, split where it has to be, audited, limited.
 
     Raises:
         DataError: it cannot be trained on; the audit's errors, all in one line.
         UsageError: a limit of rows a class where a row has not one class, or of fewer rows than there are classes.
     """
+    task = builder.task(config.task, config.task_options)
     rows_wanted, of_each_class = parse_limit(config.limit_train) if config.limit_train is not None else (None, False)
     if of_each_class and not task.one_class_a_row:
         what = f"limit_train {config.limit_train} counts the rows of each class, and in {config.task} a row has not one class"
         raise UsageError(what, hint="Give a number of rows, for example --limit-train 100")
-    entry = builder.catalogue.task(config.task)
-    options = entry.complete(config.task_options)
+    options = builder.catalogue.task(config.task).complete(config.task_options)
     request = DataRequest(config.data, config.columns, config.group_by, options, samples_of(builder))
     with importing():  # for it is the first that every task needs
         import datasets  # noqa: F401
     tables = task.read(request)
     group = "group" if config.group_by else None
     splits, made = complete(tables.splits, task.strata, config.seed, group)
+    # A task audits what has labels.
+    without_labels = {UNLABELLED: splits.pop(UNLABELLED)} if UNLABELLED in splits else {}
     tables, audited = task.audit(Tables(splits, tables.findings, tables.names))
     findings = [*tables.findings, *made, *audited]
     if rows_wanted is not None:
@@ -74,48 +78,26 @@ def read_data(task: Task, config: RunConfig, builder: Builder) -> RunData:
         rows, limited = limit(rows, task.strata(rows), rows_wanted, config.seed, of_each_class, tables.names)
         tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
         findings += limited
+    facts = task.facts(tables)
+    tables = Tables({**tables.splits, **without_labels}, tables.findings, tables.names)
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
     release_unused()
-    return RunData(tables, tuple(findings), task.facts(tables), combine(digests, tables.names), digests)
+    return RunData(task, tables, tuple(findings), facts, combine(digests, tables.names), digests)
 
 
-def inspect(
-    task: str,
-    data: str,
-    columns: Mapping[str, str],
-    group_by: str | None,
-    task_options: Mapping[str, Any],
-    seed: int,
-    catalogue: Catalogue,
-    backbone: str | None = None,
-) -> dict[str, Any]:
-    """Audit data without training: what `graft inspect` shows. Findings of level `error` do not raise here.
+def tell_findings(findings: Sequence[Finding]) -> None:
+    """Say what will hurt.
 
-    Args:
-        backbone: whose input the rows are held against; the task's default one when None, as far as it can be had.
+    Raises:
+        DataError: something forbids training on the data.
     """
-    builder = Builder(catalogue)
-    config = RunConfig(
-        task=task,
-        data=data,
-        columns=dict(columns),
-        group_by=group_by,
-        task_options=dict(task_options),
-        seed=seed,
-        backbone=backbone or catalogue.task(task).default_backbone,
-    )
-    built = builder.task(task, task_options)
-    found = read_data(built, config, builder)
-    try:
-        input = builder.backbone(builder.backbone_spec(config), config).input
-    except (RunFailed, UsageError) as error:
-        if backbone is not None:
-            raise
-        message = f"rows were not held against a backbone's input: {error}"
-        more = [Finding("input-not-checked", "note", message, (), 0)]
-    else:
-        more = built.audit_input(found.tables, input)
-    return found.with_findings(more).to_json(data)
+    errors = [finding.message for finding in findings if finding.level == "error"]
+    if errors:
+        raise DataError("; ".join(errors), hint="graft inspect shows every finding")
+    for finding in findings:
+        if finding.level == "warning":
+            where = f" ({', '.join(finding.where[:3])})" if finding.where else ""
+            say(f"data: {finding.message}{where}")
 
 
 def samples_of(builder: Builder) -> Callable[[str], Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from graftwork.config import Layer, RunConfig, Setting, file_layer
+from graftwork.config import Layer, Resolved, RunConfig, Setting, file_layer
+from graftwork.console import clean, one_line
 from graftwork.errors import RunFailed, UsageError
 from graftwork.files.atomic import write_file, write_json
 from graftwork.files.yaml import to_yaml
@@ -17,6 +18,7 @@ CONFIG = "config.yaml"
 PLAN = "plan.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
+LOG = "log.txt"
 DATA = "data.json"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
@@ -47,7 +49,7 @@ class RunDirectory:
                 raise UsageError(
                     "another run is training into this directory", where=str(self.path), hint="Choose another --out"
                 )
-            if not resume and (self.path / CONFIG).exists():
+            if not resume and self.begun():
                 hint = "Continue it with --resume, or choose another --out"
                 raise UsageError("this directory holds a run already", where=str(self.path), hint=hint)
             yield
@@ -82,6 +84,42 @@ class RunDirectory:
         """Write config.yaml: everything resolved; `graft train --config` on it repeats the run."""
         values = config.model_dump(mode="json")
         self.write(CONFIG, to_yaml(values))
+
+    def begin(
+        self, resolved: Resolved, plan: Mapping[str, Any], weights: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> None:
+        """Write down what the run is going to do. config.yaml comes last: it is what says that there is a run.
+
+        Args:
+            plan: as `Plan.describe` gives it, with what each phase trains from.
+            weights: where the starting weights came from.
+            data: rows, facts and findings.
+        """
+        settings = [setting.to_json() for setting in resolved.settings.values()]
+        self.write_json(PLAN, {**plan, "settings": settings, "weights": weights})
+        self.write_json(DATA, data)
+        self.write_config(resolved.config)
+
+    def begun(self) -> bool:
+        """Whether there is a run here."""
+        return (self.path / CONFIG).is_file()
+
+    @contextlib.contextmanager
+    def log(self) -> Iterator[Callable[[str], None]]:
+        """What takes a line for log.txt: the lines that people saw, without terminal codes, and what ended the run early."""
+        with (self.path / LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
+
+            def take(line: str) -> None:
+                with contextlib.suppress(OSError):  # a full disk ends a run where it matters, at a checkpoint
+                    file.write(clean(line, keep="\n") + "\n")
+                    file.flush()
+
+            try:
+                yield take
+            except BaseException as error:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                take("interrupted" if interrupted else f"failed: {one_line(str(error) or type(error).__name__)}")
+                raise
 
     def finished(self) -> bool:
         """Whether a run ended here with success."""

@@ -1,9 +1,9 @@
-"""A trained model at work: evaluate it on labelled data, predict for new inputs."""
+"""A trained model at work: loaded once, it evaluates labelled data and predicts for new inputs as often as it is asked."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.catalogue import Catalogue
-from graftwork.config import RunConfig
 from graftwork.data.arrow import release_unused
 from graftwork.data.splits import row_keys
-from graftwork.engine.evaluate import evaluate as evaluate_model
-from graftwork.engine.evaluate import predictions
+from graftwork.engine.evaluate import evaluate, predictions
 from graftwork.errors import DataError, RunFailed, UsageError
-from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Model, Predictions, Task
+from graftwork.files.atomic import write_json
+from graftwork.interfaces import Batch, DataRequest, Examples, Predictions
+from graftwork.log import say
 from graftwork.machine.device import Device, keep_freed_memory
-from graftwork.machine.precision import choose
-from graftwork.models.artifact import load_artifact
+from graftwork.models.artifact import Artifact, load_artifact
 from graftwork.models.build import Builder
 from graftwork.runs.data import samples_of
-from graftwork.runs.directory import PREDICTIONS, RunDirectory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,32 +31,150 @@ if TYPE_CHECKING:
 _LINES = 1_000  # predictions that become a table together
 
 
-def write_predictions(
-    task: Task,
-    model: Model,
-    examples: Examples,
-    rows: Dataset,
-    facts: Facts,
-    device: Device,
-    config: RunConfig,
-    directory: RunDirectory,
-    split: str,
-) -> dict[str, float]:
-    """Evaluate a split and keep what was predicted, row by row, as `predictions/SPLIT.parquet` and `.json`."""
-    lines = _Lines()
-    origins = row_keys(rows)
+class Predictor:
+    """A trained model on its device.
 
-    def keep(found: Predictions, batch: Batch) -> None:
-        for row, decoded in zip(batch.rows.tolist(), task.decode(found, facts), strict=True):
-            lines.add({"row": row, "origin": origins[row], **decoded})
+    Args:
+        artifact: the model with its task and facts.
+        device: where it is moved to.
+    """
 
-    metrics = task.metrics(facts, device.torch_device)
-    values = evaluate_model(model, examples, metrics, device, config.precision, config.batch_size, seen=keep)
-    details = metrics.details()
-    tables = device.gather(lines.tables())
-    if device.is_main:
-        _write_tables(directory, split, tables, details)
-    return values
+    def __init__(self, artifact: Artifact, device: Device) -> None:
+        self.artifact = artifact
+        self.device = device
+        artifact.model.to(device.torch_device)
+
+    def examples(self, rows: Dataset) -> Examples:
+        """Rows as the model takes them, each read once."""
+        artifact = self.artifact
+        return artifact.task.examples(rows, artifact.model.backbone.input, artifact.facts, False).read_once()
+
+    def predict(self, inputs: Sequence[str], draw: bool = False) -> Iterator[dict[str, Any]]:
+        """Predictions for new inputs, one dict each, in order; values of type bytes are the content of files (PNG).
+
+        Args:
+            inputs: files, folders or texts, as the task reads them.
+            draw: whether to give each input with its prediction drawn on it, as `drawn`, where the task can.
+
+        Raises:
+            UsageError: nothing was given, or nothing is drawn by this task.
+            DataError: an input cannot be read.
+        """
+        if not inputs:
+            raise UsageError("nothing to predict", hint="Give files or folders after the run")
+        task, facts = self.artifact.task, self.artifact.facts
+        rows = task.read_inputs(inputs, facts)
+        origins = row_keys(rows)
+        waiting: dict[int, dict[str, Any]] = {}
+        following = 0
+        for found, batch in predictions(self.artifact.model, self.examples(rows), self.device, 1):
+            waiting |= zip(batch.rows.tolist(), task.decode(found, facts), strict=True)
+            while following in waiting:  # rows that differ in size come out of order
+                prediction = waiting.pop(following)
+                if draw:
+                    prediction = prediction | {"drawn": self._drawn(rows[following], prediction)}
+                yield {"input": origins[following], **prediction}
+                following += 1
+
+    def _drawn(self, row: Mapping[str, Any], prediction: Mapping[str, Any]) -> bytes:
+        picture = self.artifact.task.draw(row, prediction, self.artifact.facts)
+        if picture is None:
+            name = self.artifact.card["task"]["name"]
+            raise UsageError(f"task {name!r} draws no predictions", hint="Leave --draw out")
+        return _png(picture)
+
+    def evaluate(self, request: DataRequest, split: str) -> dict[str, Any]:
+        """Metrics on a split of labelled data, whose classes must be the model's: `rows`, `metrics`, `details`.
+
+        Args:
+            request: what to read; its options are the task's.
+
+        Raises:
+            DataError: no such split, or classes that the model does not know.
+        """
+        task, facts = self.artifact.task, self.artifact.facts
+        tables = task.read(request)
+        if split not in tables.splits:
+            hint = f"It has {', '.join(tables.splits)}: pass --split"
+            raise DataError(f"{request.source} has no split {split!r}", hint=hint)
+        one = task.align(type(tables)({split: tables.splits[split]}, tables.findings, tables.names), facts)
+        for finding in one.findings:
+            if finding.level != "note":
+                say(f"data: {finding.message}")
+        examples = self.examples(one.splits[split])
+        metrics = task.metrics(facts, self.device.torch_device)
+        values = evaluate(self.artifact.model, examples, metrics, self.device, 1)
+        return {"rows": len(examples), "metrics": values, "details": metrics.details()}
+
+    def test(self, rows: Dataset, examples: Examples, batch_size: int, out: Path) -> dict[str, float]:
+        """Evaluate a split that a run has kept for its end, and keep what was predicted, row by row.
+
+        Args:
+            rows, examples: of the split.
+            batch_size: of the training.
+            out: file without its suffix; `.parquet` gets the predictions and `.json` the details of the metrics.
+        """
+        task, facts = self.artifact.task, self.artifact.facts
+        lines = _Lines()
+        origins = row_keys(rows)
+
+        def take(found: Predictions, batch: Batch) -> None:
+            for row, decoded in zip(batch.rows.tolist(), task.decode(found, facts), strict=True):
+                lines.add({"row": row, "origin": origins[row], **decoded})
+
+        metrics = task.metrics(facts, self.device.torch_device)
+        values = evaluate(self.artifact.model, examples, metrics, self.device, batch_size, seen=take)
+        details = metrics.details()
+        tables = self.device.gather(lines.tables())
+        if self.device.is_main:
+            _write_tables(out, tables, details)
+        return values
+
+
+@contextmanager
+def open_predictor(run: Path, catalogue: Catalogue, requested: str = "auto") -> Iterator[tuple[Predictor, Builder]]:
+    """A run's trained model on a device until the block ends; threads and memory stay within what the control group allows,
+    as in training.
+
+    Args:
+        run: its directory, or a folder with the artifact's two files.
+        catalogue: of this installation.
+        requested: device.
+
+    Raises:
+        UsageError: the files are missing, damaged or hostile, or the device is not there.
+    """
+    keep_freed_memory()
+    builder = Builder(catalogue)
+    artifact = load_artifact(run, builder)
+    device = Device(requested)
+    try:
+        device.fit_threads()
+        predictor = Predictor(artifact, device)
+        device.bound_memory()
+        yield predictor, builder
+    finally:
+        device.close()
+
+
+def evaluate_run(
+    run: Path, data: str, split: str, columns: Mapping[str, str], catalogue: Catalogue, device: str = "auto"
+) -> dict[str, Any]:
+    """What `graft evaluate` shows: metrics of a trained model on a split of labelled data."""
+    with open_predictor(run, catalogue, device) as (predictor, builder):
+        options = predictor.artifact.card["task"]["options"]
+        found = predictor.evaluate(DataRequest(data, columns, None, options, samples_of(builder)), split)
+    return {"run": str(run), "data": data, "split": split, **found}
+
+
+def predict_with(
+    run: Path, inputs: Sequence[str], catalogue: Catalogue, device: str = "auto", draw: bool = False
+) -> Iterator[dict[str, Any]]:
+    """What `graft predict` shows: predictions of a trained model for new inputs, in order."""
+    if not inputs:
+        raise UsageError("nothing to predict", hint="Give files or folders after the run")
+    with open_predictor(run, catalogue, device) as (predictor, _):
+        yield from predictor.predict(inputs, draw)
 
 
 class _Lines:
@@ -94,123 +210,21 @@ class _Lines:
             self._new = []
 
 
-def _write_tables(directory: RunDirectory, split: str, tables: Sequence[pa.Table], details: Mapping[str, Any]) -> None:
+def _write_tables(out: Path, tables: Sequence[pa.Table], details: Mapping[str, Any]) -> None:
     """Write predictions, in the order of rows, as Parquet and details as JSON."""
     import pyarrow
     import pyarrow.parquet
 
-    folder = directory.path / PREDICTIONS
-    folder.mkdir(exist_ok=True)
+    out.parent.mkdir(exist_ok=True)
     # A column of which some lines have nothing is of no type there, and a number may have been whole by chance.
     table = pyarrow.concat_tables(tables, promote_options="permissive") if tables else pyarrow.table({})
     if tables and (np.diff(table["row"].to_numpy()) < 0).any():
         table = table.sort_by("row")
     # Absolute: pyarrow takes `partial:1/…` for a URI.
-    pyarrow.parquet.write_table(table, (folder / f"{split}.parquet").absolute())
+    pyarrow.parquet.write_table(table, out.with_suffix(".parquet").absolute())
     del table
     release_unused()
-    RunDirectory(folder).write_json(f"{split}.json", details)
-
-
-def evaluate(
-    run: Path,
-    data: str,
-    split: str,
-    columns: Mapping[str, str],
-    catalogue: Catalogue,
-    device: str = "auto",
-    say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
-    """Metrics of a trained model on a split of labelled data, whose classes must be the model's.
-
-    Raises:
-        DataError: no such split, or classes that the model does not know.
-    """
-    keep_freed_memory()
-    builder = Builder(catalogue)
-    artifact = load_artifact(run, builder)
-    task = artifact.task
-    options = artifact.card["task"]["options"]
-    request = DataRequest(data, columns, None, options, samples_of(builder))
-    tables = task.read(request)
-    if split not in tables.splits:
-        raise DataError(f"{data} has no split {split!r}", hint=f"It has {', '.join(tables.splits)}: pass --split")
-    one = type(tables)({split: tables.splits[split]}, tables.findings, tables.names)
-    one = task.align(one, artifact.facts)
-    for finding in one.findings:
-        if finding.level != "note":
-            say(f"data: {finding.message}")
-    model = artifact.model
-    examples = task.examples(one.splits[split], model.backbone.input, artifact.facts, False).read_once()
-    with _placed(model, device, say) as (place, precision):
-        metrics = task.metrics(artifact.facts, place.torch_device)
-        values = evaluate_model(model, examples, metrics, place, precision, 1)
-    return {
-        "run": str(run),
-        "data": data,
-        "split": split,
-        "rows": len(examples),
-        "metrics": values,
-        "details": metrics.details(),
-    }
-
-
-def predict(
-    run: Path,
-    inputs: Sequence[str],
-    catalogue: Catalogue,
-    device: str = "auto",
-    draw: bool = False,
-    say: Callable[[str], None] = lambda line: None,
-) -> Iterator[dict[str, Any]]:
-    """Predictions for new inputs, one dict each, in order; values of type bytes are the content of files (PNG).
-
-    Args:
-        draw: whether to give each input with its prediction drawn on it, as `drawn`, where the task can.
-        say: takes lines for the user.
-
-    Raises:
-        UsageError: nothing was given.
-        DataError: an input cannot be read.
-    """
-    if not inputs:
-        raise UsageError("nothing to predict", hint="Give files or folders after the run")
-    keep_freed_memory()
-    artifact = load_artifact(run, Builder(catalogue))
-    task, model = artifact.task, artifact.model
-    rows = task.read_inputs(inputs, artifact.facts)
-    examples = task.examples(rows, model.backbone.input, artifact.facts, False).read_once()
-    origins = row_keys(rows)
-    waiting: dict[int, dict[str, Any]] = {}
-    following = 0
-    with _placed(model, device, say) as (place, precision):
-        for found, batch in predictions(model, examples, place, precision, 1):
-            waiting |= zip(batch.rows.tolist(), task.decode(found, artifact.facts), strict=True)
-            while following in waiting:  # rows that differ in size come out of order
-                prediction = waiting.pop(following)
-                if draw:
-                    picture = task.draw(rows[following], prediction, artifact.facts)
-                    if picture is None:
-                        name = artifact.card["task"]["name"]
-                        raise UsageError(f"task {name!r} draws no predictions", hint="Leave --draw out")
-                    prediction = prediction | {"drawn": _png(picture)}
-                yield {"input": origins[following], **prediction}
-                following += 1
-
-
-@contextmanager
-def _placed(model: Model, requested: str, say: Callable[[str], None]) -> Iterator[tuple[Device, str]]:
-    """The device that a model is on until the block ends, and the precision there; threads and memory stay within what the
-    control group allows, as in training."""
-    place = Device(requested)
-    try:
-        place.fit_threads(say)
-        model.to(place.torch_device)
-        place.bound_memory(say)
-        precision, _ = choose("auto", place.torch_device)
-        yield place, precision
-    finally:
-        place.close()
+    write_json(out.with_suffix(".json"), details)
 
 
 def _png(picture: PictureImage) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from graftwork.cache.rows import StoredRows
 from graftwork.data.sampler import Sizes, as_columns
 from graftwork.interfaces import Batch, Examples
 from graftwork.interfaces.batch import Targets, pad_rows
+from graftwork.interfaces.extractor import SUMMARY
 
 
 class StateExamples(Examples):
@@ -54,10 +55,12 @@ class SameSizePieces:
     Args:
         rows: row numbers, in order.
         pieces: positions among them, and the batch of these rows; a row alone stands twice in its batch.
+        given: what teachers say of the rows.
     """
 
     rows: tuple[int, ...]
     pieces: tuple[tuple[tuple[int, ...], Batch], ...]
+    given: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -133,14 +136,17 @@ def of_one_size(rows: Sequence[int], sizes: Sizes | NDArray[np.int64] | None, mo
 
 
 def columns_of(state: Mapping[str, Tensor], batch: Batch, rows: int, reads: frozenset[str]) -> dict[str, Any]:
-    """What training from a state needs, row by row, as columns of a store: the state, what heads read, and targets.
+    """What training from a state needs, row by row, as columns of a store: the state, summaries of the stages before it
+    (`summary/2`), what heads read, and targets.
 
     Args:
         state: of the batch.
         rows: the first so many of the batch.
         reads: names of inputs that the head reads.
     """
-    columns: dict[str, Any] = {f"state/{name}": value[:rows] for name, value in state.items()}
+    columns: dict[str, Any] = {
+        name if name.startswith(SUMMARY) else f"state/{name}": value[:rows] for name, value in state.items()
+    }
     columns |= {f"input/{name}": batch.inputs[name][:rows] for name in sorted(reads)}
     if isinstance(batch.targets, list):
         for name in batch.targets[0] if batch.targets else ():
@@ -165,8 +171,8 @@ def batch_of(columns: Mapping[str, Tensor | list[Tensor]], rows: Sequence[int], 
     each: dict[str, Sequence[Tensor]] = {}
     for column, values in columns.items():
         kind, _, name = column.partition("/")
-        if kind == "state":
-            state[name] = values if isinstance(values, Tensor) else pad_rows(values)
+        if kind in ("state", "summary"):
+            state[name if kind == "state" else column] = values if isinstance(values, Tensor) else pad_rows(values)
         elif kind == "each":
             each[name] = list(values)
         else:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec
 from graftwork.errors import RunFailed
 from graftwork.interfaces import Batch, Examples, Model
+from graftwork.interfaces.extractor import Extractor
+from graftwork.log import say
 from graftwork.machine.cgroup import memory_limit
 from graftwork.machine.device import Device
 from graftwork.machine.memory import is_out_of_memory
-from graftwork.machine.precision import autocast
 from graftwork.states.examples import SameSizePieces, batch_of, columns_of, of_one_size
 
 SEGMENT_SECONDS = 60.0
@@ -47,23 +48,20 @@ class Rows:
 
 @dataclass
 class Filler:
-    """Computes states of rows after some of a model's stages, and puts them where they are kept.
+    """Computes states of rows after some of a backbone's stages, and puts them where they are kept.
 
     Args:
-        model: on the device.
-        device, precision: where and how to compute.
+        extractor: a backbone on the device, and what is wanted of it.
+        device: where to compute.
         batch: rows a forward pass, at most; becomes smaller when memory runs out.
         workers: loader processes.
-        say: takes a line for the user.
         asked: whether the user wants to stop.
     """
 
-    model: Model
+    extractor: Extractor
     device: Device
-    precision: str
     batch: int
     workers: int
-    say: Callable[[str], None]
     asked: Callable[[], bool] = lambda: False
 
     def fill(self, stores: Mapping[int, RowStore], rows: Rows, cut: int) -> StoredRows:
@@ -84,7 +82,7 @@ class Filler:
             if stored is not None and (computed or self._still_true(stored, rows.examples, cut)):
                 return stored
             if stored is not None:
-                self.say("kept states are not what this model makes of these rows: computing them anew")
+                say("kept states are not what this model makes of these rows: computing them anew")
                 stores[cut].discard()
         raise OSError(None, "the cache is cleared while it is being filled")
 
@@ -97,7 +95,7 @@ class Filler:
             self._compute_missing(stores, rows, missing)
             self.device.barrier()
             return True
-        with stores[min(stores)].filling(lambda: self.say("another run is computing these states: waiting for it")):
+        with stores[min(stores)].filling(lambda: say("another run is computing these states: waiting for it")):
             missing = _missing(stores, rows)
             if missing:
                 self._compute_missing(stores, rows, missing)
@@ -116,7 +114,7 @@ class Filler:
         """The columns of a few rows, by cut."""
         (batch,) = load_batches(examples, [BatchSpec(0, 0, rows, rows)], 0, 0)
         moved = batch.to(self.device.torch_device)
-        return states_of(self.model, cuts, moved, len(rows), self.device, self.precision)
+        return states_of(self.extractor, cuts, moved, len(rows), self.device)
 
     def _compute_missing(self, stores: Mapping[int, RowStore], rows: Rows, missing: Sequence[int]) -> None:
         """This process's share of the missing rows, segment by segment."""
@@ -124,14 +122,14 @@ class Filler:
         specs = [BatchSpec(0, index, numbers, numbers) for index, numbers in enumerate(batches)]
         workers = 0 if rows.examples.cheap else self.workers
         stream = zip(batches, load_batches(rows.examples, specs, 0, workers, self.device.pins), strict=True)
-        progress = _Progress(sum(len(set(numbers)) for numbers in batches), self.say)
+        progress = _Progress(sum(len(set(numbers)) for numbers in batches))
         while progress.done < progress.total:
             with _segments(stores) as writers:
                 segment = time.monotonic()
                 for numbers, batch in stream:
                     count = len(set(numbers))  # a single row stands twice, see of_one_size
                     digests = [rows.digests[number] for number in numbers[:count]]
-                    for cut, columns in self._compute(batch, count, stores).items():
+                    for cut, columns in self.compute(batch, count, stores).items():
                         writers[cut].add(digests, columns)
                     progress.add(count)
                     written = sum(writer.nbytes for writer in writers.values())
@@ -140,7 +138,7 @@ class Filler:
             if self.asked():
                 raise KeyboardInterrupt
 
-    def _compute(self, batch: Batch, count: int, cuts: Collection[int]) -> dict[int, Columns]:
+    def compute(self, batch: Batch, count: int, cuts: Collection[int]) -> dict[int, Columns]:
         """The columns of the first `count` rows of a batch by cut, in as many pieces as memory asks for."""
         pieces: list[dict[int, Columns]] = []
         start = 0
@@ -165,7 +163,7 @@ class Filler:
     def _attempt(self, piece: Batch, count: int, cuts: Collection[int]) -> dict[int, Columns] | None:
         try:
             moved = piece.to(self.device.torch_device)
-            return states_of(self.model, cuts, moved, count, self.device, self.precision)
+            return states_of(self.extractor, cuts, moved, count, self.device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -175,10 +173,9 @@ class Filler:
 class _Progress:
     """Says now and then how far a long computation is."""
 
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+    def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
-        self._say = say
         self._started = self._said = time.monotonic()
 
     def add(self, rows: int) -> None:
@@ -187,7 +184,7 @@ class _Progress:
         if now - self._said > SAY_SECONDS:
             self._said = now
             left = (now - self._started) / self.done * (self.total - self.done)
-            self._say(f"computing states: {self.done:,} of {self.total:,} rows, about {left:.0f} s left")
+            say(f"computing states: {self.done:,} of {self.total:,} rows, about {left:.0f} s left")
 
 
 @contextmanager
@@ -206,20 +203,21 @@ def _missing(stores: Mapping[int, RowStore], rows: Rows) -> list[int]:
 
 
 def states_of(
-    model: Model, cuts: Collection[int], batch: Batch, rows: int, device: Device, precision: str
+    extractor: Extractor, cuts: Collection[int], batch: Batch, rows: int, device: Device
 ) -> dict[int, Columns]:
     """Columns of the first rows of a batch that is on the device, with the states after so many stages, by cut."""
-    training = model.training
-    model.eval()
+    modes = [(module, module.training) for module in extractor.backbone.modules()]
+    extractor.backbone.eval()
     try:
-        with autocast(precision, device.torch_device):
-            found = model.prefixes(batch, cuts)
+        with device.autocast():
+            found = extractor.states(batch.inputs, cuts)
     finally:
-        model.train(training)
-    return {cut: columns_of(state, batch, rows, model.head.reads) for cut, state in found.items()}
+        for module, training in modes:
+            module.training = training
+    return {cut: columns_of(state, batch, rows, extractor.reads) for cut, state in found.items()}
 
 
-def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, device: Device, precision: str) -> Batch:
+def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, device: Device) -> Batch:
     """A loaded batch on the device, as the model takes it.
 
     Args:
@@ -227,15 +225,29 @@ def ready(loaded: Batch | SameSizePieces, examples: Examples, model: Model, devi
     """
     if isinstance(loaded, Batch):
         return loaded.to(device.torch_device)
+    extractor, cut = model.extractor, model.frozen_stages
+    return put_together(
+        loaded.to(device.torch_device),
+        lambda piece, count: states_of(extractor, (cut,), piece, count, device)[cut],
+        examples,
+    )
+
+
+def put_together(loaded: SameSizePieces, compute: Callable[[Batch, int], Columns], examples: Examples) -> Batch:
+    """A batch of states from its pieces.
+
+    Args:
+        compute: the columns of the first so many rows of a piece.
+        examples: that the pieces were loaded from.
+    """
     columns: dict[str, list[Tensor]] = {}
-    cut = model.frozen_stages
-    for positions, piece in loaded.to(device.torch_device).pieces:
+    for positions, piece in loaded.pieces:
         count = len(set(positions))
-        for name, values in states_of(model, (cut,), piece, count, device, precision)[cut].items():
+        for name, values in compute(piece, count).items():
             rows = columns.setdefault(name, [torch.empty(0)] * len(loaded))
             for position, value in zip(positions[:count], values, strict=True):
                 rows[position] = value
-    return batch_of(columns, loaded.rows, examples)
+    return replace(batch_of(columns, loaded.rows, examples), given=loaded.given)
 
 
 def _alike(now: Any, kept: Any) -> bool:

@@ -1,36 +1,35 @@
-"""The prefix cache: what frozen stages make of rows that stay the same is computed once, kept, and trained from.
+"""What phases train from: what frozen stages make of rows that stay the same is computed once, kept, and trained from.
 
-The key of an entry is everything that a state depends on, so whoever asks for the same state finds it: the next epoch,
-the next phase, the next run, another head, another seed.
+Where it is kept, and under what, is said in `stores`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from graftwork.cache.entries import writable
-from graftwork.cache.room import cache_folder, make_room
 from graftwork.cache.rows import RowStore
 from graftwork.console import byte_size
-from graftwork.data.sampler import as_columns
+from graftwork.errors import UsageError
 from graftwork.interfaces import Examples, Model, Phase, Plan
 from graftwork.machine.device import Device
-from graftwork.models.weights import tensors_sha256
-from graftwork.states.examples import SameSizeExamples, StateExamples
+from graftwork.states.examples import StateExamples
 from graftwork.states.fill import Filler, Rows
+from graftwork.states.given import GivenExamples, GivenRows, TeacherRows
+from graftwork.states.stores import (
+    EVALUATION,
+    Keeping,
+    by_size,
+    bytes_of,
+    going_without,
+    has_room,
+    mostly_there,
+    part_of,
+)
 from graftwork.states.views import FixedViews, View, draws
-
-KIND = "states"
-FORMAT = 2
-EVALUATION = "evaluation"
-"""The part of rows that are never augmented, whatever split they belong to."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,27 @@ class PhaseData:
     views: int = 1
 
 
-class Prefixes:
-    """Decides for each phase what it trains from, and makes it.
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of the rows and of the frozen phases' states.
+
+    Args:
+        varies, mixes: as `draws` sees them.
+        views: fixed views that would be kept.
+        epochs: of all phases with frozen stages.
+        nbytes: that the states would take, of each phase with frozen stages, by its index.
+    """
+
+    varies: bool
+    mixes: bool
+    views: int
+    epochs: int
+    nbytes: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class StateSource:
+    """What the kept states of a run are made from, and all that they depend on beside the model.
 
     Args:
         train, validation: the rows of a fit.
@@ -80,96 +98,132 @@ class Prefixes:
         views: fixed views asked for; None augments freely.
         allowed: whether states may be kept.
         batch: rows a forward pass, at most.
-        workers: loader processes.
-        device, precision: where and how to compute.
-        say: takes a line for the user.
+        device: where to compute.
+        teachers: whose outputs come with the training rows.
     """
 
-    def __init__(
-        self,
-        train: Rows,
-        validation: Rows,
-        test: int,
-        identity: Mapping[str, Any],
-        about: Mapping[str, Any],
-        views: int | None,
-        allowed: bool,
-        batch: int,
-        workers: int,
-        device: Device,
-        precision: str,
-        say: Callable[[str], None],
-    ) -> None:
-        self.train = train
-        self.validation = validation
-        self.test = test
-        self.identity = identity
-        self.about = about
-        self.views = views
-        self.allowed = allowed
-        self.batch = batch
-        self.workers = workers
-        self.device = device
-        self.precision = precision
-        self.say = say
-        self._plan: Plan | None = None
-        self._choices: tuple[Choice, ...] = ()
+    train: Rows
+    validation: Rows
+    test: int
+    identity: Mapping[str, Any]
+    about: Mapping[str, Any]
+    views: int | None
+    allowed: bool
+    batch: int
+    device: Device
+    teachers: tuple[TeacherRows, ...] = ()
 
-    def choose(self, model: Model, plan: Plan) -> tuple[Choice, ...]:
-        """What each phase trains from. Looks at a few rows, and at what the model makes of two; computes nothing else."""
-        frozen = [phase for phase in plan.phases if phase.frozen_stages]
+    def keeping(self, workers: int = 0) -> Keeping:
+        """What states depend on beside model and rows, and how they are computed and kept."""
+        return Keeping(self.identity, self.about, self.allowed, self.batch, self.device, workers)
+
+
+def choose_states(source: StateSource, model: Model, plan: Plan) -> PhaseStates:
+    """What each phase of a plan trains from. Looks at a few rows, and at what the model makes of two; computes nothing else.
+
+    Args:
+        model: with its starting weights, on the device.
+    """
+    undecided = PhaseStates(source, plan, ())
+    return replace(undecided, choices=source.device.broadcast(undecided.weigh(model)))
+
+
+@dataclass(frozen=True)
+class PhaseStates:
+    """What each phase of a plan trains from, and how it is made; from `choose_states`.
+
+    Args:
+        choices: one a phase.
+        workers: loader processes.
+        given: each teacher's outputs, by view.
+    """
+
+    source: StateSource
+    plan: Plan
+    choices: tuple[Choice, ...]
+    workers: int = 0
+    given: Mapping[str, tuple[GivenRows, ...]] = field(default_factory=dict)
+
+    @property
+    def any_kept(self) -> bool:
+        """Whether a phase trains from kept states."""
+        return any(choice.kept for choice in self.choices)
+
+    @property
+    def first_computed(self) -> Phase | None:
+        """The first phase that runs whole steps; None where all train from kept states."""
+        return next(
+            (phase for phase, choice in zip(self.plan.phases, self.choices, strict=True) if not choice.kept), None
+        )
+
+    def loaded_by(self, workers: int) -> PhaseStates:
+        """The same, loaded by so many processes."""
+        return replace(self, workers=workers)
+
+    def taught(self) -> PhaseStates:
+        """The same, with what the teachers say of the training rows in each view.
+
+        Raises:
+            RunFailed: not even one row fits into memory.
+        """
+        views: list[int | None] = [None]
+        if any(choice.views is not None for choice in self.choices):
+            views = list(range(max(choice.views or 1 for choice in self.choices)))
+        outputs = {teacher.name: tuple(teacher.outputs(view) for view in views) for teacher in self.source.teachers}
+        return replace(self, given=outputs)
+
+    def with_given(self, train: Examples) -> Examples:
+        """Training rows, view after view, with what teachers say of them."""
+        return GivenExamples(train, self.given, len(self.source.train.examples)) if self.given else train
+
+    def weigh(self, model: Model) -> tuple[Choice, ...]:
+        """The choices, from what they cost and bring on this machine."""
+        source = self.source
+        frozen = [phase for phase in self.plan.phases if phase.frozen_stages]
         epochs = sum(phase.epochs for phase in frozen)
-        varies, mixes = draws(self.train.examples) if frozen else (False, False)
-        views = min(self.views or 1, epochs) if varies else 1
-        self._plan = plan
-        nbytes = self._bytes(model, {phase.frozen_stages for phase in frozen}, views) if frozen and not mixes else {}
+        varies, mixes = draws(source.train.examples) if frozen or source.teachers else (False, False)
+        if source.teachers:
+            _refuse_to_teach(varies and source.views is None, mixes)
+        views = min(source.views or 1, self.plan.epochs if source.teachers else epochs) if varies else 1
+        nbytes = self._bytes_of_phases(model, views) if frozen and not mixes else {}
+        seen = _Seen(varies, mixes, views, epochs, nbytes)
         promised = 0
         choices = []
-        for phase in plan.phases:
-            choice = self._choose(model, phase, varies, mixes, views, epochs, nbytes, promised)
+        for index, phase in enumerate(self.plan.phases):
+            with _as_in(model, phase):
+                choice = self._choose(model, index, seen, promised)
             promised += choice.nbytes if choice.kept else 0
             choices.append(choice)
-        self._choices = self.device.broadcast(tuple(choices))
-        return self._choices
+        return tuple(choices)
 
-    def _choose(
-        self,
-        model: Model,
-        phase: Phase,
-        varies: bool,
-        mixes: bool,
-        views: int,
-        epochs: int,
-        nbytes: Mapping[int, int],
-        promised: int,
-    ) -> Choice:
-        cut = phase.frozen_stages
+    def _choose(self, model: Model, index: int, seen: _Seen, promised: int) -> Choice:
+        cut = self.plan.phases[index].frozen_stages
         if not cut:
-            return Choice(False, False, None, 0, 0, "no stage is frozen")
-        if mixes:
+            fixed = seen.views if seen.varies and self.source.teachers else None
+            return Choice(False, False, fixed, 0, 0, "no stage is frozen")
+        if seen.mixes:
             return Choice(False, False, None, 0, 0, "rows are mixed with one another, anew every epoch")
-        if varies and self.views is None:
+        if self.plan.phases[index].solver is not None:  # it reads rows that are not augmented, which view 0 is
+            seen = replace(seen, views=1)
+        elif seen.varies and self.source.views is None:
             return Choice(
                 False, False, None, 0, 0, "rows are augmented anew every epoch; --views V keeps V views of each"
             )
-        used = views if varies else None
-        if not self.allowed:
+        used = seen.views if seen.varies else None
+        if not self.source.allowed:
             return Choice(False, True, used, 0, 0, "as set")
-        states = views * len(self.train.examples) + len(self.validation.examples) + self._tested(cut)
-        stores = [self._stores(model, (cut,), part)[cut] for part, _ in self._parts(views)]
-        there = all(
-            2 * len(store.missing(rows.digests)) < len(rows.digests)
-            for store, (_, rows) in zip(stores, self._parts(views), strict=True)
-        )
+        states = seen.views * len(self.source.train.examples) + len(self.source.validation.examples) + self._tested(cut)
+        stores = [self._stores(model, (cut,), part)[cut] for part, _ in self._parts(seen.views)]
+        there = all(mostly_there(store, rows) for store, (_, rows) in zip(stores, self._parts(seen.views), strict=True))
         if there:
-            return Choice(True, True, used, states, nbytes[cut], "an earlier run kept them")
-        if epochs == 1 and self._by_size(self.train.examples) is self.train.examples:
+            return Choice(True, True, used, states, seen.nbytes[index], "an earlier run kept them")
+        if seen.epochs == 1 and by_size(self.source.train.examples) is self.source.train.examples:
             return Choice(False, True, used, states, 0, "one epoch reads every row once")
-        if not _room(nbytes[cut] + promised, [store.folder.name for store in stores]):
-            reason = f"{byte_size(nbytes[cut])} more do not fit into the cache or on the disk"
+        if not has_room(seen.nbytes[index] + promised, stores):
+            reason = f"{byte_size(seen.nbytes[index])} more do not fit into the cache or on the disk"
             reason = reason if writable() else "the cache cannot be written"
-            return Choice(False, True, used, states, nbytes[cut], reason)
-        return Choice(True, True, used, states, nbytes[cut], f"computed once instead of {epochs} times")
+            return Choice(False, True, used, states, seen.nbytes[index], reason)
+        return Choice(True, True, used, states, seen.nbytes[index], f"computed once instead of {seen.epochs} times")
 
     def data(self, model: Model, index: int, asked: Callable[[], bool]) -> PhaseData:
         """The rows of a phase. Where states are kept, those that are missing are computed now, together with those that
@@ -184,8 +238,11 @@ class Prefixes:
             KeyboardInterrupt: the user wants to stop.
             RunFailed: not even one row fits into memory.
         """
-        assert self._plan is not None
-        phase, choice = self._plan.phases[index], self._choices[index]
+        found = self._data(model, index, asked)
+        return replace(found, train=self.with_given(found.train))
+
+    def _data(self, model: Model, index: int, asked: Callable[[], bool]) -> PhaseData:
+        phase, choice = self.plan.phases[index], self.choices[index]
         if not choice.kept:
             return self._anew(choice)
         views = choice.views or 1
@@ -196,11 +253,11 @@ class Prefixes:
                 for part, rows in self._parts(views)
             ]
         except OSError as error:
-            self._going_without(error)
+            going_without(error)
             return self._anew(choice)
         return PhaseData(
-            StateExamples(stored[:views], self.train.examples),
-            StateExamples(stored[views:], self.validation.examples),
+            StateExamples(stored[:views], self.source.train.examples),
+            StateExamples(stored[views:], self.source.validation.examples),
             views,
         )
 
@@ -211,118 +268,112 @@ class Prefixes:
         Raises:
             RunFailed: not even one row fits into memory.
         """
-        assert self._plan is not None
-        phase, choice = self._plan.phases[-1], self._choices[-1]
+        phase, choice = self.plan.phases[-1], self.choices[-1]
         if not choice.fixed:
             return rows.examples
-        model.freeze(phase.frozen_stages)  # a run that is resumed after its last step has not entered the phase
+        model.enter(phase.terms)  # a run that is resumed after its last step has not entered the phase
+        model.freeze(phase.frozen_stages)
         if choice.kept and self._untrained() == phase.frozen_stages:
             stores = self._stores(model, (phase.frozen_stages,), EVALUATION)
             try:
                 stored = self._filler(model, lambda: False).fill(stores, rows, phase.frozen_stages)
                 return StateExamples([stored], rows.examples)
             except OSError as error:
-                self._going_without(error)
-        return self._by_size(rows.examples)
+                going_without(error)
+        return by_size(rows.examples)
 
     def _anew(self, choice: Choice) -> PhaseData:
         """The rows as they are; those that could be kept give the very same states as if they were."""
         views = choice.views or 1
-        train = self.train.examples
+        train = self.source.train.examples
         if choice.views is not None:
-            train = FixedViews([View(train, view, self.train.digests) for view in range(views)])
+            train = FixedViews([View(train, view, self.source.train.digests) for view in range(views)])
         if not choice.fixed:
-            return PhaseData(train, self.validation.examples, views)
-        return PhaseData(self._by_size(train), self._by_size(self.validation.examples), views)
+            return PhaseData(train, self.source.validation.examples, views)
+        return PhaseData(by_size(train), by_size(self.source.validation.examples), views)
 
     def _untrained(self) -> int:
         """How many stages no phase trains."""
-        assert self._plan is not None
-        return min(phase.frozen_stages for phase in self._plan.phases)
+        return min(phase.frozen_stages for phase in self.plan.phases)
 
     def _tested(self, cut: int) -> int:
         """Test rows whose states after so many stages are kept in the end."""
-        assert self._plan is not None
-        return self.test if cut == self._untrained() == self._plan.phases[-1].frozen_stages else 0
-
-    def _going_without(self, error: OSError) -> None:
-        self.say(f"states cannot be kept ({error.strerror or error}): going on without")
-
-    def _by_size(self, examples: Examples) -> Examples:
-        sizes = examples.sizes()
-        if sizes is None or len(np.unique(as_columns(sizes), axis=0)) == 1:
-            return examples
-        return SameSizeExamples(examples, sizes)
+        return self.source.test if cut == self._untrained() == self.plan.phases[-1].frozen_stages else 0
 
     def _cuts_from(self, index: int) -> tuple[int, ...]:
         """This phase's frozen stages, and those of later phases that are frozen until then."""
-        assert self._plan is not None
-        cuts = [self._plan.phases[index].frozen_stages]
-        for phase, choice in zip(self._plan.phases[index + 1 :], self._choices[index + 1 :], strict=True):
-            if phase.frozen_stages > cuts[-1] or not choice.kept:
+        wanted = _wanted(self.plan.phases[index])
+        cuts = [self.plan.phases[index].frozen_stages]
+        for phase, choice in zip(self.plan.phases[index + 1 :], self.choices[index + 1 :], strict=True):
+            if phase.frozen_stages > cuts[-1] or not choice.kept or _wanted(phase) != wanted:
                 break
             cuts.append(phase.frozen_stages)
         return tuple(dict.fromkeys(cuts))
 
     def _filler(self, model: Model, asked: Callable[[], bool]) -> Filler:
-        return Filler(model, self.device, self.precision, self.batch, self.workers, self.say, asked)
+        return self.source.keeping(self.workers).filler(model.extractor, asked)
 
     def _parts(self, views: int) -> list[tuple[str, Rows]]:
         """Each training view and the validation rows: how their states are told apart, and the rows."""
-        digests = self.train.digests
-        train = [
-            (f"training view {view}", Rows(View(self.train.examples, view, digests), digests)) for view in range(views)
-        ]
-        return [*train, (EVALUATION, self.validation)]
+        return [*(part_of(self.source.train, view) for view in range(views)), part_of(self.source.validation, None)]
 
     def _stores(self, model: Model, cuts: Collection[int], part: str) -> dict[int, RowStore]:
         """Where the states of a part of the rows are kept, by cut."""
-        facts = {
-            "format": FORMAT,
-            "identity": self.identity,
-            "input": model.backbone.input.to_json(),
-            "needs": sorted(model.head.needs),
-            "reads": sorted(model.head.reads),
-            "part": part,
-            "precision": self.precision,
-            "device": self.device.describe(),
-        }
-        stores = {}
-        for cut in cuts:
-            whole = {**facts, "cut": cut, "weights": tensors_sha256(model.frozen_tensors(cut))}
-            key = hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:32]
-            boundary = f"after stage {cut} of {len(model.backbone.stages())}"
-            about = {**self.about, "boundary": boundary, "part": part, "precision": self.precision}
-            stores[cut] = RowStore(cache_folder(KIND) / key, about)
-        return stores
+        return self.source.keeping().stores(model.extractor, cuts, part)
+
+    def _bytes_of_phases(self, model: Model, views: int) -> dict[int, int]:
+        """Bytes that the states of each phase with frozen stages take; phases whose terms need the same are looked at in one
+        pass."""
+        alike: dict[object, list[int]] = {}
+        for index, phase in enumerate(self.plan.phases):
+            if phase.frozen_stages:
+                alike.setdefault(_wanted(phase), []).append(index)
+        found: dict[int, int] = {}
+        for indices in alike.values():
+            phases = [self.plan.phases[index] for index in indices]
+            with _as_in(model, phases[0]):
+                sizes = self._bytes(model, {phase.frozen_stages for phase in phases}, views)
+            found |= {index: sizes[phase.frozen_stages] for index, phase in zip(indices, phases, strict=True)}
+        return found
 
     def _bytes(self, model: Model, cuts: Collection[int], views: int) -> dict[int, int]:
         """Bytes that the states take by cut, from what the model makes of two rows of each kind."""
         total = dict.fromkeys(cuts, 0.0)
         filler = self._filler(model, lambda: False)
         for times, (part, rows) in zip((views, 1), self._parts(1), strict=True):
-            looked = tuple(range(min(2, len(rows.examples))))
-            if not looked:
-                continue
-            sizes = rows.examples.sizes()
-            share = len(rows.examples) / len(looked)
-            if sizes is not None:
-                areas = as_columns(sizes).prod(axis=1)
-                share = float(areas.sum()) / max(1.0, float(areas[list(looked)].max() * len(looked)))
-            for cut, columns in filler.look(rows.examples, looked, cuts).items():
+            for cut, nbytes in bytes_of(filler, rows, cuts).items():
                 # The test split is not looked at yet: its rows count as much as those of validation.
-                tested = self._tested(cut) / len(rows.examples) if part == EVALUATION else 0
-                total[cut] += sum(_nbytes(value) for value in columns.values()) * share * (times + tested)
+                tested = self._tested(cut) / len(rows.examples) if part == EVALUATION and len(rows.examples) else 0
+                total[cut] += nbytes * (times + tested)
         return {cut: int(held) for cut, held in total.items()}
 
 
-def _room(nbytes: int, keys: Sequence[str]) -> bool:
+@contextmanager
+def _as_in(model: Model, phase: Phase) -> Iterator[None]:
+    """The model with a phase's terms, and what they need, inside the block."""
+    entered = model.entered
+    model.enter(phase.terms)
     try:
-        cache_folder(KIND)
-        return make_room(nbytes, *keys)
-    except OSError:
-        return False
+        yield
+    finally:
+        model.enter(entered)
 
 
-def _nbytes(value: Tensor | Sequence[Tensor]) -> int:
-    return value.nbytes if isinstance(value, Tensor) else sum(tensor.nbytes for tensor in value)
+def _wanted(phase: Phase) -> tuple[frozenset[str], frozenset[str]]:
+    """What a phase's terms need and read, beside what the head does."""
+    terms = phase.terms
+    return frozenset().union(*(term.needs for term in terms)), frozenset().union(*(term.reads for term in terms))
+
+
+def _refuse_to_teach(varies: bool, mixes: bool) -> None:
+    """What a teacher says of a row is computed once, so the row must stay the same.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if mixes:
+        raise UsageError(
+            "a teacher says nothing of rows that are mixed with one another", hint="Leave mixup and cutmix out"
+        )
+    if varies:
+        raise UsageError("a teacher needs rows that stay the same", hint="--views V keeps V fixed views of each")

@@ -19,6 +19,7 @@ from graftwork.interfaces import (
     Features,
     Group,
     Model,
+    OpenTeacher,
     Phase,
     Plan,
     PlanContext,
@@ -50,7 +51,7 @@ class Lora(Strategy):
     alpha: float
     dropout: float
 
-    def prepare(self, model: Model, batch: Batch) -> None:
+    def prepare(self, model: Model, batch: Batch, open: OpenTeacher) -> None:
         """Inject the adapters.
 
         Raises:

@@ -27,6 +27,7 @@ pytest.register_assert_rewrite(
             "task_metrics",
             "task_reading",
             "tasks",
+            "terms",
         )
     )
 )

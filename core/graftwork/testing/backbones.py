@@ -24,7 +24,7 @@ from graftwork.catalogue import BackboneEntry
 from graftwork.interfaces import Backbone, Model
 from graftwork.testing.base import accelerator, close, copied, doing, same
 from graftwork.testing.probe import Probe, backward, batch_of, probed, rows_of
-from graftwork.testing.staging import StagedChecks
+from graftwork.testing.summaries import SummaryChecks
 from graftwork.testing.surroundings import check_leaves_alone, shuffled_random
 
 __all__ = ["BackboneConformance", "Probe"]
@@ -33,7 +33,7 @@ _SHIFT = 0.1  # how far the scores of the probe are to move when a backbone lear
 _SHARES = (0.1, 0.03, 0.01, 0.003, 0.001)  # of the loss, by which a step is to lower it
 
 
-class BackboneConformance(StagedChecks):
+class BackboneConformance(SummaryChecks):
     """What being a backbone means, as tests. A subclass supplies `build` and `inputs`; both are called often: keep it small.
 
     A check that cannot hold is named in `exceptions` with the reason, and is skipped with it.

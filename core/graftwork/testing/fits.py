@@ -9,12 +9,15 @@ from pathlib import Path
 import torch
 
 from graftwork.data.seeds import INIT, derive
+from graftwork.engine.batches import FitData
 from graftwork.engine.checkpoint import CheckpointStore
-from graftwork.engine.fit import Fit, FitData
-from graftwork.engine.observers import Observers
+from graftwork.engine.fit import Fit, Fitting
+from graftwork.engine.observers import SWITCHED_OFF, Observers
 from graftwork.engine.resumable import Progress
 from graftwork.engine.settings import FitSettings
-from graftwork.interfaces import Batch, Model, Observer, Plan, PlanContext, Strategy
+from graftwork.errors import UsageError
+from graftwork.interfaces import Batch, Model, Observer, Plan, PlanContext, Strategy, Teacher
+from graftwork.log import heard
 from graftwork.machine.device import Device
 from graftwork.runs.directory import CHECKPOINTS
 from graftwork.testing.subjects import Subject, load
@@ -50,8 +53,13 @@ def prepared(subject: Subject, strategy: Strategy, seed: int = 0) -> Model:
     batch = few_rows(subject, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(INIT, seed, 2))
-        strategy.prepare(model, batch)
+        strategy.prepare(model, batch, no_teacher)
     return model
+
+
+def no_teacher(reference: str) -> Teacher:
+    """What a strategy is given to open teachers with, where there is none."""
+    raise UsageError(f"no run is here to teach, so {reference} is none")
 
 
 def few_rows(subject: Subject, model: Model, train: bool = True) -> Batch:
@@ -76,31 +84,35 @@ def fit(
         resume: go on from a checkpoint in the folder.
     """
     said: list[str] = []
+
+    def hear(line: str) -> None:
+        if line.endswith(SWITCHED_OFF):
+            said.append(line)
+
     task, facts, input = subject.task, subject.facts, model.backbone.input
     split = "validation" if len(subject.few.get("validation", ())) else "train"
     data = FitData(
         train=subject.examples("train", input, True),
         validation=subject.examples(split, input, False),
-        strata=(),
+        strata=lambda: task.strata(subject.few["train"]),
         metrics=lambda: task.metrics(facts, torch.device("cpu")),
         primary_metric=task.primary_metric,
+        unlabelled=subject.examples("train", input, True),  # nobody reads their labels
     )
     settings = replace(
-        FitSettings.of(subject.config, "fp32", 0),
+        FitSettings.of(subject.config, 0),
         batch_size=BATCH,
         batch_units=None,
         checkpoint_seconds=3600.0,
         checkpoint_steps=1,
     )
-    called = watchers(Observers(observers, said.append))
+    called = watchers(Observers(observers))
     called.introduce(str(folder), subject.config.model_dump(mode="json"))
-    store = CheckpointStore(folder / CHECKPOINTS, lambda line: None)
-    device = Device("cpu")
+    device = Device("cpu", "fp32")
+    fitting = Fitting(model, plan, data, settings, device)
     try:
-        with called.told_of_failure():
-            done = Fit(model, plan, data, settings, device, store, called, lambda history: None, lambda line: None).run(
-                resume
-            )
+        with heard(hear), called.told_of_failure():
+            done = Fit(fitting, CheckpointStore(folder / CHECKPOINTS), called).run(resume)
     finally:
         device.close()
     return Fitted(model, plan, done, said)

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from graftwork.interfaces import Batch, Features, Head, Model, Spec
+from graftwork.interfaces.extractor import Extractor
 from graftwork.testing.base import accelerator, copied, doing, same
-from graftwork.testing.head_outputs import OutputChecks
 from graftwork.testing.learning import learn_by_heart
 from graftwork.testing.options import check_options_are_read
+from graftwork.testing.solving import SolvingChecks
 from graftwork.testing.subjects import Subject, check_saved_model
 from graftwork.testing.surroundings import check_leaves_alone
 
 
-class HeadConformance(OutputChecks):
+class HeadConformance(SolvingChecks):
     """What being a head means, as tests, on rows of a sample over a small backbone, assembled as a run does it.
 
     A check that cannot hold is named in `exceptions` with the reason, and is skipped with it.
@@ -35,12 +36,11 @@ class HeadConformance(OutputChecks):
     def test_it_needs_what_the_registry_says(self) -> None:
         subject = self.subject()
         model = subject.model()
-        needs, provides = model.head.needs, model.backbone.provides
+        needs = model.head.needs
         said = subject.builder.catalogue.head(self.head).needs
         assert isinstance(needs, frozenset), f"needs is a {type(needs).__name__}, and not a frozenset of feature names"
-        assert needs <= set(provides), (
-            f"the head needs {sorted(needs - set(provides))}, which the backbone does not provide"
-        )
+        lacking = Extractor(model.backbone, needs).lacking
+        assert not lacking, f"the head needs {lacking}, which the backbone does not provide"
         unsaid = [name for name in needs if not any(fnmatch.fnmatch(name, pattern) for pattern in said)]
         assert not unsaid, (
             f"the head needs {', '.join(sorted(unsaid))}, which registry.yaml does not say ({', '.join(said)})"
@@ -144,6 +144,9 @@ def _everything(model: Model, batch: Batch) -> Features:
     """All features of the backbone and all inputs, whatever the head declares."""
     with torch.no_grad():
         features: Features = model.backbone(batch.inputs)
+        if model.extractor.summaries:
+            every = frozenset(f"stage{cut}" for cut in range(1, len(model.backbone.stages()) + 1))
+            features |= Extractor(model.backbone, every).features(model.backbone.begin(batch.inputs), 0)
     return {**batch.inputs, **features}
 
 

@@ -17,9 +17,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from graftwork.engine.observers import Observers
+from graftwork.engine.observers import SWITCHED_OFF, Observers
 from graftwork.interfaces import EpochRecord, FitRecord, Observer, Plan, Spec, StepRecord
 from graftwork.interfaces.observer import plain, read_only
+from graftwork.log import heard
 from graftwork.testing.base import Conformance, copied, doing, same
 from graftwork.testing.fits import Fitted, context, fit
 from graftwork.testing.options import check_options_are_read
@@ -169,19 +170,12 @@ class ObserverConformance(Conformance):
         """A fit that stops in its second epoch, and what was said of the observer."""
         said: list[str] = []
 
-        class Keeps(Observers):
-            def __init__(self, *arguments: Any) -> None:
-                super().__init__(*arguments)
-                told = self.say
+        def hear(line: str) -> None:
+            if line.endswith(SWITCHED_OFF):
+                said.append(line)
 
-                def note(line: str) -> None:
-                    said.append(line)
-                    told(line)
-
-                self.say = note
-
-        with pytest.raises(KeyboardInterrupt), doing("a run that is interrupted"):
-            self.watched(folder, observer, _Interrupts(), guard=lambda called: _as(Keeps, called), end=False)
+        with pytest.raises(KeyboardInterrupt), doing("a run that is interrupted"), heard(hear):
+            self.watched(folder, observer, _Interrupts(), end=False)
         return said
 
 
@@ -194,7 +188,7 @@ class _Interrupts(Observer):
 
 
 def _as(kind: type[Observers], called: Observers) -> Observers:
-    return kind(called.active, called.say)
+    return kind(called.active)
 
 
 def _plain(argument: Any) -> Any:

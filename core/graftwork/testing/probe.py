@@ -51,8 +51,9 @@ def rows_of(inputs: Mapping[str, Tensor]) -> int:
 
 
 def batch_of(inputs: dict[str, Tensor]) -> Batch:
-    """Inputs as a batch without targets."""
-    return Batch(torch.arange(rows_of(inputs)), inputs, {})
+    """Inputs as a batch with a target that no loss reads: rows without any have no loss of the head's."""
+    rows = rows_of(inputs)
+    return Batch(torch.arange(rows), inputs, {"unread": torch.zeros(rows)})
 
 
 def backward(losses: Mapping[str, Tensor]) -> None:
@@ -73,4 +74,6 @@ def stored_and_read(model: Model, batch: Batch, cut: int, folder: Path) -> Batch
     stored = store.open(digests)
     assert stored is not None, "the store lost rows"
     state = {name.removeprefix("state/"): value for name, value in stored.gather(range(len(batch))).items()}
-    return Batch(batch.rows, {}, {}, {name: value for name, value in state.items() if isinstance(value, Tensor)})
+    return Batch(
+        batch.rows, {}, batch.targets, {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    )

@@ -8,62 +8,30 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
-import pytest
 import torch
 
 from graftwork.catalogue import split_strategy, strategy_argument
 from graftwork.engine.optimizer import check_plan
 from graftwork.engine.proofs import check_same_predictions, comparable
 from graftwork.errors import GraftworkError, RunFailed, UsageError
-from graftwork.interfaces import Model, Observer, Phase, Plan, Spec, StepRecord, Strategy
-from graftwork.testing.base import Conformance, copied, doing, leaves, same
+from graftwork.interfaces import Model, Observer, Phase, Plan, Spec, StepRecord
+from graftwork.testing.base import copied, doing, leaves, same
 from graftwork.testing.fits import context, few_rows, fit, prepared
 from graftwork.testing.options import check_options_are_read
-from graftwork.testing.subjects import Subject, assemble, usual_task
+from graftwork.testing.streams import StreamChecks
 from graftwork.testing.surroundings import check_leaves_alone
 
 
-class StrategyConformance(Conformance):
+class StrategyConformance(StreamChecks):
     """What being a strategy means, as tests, on a small model of the first task that has a sample.
 
-    A check that cannot hold is named in `exceptions` with the reason, and is skipped with it.
+    Checks of the plan's terms stand in `testing.terms`, of its streams in `testing.streams`. A check that cannot hold is named
+    in `exceptions` with the reason, and is skipped with it.
     """
-
-    strategy: ClassVar[str]
-    """As `--strategy`: NAME or NAME:ARGUMENT."""
-
-    task: ClassVar[str] = ""
-    data: ClassVar[str] = ""
-    backbone: ClassVar[str] = ""
-    options: ClassVar[Mapping[str, Any]] = {}
-    """Of the strategy."""
-
-    epochs: ClassVar[int] = 6
-    """Enough for every phase."""
-
-    def subject(self) -> Subject:
-        """The parts of a run with this strategy."""
-        catalogue = self.catalogue()
-        task = self.task or usual_task(catalogue)
-        given = {"strategy": self.options}
-        return assemble(catalogue, task, data=self.data, backbone=self.backbone, strategy=self.strategy, options=given)
-
-    def built(self, subject: Subject) -> Strategy:
-        """The strategy, as a run builds it."""
-        with doing("building the strategy"):
-            return subject.builder.strategy(subject.config)
-
-    def planned(self, strategy: Strategy, model: Model, **changes: Any) -> Plan:
-        """Its plan for a model."""
-        with doing("planning"):
-            plan = strategy.plan(model, replace(context(self.subject(), self.epochs), **changes))
-        assert isinstance(plan, Plan), f"plan gives a {type(plan).__name__} in place of a Plan"
-        return plan
 
     def test_the_engine_takes_the_plan(self) -> None:
         subject = self.subject()
@@ -88,7 +56,8 @@ class StrategyConformance(Conformance):
                 assert epochs < self.epochs, f"the strategy refuses {epochs} epochs"
                 continue  # it needs more, and says so
             found = [phase.epochs for phase in plan.phases]
-            assert plan.epochs == epochs, (
+            solved = all(phase.solver for phase in plan.phases)  # one epoch each, however many are asked for
+            assert plan.epochs == epochs or solved, (
                 f"asked for {epochs} epochs, the phases last {' + '.join(map(str, found))} = {plan.epochs}"
             )
             assert all(count >= 1 for count in found), f"asked for {epochs} epochs, a phase lasts none: {found}"
@@ -132,8 +101,11 @@ class StrategyConformance(Conformance):
                     f"without weight decay, group {group.name} of phase {phase.name} has {group.weight_decay:g}"
                 )
         for schedule in ("constant", "cosine"):
-            found = {phase.schedule for phase in self.planned(strategy, model, schedule=schedule).phases}
-            assert schedule in found, f"asked for the schedule {schedule}, the phases have {', '.join(sorted(found))}"
+            phases = self.planned(strategy, model, schedule=schedule).phases
+            found = {phase.schedule for phase in phases if not phase.solver}
+            assert not found or schedule in found, (
+                f"asked for the schedule {schedule}, the phases have {', '.join(sorted(found))}"
+            )
 
     def test_the_plan_can_be_written_down(self) -> None:
         subject = self.subject()
@@ -157,7 +129,8 @@ class StrategyConformance(Conformance):
                 moved = set(group.parameters) & watch.moved
                 assert moved, f"group {group.name} of phase {phase.name} is to be trained, and nothing in it moves"
         trained = {name for phase in plan.phases for group in phase.groups for name in group.parameters}
-        strangers = watch.moved - trained
+        # What a term keeps may follow the model without being trained.
+        strangers = {name for name in watch.moved - trained if not name.startswith("terms.")}
         assert not strangers, f"parameters in no group move: {', '.join(sorted(strangers)[:3])}"
 
     def test_finishing_keeps_the_predictions_and_gives_the_model_back(self) -> None:
@@ -196,42 +169,16 @@ class StrategyConformance(Conformance):
                 f"finish() gives a {type(content).__name__} for the file {name}, and not bytes"
             )
 
-    def test_regularisers_are_finite_and_have_gradients(self) -> None:
-        subject = self.subject()
-        strategy = self.built(subject)
-        model = prepared(subject, strategy)
-        found = [phase.regulariser for phase in self.planned(strategy, model).phases if phase.regulariser is not None]
-        if not found:
-            pytest.skip("the plan has no regulariser")
-        for regulariser in found:
-            name = type(regulariser).__name__
-            with doing(f"starting the regulariser {name}"):
-                regulariser.start(model)
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.add_(torch.randn_like(parameter) * 0.01)
-            state = copied(model.state_dict())
-            with doing(f"computing the penalty of {name}"):
-                penalty = regulariser.penalty(model)
-            assert penalty.ndim == 0, f"the penalty of {name} is no scalar: its shape is {tuple(penalty.shape)}"
-            assert torch.isfinite(penalty), f"the penalty of {name} is {float(penalty)}"
-            assert penalty.requires_grad, f"the penalty of {name} has no gradient: it would change nothing"
-            model.zero_grad()
-            torch.autograd.backward(penalty)
-            reached = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-            assert any(bool(grad.any()) for grad in reached), (
-                f"the gradient of the penalty of {name} is zero everywhere"
-            )
-            assert all(bool(torch.isfinite(grad).all()) for grad in reached), f"the gradient of {name} is not finite"
-            same(model.state_dict(), state, f"computing the penalty of {name} changes the model")
-            json.dumps(regulariser.describe())
-
     def test_what_is_drawn_depends_on_the_seed_alone(self) -> None:
         subject = self.subject()
         states = []
         for _ in range(2):
             with doing("preparing the model"):
-                states.append(copied(prepared(subject, self.built(subject), seed=3).state_dict()))
+                strategy = self.built(subject)
+                model = prepared(subject, strategy, seed=3)
+            plan = self.planned(strategy, model)
+            terms = {f"term {index}": dict(term.state_dict()) for index, term in enumerate(plan.terms)}
+            states.append(copied(dict(model.state_dict()) | terms))
         same(states[1], states[0], "prepared twice with one seed, the model differs")
 
     def test_every_option_is_declared_and_read(self) -> None:
@@ -266,7 +213,7 @@ class _Moves(Observer):
 
     def step_end(self, record: StepRecord) -> None:
         for name, parameter in self._model.named_parameters():
-            if name not in self.moved and not torch.equal(parameter, self._before[name]):
+            if name in self._before and name not in self.moved and not torch.equal(parameter, self._before[name]):
                 self.moved.add(name)
 
 
@@ -275,6 +222,8 @@ def _check_phase(phase: Phase) -> None:
     assert phase.schedule in ("cosine", "constant"), (
         f"{where} has the schedule {phase.schedule!r}, which the engine does not know"
     )
+    if phase.solver:
+        return  # takes no steps
     assert math.isfinite(phase.lr) and phase.lr > 0, f"{where} has the learning rate {phase.lr}"
     assert 0 <= phase.warmup <= 1, f"{where} warms up for {phase.warmup} of its steps, which is no share"
     for group in phase.groups:
@@ -295,8 +244,12 @@ def _described(model: Model) -> dict[str, Any]:
 
 
 def _plain(plan: Plan) -> Any:
-    """A plan without its regularisers, which are objects with a state."""
+    """A plan without its terms and items, which are objects: of these what they say, and what they are."""
     return [
-        (replace(phase, regulariser=None), phase.regulariser.describe() if phase.regulariser else None)
+        (
+            replace(phase, terms=(), streams=tuple(replace(stream, items=None) for stream in phase.streams)),
+            [term.describe() for term in phase.terms],
+            [type(stream.items) for stream in phase.streams],
+        )
         for phase in plan.phases
     ]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from graftwork import run
 from graftwork.catalogue import Catalogue, DatasetEntry, Kind
-from graftwork.config import RunConfig, override_layer
+from graftwork.config import Resolved, RunConfig, override_layer
 from graftwork.config.check import resolve_and_check
 from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec
@@ -21,9 +22,9 @@ from graftwork.errors import GraftworkError
 from graftwork.interfaces import Batch, Examples, Facts, Model, Spec, Task
 from graftwork.models.artifact import check_reload, save_artifact
 from graftwork.models.build import Builder
-from graftwork.runs.data import RunData, read_data
-from graftwork.runs.directory import RunDirectory
+from graftwork.runs.data import RunData
 from graftwork.runs.states import facts_of_rows
+from graftwork.runs.values import Assembled
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,21 +57,39 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Subject:
-    """The parts of a run, with its data read, audited and split.
+    """A run as it is assembled, and the rows of it that checks look at.
 
     Args:
-        config: resolved; weights are the backbone's own where they lie in an installed package, else random.
-        task: has read the data.
+        assembled: weights are the backbone's own where they lie in an installed package, else random.
         few: the rows that checks look at, by split.
     """
 
-    config: RunConfig
-    builder: Builder
-    task: Task
-    data: RunData
-    backbone: Spec
-    head: Spec
+    assembled: Assembled
     few: Mapping[str, Dataset]
+
+    @property
+    def config(self) -> RunConfig:
+        return self.assembled.config
+
+    @property
+    def builder(self) -> Builder:
+        return self.assembled.builder
+
+    @property
+    def task(self) -> Task:
+        return self.assembled.task
+
+    @property
+    def data(self) -> RunData:
+        return self.assembled.data
+
+    @property
+    def backbone(self) -> Spec:
+        return self.assembled.backbone
+
+    @property
+    def head(self) -> Spec:
+        return self.assembled.head
 
     @property
     def facts(self) -> Facts:
@@ -135,16 +154,12 @@ def assemble(
 
 @lru_cache(maxsize=16)
 def _assembled(wanted: Wanted) -> Subject:
-    catalogue = wanted.catalogue
-    config = configured(wanted)
-    builder = Builder(catalogue)
-    task = builder.task(config.task, config.task_options)
-    data = read_data(task, config, builder)
-    few = {split: rows.select(picked(task, rows)) for split, rows in data.tables.splits.items()}
-    return Subject(config, builder, task, data, builder.backbone_spec(config), builder.head_spec(config), few)
+    assembled = run.assemble(configured(wanted), wanted.catalogue)
+    task, splits = assembled.task, assembled.data.tables.splits
+    return Subject(assembled, {split: rows.select(picked(task, rows)) for split, rows in splits.items()})
 
 
-def configured(wanted: Wanted) -> RunConfig:
+def configured(wanted: Wanted) -> Resolved:
     """The configuration of a run of these names: on the CPU, in float32, with few and small steps."""
     flags: dict[str, Any] = {
         "task": wanted.task,
@@ -164,7 +179,7 @@ def configured(wanted: Wanted) -> RunConfig:
     if not wanted.backbone and _parameters(wanted.catalogue, config.backbone) > SMALL:
         flags["backbone"] = smallest(wanted.catalogue, wanted.task, config.head) or config.backbone
     flags["weights"] = _weights_at_hand(wanted.catalogue, str(flags.get("backbone", config.backbone)))
-    return resolve_and_check([override_layer(flags)], wanted.catalogue).config
+    return resolve_and_check([override_layer(flags)], wanted.catalogue)
 
 
 def sample_of(catalogue: Catalogue, task: str) -> str:
@@ -199,7 +214,7 @@ def smallest(catalogue: Catalogue, task: str, head: str) -> str | None:
     fitting = {
         name: entry.parameters
         for name, entry in catalogue.entries["backbones"].items()
-        if entry.modality == modality and not entry.opens and not needs.lacking(entry.features)
+        if entry.modality == modality and not entry.opens and not needs.lacking(entry.gives)
     }
     return min(fitting, key=lambda name: fitting[name]) if fitting else None
 
@@ -253,11 +268,10 @@ def check_saved_model(subject: Subject, folder: Path) -> None:
     task = Spec(
         subject.config.task, subject.builder.catalogue.task(subject.config.task).complete(subject.config.task_options)
     )
-    directory = RunDirectory(folder)
     folder.mkdir(parents=True, exist_ok=True)
     batch = load(subject.examples("train", model.backbone.input, False), range(min(4, len(subject.few["train"]))))
     try:
-        save_artifact(directory.path, model, task, subject.backbone, subject.head, subject.facts, {})
+        save_artifact(folder, model, task, subject.backbone, subject.head, subject.facts, {})
         check_reload(folder, subject.builder, model, batch)
     except GraftworkError as error:
         raise AssertionError(f"what was saved does not load to the same model: {error}") from error

@@ -38,7 +38,7 @@ class TaskConformance(MetricChecks):
         )
         for_it = catalogue.refers(head.plugin, "tasks", head.tasks, self.task)
         assert for_it, f"{said}: default_head {entry.default_head}, which is for {', '.join(head.tasks)}"
-        lacking = head.lacking(backbone.features)
+        lacking = head.lacking(backbone.gives)
         assert not lacking, f"{said}: default head and backbone do not fit, the head needs {', '.join(lacking)}"
         found = self.subject().task.primary_metric
         assert self.options or found == entry.primary_metric, (

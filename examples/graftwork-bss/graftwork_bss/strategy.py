@@ -2,69 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from graftwork.interfaces import (
-    Batch,
-    Features,
-    Head,
-    Model,
-    Outputs,
-    Phase,
-    Plan,
-    PlanContext,
-    Predictions,
-    Spec,
-    Strategy,
-    Targets,
-    stage_groups,
-)
+from graftwork.interfaces import Batch, Features, Model, Phase, Plan, PlanContext, Spec, Strategy, Term, stage_groups
 
 
-class Shrinking(Head):
-    """A head with one loss part more: eta times the squares of the k smallest singular values of the batch's features.
+class Shrinkage(Term):
+    """eta times the squares of the k smallest singular values of the batch's features.
 
     Chen et al. 2019, "Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe Transfer Learning".
-    Where we differ: a head that reads no `pooled` has its coarsest map or its tokens averaged. A step that is taken in
-    micro-batches has the average over them.
+    Where we differ: of a backbone without `pooled` the tokens or the coarsest map are averaged. A batch that the user has
+    split has the average over its pieces.
     """
 
-    def __init__(self, head: Head, eta: float, smallest: int) -> None:
-        super().__init__()
-        self.head, self.eta, self.smallest = head, eta, smallest
-        self.needs, self.reads = head.needs, head.reads
+    couples_rows = True
 
-    def loss(self, features: Features, targets: Targets) -> dict[str, Tensor]:
+    def __init__(self, eta: float, smallest: int, feature: str) -> None:
+        super().__init__()
+        self.eta, self.smallest, self.feature = eta, smallest, feature
+        self.needs = frozenset({feature})
+
+    def loss(self, model: Model, batch: Batch, features: Features) -> dict[str, Tensor]:
         vectors = self.vectors(features).float()
         values = torch.linalg.svdvals(vectors)  # largest first
-        shrunk = (
-            values[max(1, len(values) - self.smallest) :].square().sum()
-        )  # never the largest: a single row has no other
-        return {**self.head.loss(features, targets), "bss": self.eta * shrunk * len(vectors)}
+        # Never the largest: a single row has no other.
+        shrunk = values[max(1, len(values) - self.smallest) :].square().sum()
+        return {"bss": self.eta * shrunk * len(vectors)}
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        return {"bss": torch.tensor(float(len(batch)))}
 
     def vectors(self, features: Features) -> Tensor:
         """[B, C]: what the spectrum is taken of."""
-        if "pooled" in features:
-            return features["pooled"]
-        if "tokens" in features:
+        found = features[self.feature]
+        if self.feature == "tokens":
             mask = features["mask"].unsqueeze(-1)
-            return (features["tokens"] * mask).sum(1) / mask.sum(1).clamp(min=1)
-        return features[max((name for name in features if name.startswith("map")), key=lambda n: int(n[3:]))].mean(
-            (2, 3)
-        )
+            return (found * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return found.mean((2, 3)) if found.ndim == 4 else found
 
-    def counts(self, targets: Targets) -> dict[str, Tensor]:
-        return {**self.head.counts(targets), "bss": super().counts(targets)["loss"]}
+    def describe(self) -> dict[str, Any]:
+        return {"name": "bss", "eta": self.eta, "smallest": self.smallest}
 
-    def outputs(self, features: Features) -> Outputs:
-        return self.head.outputs(features)
 
-    def postprocess(self, outputs: Outputs, features: Features) -> Predictions:
-        return self.head.postprocess(outputs, features)
+def feature_of(provided: Collection[str]) -> str:
+    """Of a backbone's features the one that comes nearest to a vector a row."""
+    if "pooled" in provided or "tokens" in provided:
+        return "pooled" if "pooled" in provided else "tokens"
+    return max((name for name in provided if name.startswith("map")), key=lambda name: int(name[3:]))
 
 
 @dataclass(frozen=True)
@@ -74,19 +63,14 @@ class Bss(Strategy):
     eta: float
     smallest: int
 
-    def prepare(self, model: Model, batch: Batch) -> None:
-        model.head = Shrinking(model.head, self.eta, self.smallest)
-
-    def finish(self, model: Model) -> Mapping[str, bytes]:
-        assert isinstance(model.head, Shrinking)
-        model.head = model.head.head
-        return {}
-
     def plan(self, model: Model, context: PlanContext) -> Plan:
+        term = Shrinkage(self.eta, self.smallest, feature_of(model.backbone.provides))
         groups = stage_groups(model, 0, context.weight_decay)
         reason = f"everything adapts; the {self.smallest} weakest directions of the features are shrunk by {self.eta:g}"
-        rate = {"lr": context.lr, "schedule": context.schedule, "warmup": context.warmup}
-        return Plan("bss", (Phase("bss", context.epochs, 0, groups, **rate, reason=reason),))  # type: ignore[arg-type]
+        phase = Phase(
+            "bss", context.epochs, 0, groups, context.lr, context.schedule, context.warmup, (term,), reason=reason
+        )
+        return Plan("bss", (phase,))
 
 
 def build(spec: Spec) -> Strategy:

@@ -116,8 +116,9 @@ def _proven(network: Any) -> tuple[Layout, ImageInput]:
     left_out = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
     layout = Layout(tuple(map(tuple, groups)), maps, provides, strides[-1], form, facts.size if fixed else 0, left_out)
     whole = {"pooled": pooled, **_levels(network, pixels, maps, strides, last, tokens)}
-    _compare(_staged(network, layout, facts), pixels, whole)
-    return layout, facts
+    staged = _staged(network, layout, facts)
+    _compare(staged, pixels, whole)
+    return replace(layout, widths=_widths(staged, pixels)), facts
 
 
 def _levels(
@@ -147,6 +148,15 @@ def _compare(backbone: Backbone, pixels: Tensor, whole: Mapping[str, Tensor]) ->
             raise ValueError(f"{name} comes out otherwise in stages than from the whole network")
         if found.shape[1 if name.startswith("map") else -1] != backbone.provides[name]:
             raise ValueError(f"{name} has another width than timm says")
+
+
+def _widths(backbone: Backbone, pixels: Tensor) -> tuple[int, ...]:
+    """The channels of each stage's output: timm does not say those of a stem."""
+    state, widths = {"x": pixels}, []
+    for index in range(len(backbone.stages())):
+        state = backbone.advance(index, state, frozenset())
+        widths.append(backbone.summary(state, index + 1).shape[1])
+    return tuple(widths)
 
 
 def _staged(network: Any, layout: Layout, facts: ImageInput) -> TimmBackbone:

@@ -29,6 +29,7 @@ class Layout:
         form: of the tensors between stages: `NCHW`, `NHWC`, or `NLC` for tokens.
         side: pixels, where the network takes pictures of one size only; 0 where it takes any.
         classifier: beginnings of upstream keys that belong to no stage.
+        widths: channels of each stage's output.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -38,6 +39,7 @@ class Layout:
     form: str
     side: int
     classifier: tuple[str, ...]
+    widths: tuple[int, ...] = ()
 
 
 def cut(network: Any) -> tuple[list[list[str]], list[int]]:
@@ -169,9 +171,7 @@ class TimmBackbone(Backbone):
             kept["grid"] = torch.zeros(len(x), *grid, dtype=torch.bool, device=x.device)
         stage = self.body[index]
         assert isinstance(stage, Stage)
-        x = stage(x)
-        if index + 1 < len(self.body) or needs & {last, "tokens"}:
-            kept["x"] = x
+        kept["x"] = x = stage(x)
         if index + 1 == len(self.body) and "pooled" in needs:
             kept["pooled"] = stage.pooled(x)
         return kept
@@ -185,6 +185,15 @@ class TimmBackbone(Backbone):
         if last is not None and last in needs:
             features[last] = self._as_map(state["x"], state.get("grid"))
         return features
+
+    def summary(self, state: State, cut: int) -> Tensor:
+        """The mean over places; where these are tokens, over all of them, a class token among them."""
+        nhwc = self._layout.form == "NHWC"
+        return super().summary({"x": self._as_map(state["x"])} if nhwc else state, cut)
+
+    def summary_width(self, cut: int) -> int:
+        """The channels of that stage's output."""
+        return self._layout.widths[cut - 1]
 
     def _as_map(self, x: Tensor, grid: Tensor | None = None) -> Tensor:
         """The running tensor as [B, C, H, W]."""

@@ -53,8 +53,8 @@ def builder() -> Builder:
 def problem(request: pytest.FixtureRequest, builder: Builder) -> tuple[RunConfig, Task, RunData]:
     """A first-party task and its embedded data, read once."""
     settings = config(request.param, "timm-resnet18").config
-    task = builder.task(settings.task, settings.task_options)
-    return settings, task, read_data(task, settings, builder)
+    data = read_data(settings, builder)
+    return settings, data.task, data
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -170,7 +170,7 @@ def _convnext(net: Any, facts: ImageInput) -> Backbone:
 def _swin(net: Any, facts: ImageInput) -> Backbone:
     blocks = list(net.features.children())
     width = blocks[0][0].out_channels
-    stages = [Stage({"features.0": blocks[0]}), Stage({"features.1": blocks[1]}, "map4", width)]
+    stages = [Stage({"features.0": blocks[0]}, channels=width), Stage({"features.1": blocks[1]}, "map4", width)]
     for index, stride in ((2, 8), (4, 16), (6, 32)):
         parts: Parts = {f"features.{index}": blocks[index], f"features.{index + 1}": blocks[index + 1]}
         if stride == 32:

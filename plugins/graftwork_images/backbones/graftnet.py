@@ -54,7 +54,7 @@ def build(spec: Spec) -> Backbone:
     stem = nn.Sequential(
         nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
     )
-    stages = [Stage({"stem": stem})]
+    stages = [Stage({"stem": stem}, channels=widths[0])]
     for index, (width_in, width) in enumerate(pairwise(widths), start=1):
         stages.append(Stage({f"block{index}": ResidualBlock(width_in, width)}, f"map{2**index}", width))
     for stage in stages:

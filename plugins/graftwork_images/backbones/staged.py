@@ -25,7 +25,7 @@ class Stage:
     Args:
         parts: modules in order of execution, by their upstream name (`layer1`, `features.3`).
         feature: the name under which the stage's output is provided (`map8`), or None.
-        channels: of that output; read only where there is a feature.
+        channels: of that output.
     """
 
     parts: Mapping[str, nn.Module]
@@ -77,6 +77,7 @@ class StagedBackbone(Backbone):
         maps = {stage.feature: stage.channels for stage in stages if stage.feature is not None}
         self.provides = {**maps, "pooled": stages[-1].channels}
         self._features = tuple(stage.feature for stage in stages)
+        self._widths = tuple(stage.channels for stage in stages)
         self._classifier = classifier
         self._moves = {
             f"{name}.": f"body.{index}.{_child(name)}." for index, stage in enumerate(stages) for name in stage.parts
@@ -108,6 +109,10 @@ class StagedBackbone(Backbone):
         if "pooled" in needs:
             features["pooled"] = F.adaptive_avg_pool2d(last, 1).flatten(1)
         return features
+
+    def summary_width(self, cut: int) -> int:
+        """The channels of that stage's output."""
+        return self._widths[cut - 1]
 
     def as_map(self, x: Tensor) -> Tensor:
         """The running tensor as [B, C, H, W]."""

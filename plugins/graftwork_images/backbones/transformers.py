@@ -21,6 +21,10 @@ class SwinBackbone(StagedBackbone):
     def as_map(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2)
 
+    def summary(self, state: State, cut: int) -> Tensor:
+        """The mean over places, of which the channels come last here."""
+        return super().summary({"x": self.as_map(state["x"])}, cut)
+
 
 class _NormedEnd(nn.Module):
     """ConvNeXt's last stage: the blocks, and the norm that upstream keeps in its classifier."""
@@ -38,7 +42,8 @@ class _NormedEnd(nn.Module):
 class ConvNeXtBackbone(ConvolutionalBackbone):
     """ConvNeXt pools first and normalises then, so `pooled` is made inside the last stage, where the norm is.
 
-    `map32` goes through the same norm, place by place, so that it has the scale that `pooled` has.
+    `map32` goes through the same norm, place by place, so that it has the scale that `pooled` has. The summary of the last
+    stage is the mean before the norm: a summary uses no parameter.
     """
 
     def __init__(self, stages: Sequence[Stage], norm: nn.Module, facts: ImageInput) -> None:
@@ -54,7 +59,7 @@ class ConvNeXtBackbone(ConvolutionalBackbone):
         end = self.body[index]
         if not isinstance(end, _NormedEnd):
             return state
-        x, norm = state.pop("x"), end.norm
+        x, norm = state["x"], end.norm
         last = self._features[-1]
         if last in needs and last is not None:
             state[last] = norm(x)
@@ -101,18 +106,20 @@ class VisionTransformerBackbone(StagedBackbone):
     """ViT: the embedding, then one stage an encoder block, the last with the final norm.
 
     Gives `tokens` [B, 1 + T, C] (class token first) with `mask` [B, 1 + T] (all true), `pooled` (the class token) and
-    the patch tokens as a map. Takes any input whose sides are multiples of the patch; positions are resized to fit.
+    the patch tokens as a map; a stage's summary is the mean over all tokens, the class token among them. Takes any input
+    whose sides are multiples of the patch; positions are resized to fit.
     """
 
     def __init__(self, vit: Any, facts: ImageInput) -> None:
         layers = list(vit.encoder.layers.named_children())
-        stages = [Stage({"embedding": _Embedding(vit)})]
+        width = int(vit.hidden_dim)
+        stages = [Stage({"embedding": _Embedding(vit)}, channels=width)]
         for name, layer in layers[:-1]:
-            stages.append(Stage({f"encoder.layers.{name}": layer}))
+            stages.append(Stage({f"encoder.layers.{name}": layer}, channels=width))
         last = {f"encoder.layers.{layers[-1][0]}": layers[-1][1], "encoder.ln": vit.encoder.ln}
-        stages.append(Stage(last, f"map{vit.patch_size}", vit.hidden_dim))
+        stages.append(Stage(last, f"map{vit.patch_size}", width))
         super().__init__(stages, facts, classifier=("heads.",))
-        self.provides = {**self.provides, "tokens": int(vit.hidden_dim)}
+        self.provides = {**self.provides, "tokens": width}
         self._patch = int(vit.patch_size)
         self._moves |= {
             "conv_proj.": "body.0.embedding.conv_proj.",

@@ -20,9 +20,9 @@ def graftwork_backbones() -> Mapping[str, Any]:
 
 @hookimpl
 def graftwork_heads() -> Mapping[str, Any]:
-    from graftwork_zoo import dense_heads, heads
+    from graftwork_zoo import dense_heads, heads, solved_heads, stage_heads
 
-    return dict.fromkeys(heads.ALL, heads.build) | dict.fromkeys(dense_heads.ALL, dense_heads.build)
+    return {name: module.build for module in (heads, dense_heads, stage_heads, solved_heads) for name in module.ALL}
 
 
 @hookimpl
@@ -34,9 +34,9 @@ def graftwork_tasks() -> Mapping[str, Any]:
 
 @hookimpl
 def graftwork_strategies() -> Mapping[str, Any]:
-    from graftwork_zoo import strategies
+    from graftwork_zoo import strategies, streams, terms
 
-    return dict.fromkeys(strategies.ALL, strategies.build)
+    return {name: module.build for module in (strategies, terms, streams) for name in module.ALL}
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""A small net that is right, and nets that differ from it in one method."""
+"""Small nets that are right, and nets that differ from them in one method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graftwork.interfaces import Backbone, Features, ImageInput, Spec, State
+from graftwork.interfaces import Backbone, Features, ImageInput, Spec, State, TextInput
 
 WIDTHS = (8, 16, 16)
 
@@ -50,6 +50,9 @@ class TameNet(Backbone):
     def finish(self, state: State, needs: frozenset[str]) -> Features:
         features = {**state, "map8": state["x"], "pooled": state["x"].mean(dim=(2, 3))}
         return {name: features[name] for name in needs}
+
+    def summary_width(self, cut: int) -> int:
+        return WIDTHS[cut - 1]
 
 
 class _AlwaysTraining(nn.BatchNorm2d):
@@ -205,13 +208,76 @@ class UnseededWeights(TameNet):
             nn.init.normal_(parameter, std=0.1, generator=_unseeded())
 
 
+class ForgetsWidths(TameNet):
+    summary_width = Backbone.summary_width
+
+
+class ComparesRows(TameNet):
+    def summary(self, state: State, cut: int) -> Tensor:
+        found = super().summary(state, cut)
+        return found - found.mean(dim=0)
+
+
+class SummaryCutOff(TameNet):
+    def summary(self, state: State, cut: int) -> Tensor:
+        return super().summary({"x": state["x"].detach()}, cut)
+
+
+class SummaryTakesAway(TameNet):
+    def summary(self, state: State, cut: int) -> Tensor:
+        return super().summary({"x": state.pop("x")}, cut)
+
+
+class SummaryLearns(TameNet):
+    def summary(self, state: State, cut: int) -> Tensor:
+        found = super().summary(state, cut)
+        return found * self.body[cut - 1][1].weight  # type: ignore[index]
+
+
+class TameWords(Backbone):
+    """Two layers over tokens, of which each sees its own row's mean over the mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input: Any = TextInput("", 8)
+        self.provides = {"pooled": 16, "tokens": 16}
+        self.body = nn.ModuleList([nn.Embedding(20, 16), nn.Linear(32, 16)])
+
+    def stages(self) -> Sequence[nn.Module]:
+        return list(self.body)
+
+    def begin(self, inputs: Mapping[str, Tensor]) -> State:
+        return {"tokens": inputs["tokens"], "mask": inputs["mask"]}
+
+    def advance(self, index: int, state: State, needs: frozenset[str]) -> State:
+        if index == 0:
+            return {"x": self.body[0](state["tokens"]), "mask": state["mask"]}
+        x = state["x"]
+        mean = _mean(state).unsqueeze(1).expand_as(x)
+        return {"x": torch.tanh(self.body[1](torch.cat([x, mean], dim=2))), "mask": state["mask"]}
+
+    def finish(self, state: State, needs: frozenset[str]) -> Features:
+        features = {"pooled": _mean(state)} if "pooled" in needs else {}
+        return features | ({"tokens": state["x"], "mask": state["mask"]} if "tokens" in needs else {})
+
+
+class CountsPadding(TameWords):
+    def summary(self, state: State, cut: int) -> Tensor:
+        return state["x"].mean(dim=1)
+
+
+def _mean(state: State) -> Tensor:
+    real = state["mask"].unsqueeze(2)
+    return (state["x"] * real).sum(1) / real.sum(1)
+
+
 def _unseeded() -> torch.Generator:
     generator = torch.Generator()
     generator.seed()
     return generator
 
 
-ALL: Mapping[str, type[TameNet]] = {
+ALL: Mapping[str, type[Backbone]] = {
     "tame-net": TameNet,
     "miscounted": TameNet,  # what is wrong stands in registry.yaml
     "drifting-norm": DriftingNorm,
@@ -236,6 +302,13 @@ ALL: Mapping[str, type[TameNet]] = {
     "changes-dtype": ChangesDtype,
     "changes-threads": ChangesThreads,
     "unseeded-weights": UnseededWeights,
+    "forgets-widths": ForgetsWidths,
+    "compares-rows": ComparesRows,
+    "summary-cut-off": SummaryCutOff,
+    "summary-takes-away": SummaryTakesAway,
+    "summary-learns": SummaryLearns,
+    "tame-words": TameWords,
+    "counts-padding": CountsPadding,
 }
 
 

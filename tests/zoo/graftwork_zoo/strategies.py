@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from graftwork import UsageError
-from graftwork.interfaces import Batch, Model, Phase, Plan, PlanContext, Regulariser, Spec, Strategy, stage_groups
+from graftwork.interfaces import Batch, Model, OpenTeacher, Phase, Plan, PlanContext, Spec, Strategy, stage_groups
 
 
 class TameTwoPhases(Strategy):
@@ -84,34 +84,6 @@ class PlansAnew(TameTwoPhases):
         return super().plan(model, replace(context, warmup=context.warmup / self._planned))
 
 
-class _Pull(Regulariser):
-    """Towards zero."""
-
-    def start(self, model: Model) -> None:
-        self._names = [name for name, _ in model.head.named_parameters()]
-
-    def penalty(self, model: Model) -> Tensor:
-        return torch.stack([parameter.square().sum() for parameter in model.head.parameters()]).sum()
-
-
-class _WithoutGradient(_Pull):
-    def penalty(self, model: Model) -> Tensor:
-        return super().penalty(model).detach()
-
-
-class TamePull(TameTwoPhases):
-    """Two phases with a penalty."""
-
-    pull: ClassVar[type[Regulariser]] = _Pull
-
-    def phase(self, name: str, model: Model, context: PlanContext, epochs: int, frozen: int) -> Phase:
-        return replace(super().phase(name, model, context, epochs, frozen), regulariser=self.pull())
-
-
-class PullsNothing(TamePull):
-    pull = _WithoutGradient
-
-
 class Scaled(nn.Module):
     """A linear layer with a scale on each input: the adapter."""
 
@@ -134,7 +106,7 @@ class Scaled(nn.Module):
 class TameAdapter(TameTwoPhases):
     """Scales what the head's linear layer sees; merged at the end."""
 
-    def prepare(self, model: Model, batch: Batch) -> None:
+    def prepare(self, model: Model, batch: Batch, open: OpenTeacher) -> None:
         head: Any = model.head
         head.linear = Scaled(head.linear)
 
@@ -162,8 +134,8 @@ class FilesElsewhere(TameAdapter):
 
 
 class UnseededAdapter(TameAdapter):
-    def prepare(self, model: Model, batch: Batch) -> None:
-        super().prepare(model, batch)
+    def prepare(self, model: Model, batch: Batch, open: OpenTeacher) -> None:
+        super().prepare(model, batch, open)
         head: Any = model.head
         generator = torch.Generator()
         generator.seed()
@@ -172,7 +144,6 @@ class UnseededAdapter(TameAdapter):
 
 ALL: Mapping[str, type[Strategy]] = {
     "tame-two-phases": TameTwoPhases,
-    "tame-pull": TamePull,
     "tame-adapter": TameAdapter,
     "trains-the-frozen": TrainsTheFrozen,
     "loses-an-epoch": LosesAnEpoch,
@@ -182,7 +153,6 @@ ALL: Mapping[str, type[Strategy]] = {
     "decays-anyway": DecaysAnyway,
     "group-at-rest": GroupAtRest,
     "plans-anew": PlansAnew,
-    "pulls-nothing": PullsNothing,
     "never-undone": NeverUndone,
     "not-merged": NotMerged,
     "files-elsewhere": FilesElsewhere,
