@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from engine_toys import WIDTH
+from engine_toys import WIDTH, toy_model
 from torch import Tensor, nn
 
 from graftwork.interfaces import Batch, Features, Group, Model, OpenTeacher, Plan, PlanContext, Spec, Strategy, Term
@@ -88,3 +88,14 @@ def with_terms(model: Model, context: PlanContext, *terms: Term, groups: tuple[G
     """The plan of full fine-tuning, with terms and their groups."""
     (phase,) = full.build(Spec("full")).plan(model, context).phases
     return Plan("with-terms", (replace(phase, groups=(*phase.groups, *groups), terms=terms),))
+
+
+def model_with_squares() -> Model:
+    """A toy whose backbone has a second feature."""
+    model = toy_model()
+    backbone: Any = model.backbone
+    backbone.provides = {"pooled": 6, "squares": 6}
+    backbone.finish = lambda state, needs: {
+        name: state["x"] if name == "pooled" else state["x"].square() for name in sorted(needs)
+    }
+    return model

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from engine_toys import CONTEXT, ToyExamples, copies, largest_difference, prepare, run_fit, toy_batch, toy_model
-from term_toys import Centre, Centred, Spread, With, with_terms
+from term_toys import Centre, Centred, Spread, With, model_with_squares, with_terms
 from torch import Tensor, nn
 
 from graftwork import PluginError, RunFailed, UsageError
@@ -178,20 +178,9 @@ class Needy(Term):
         return {"squares": torch.tensor(float(len(batch)))}
 
 
-def needy_model() -> Model:
-    """A toy whose backbone has a second feature, and whose head notes what it is given."""
-    model = toy_model()
-    backbone: Any = model.backbone
-    backbone.provides = {"pooled": 6, "squares": 6}
-    backbone.finish = lambda state, needs: {
-        name: state["x"] if name == "pooled" else state["x"].square() for name in sorted(needs)
-    }
-    return model
-
-
 @pytest.mark.parametrize("frozen", [0, 2, 4])
 def test_what_only_a_term_needs_is_computed_in_its_phase_and_hidden_from_the_head(frozen: int) -> None:
-    model = needy_model()
+    model = model_with_squares()
     model.freeze(frozen)
     batch = toy_batch(5)
     head: Any = model.head

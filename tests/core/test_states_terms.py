@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from engine_toys import SETTINGS, Accuracy, ToyExamples, copies, largest_difference, toy_model
+from engine_toys import SETTINGS, Accuracy, ToyExamples, copies, largest_difference
+from term_toys import model_with_squares
 from torch import Tensor, nn
 
 from graftwork.engine.checkpoint import CheckpointStore
@@ -50,17 +51,6 @@ class Reader(Term):
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         return {"reader": torch.tensor(float(len(batch)))}
-
-
-def model_with_squares() -> Model:
-    """A toy whose backbone has a second feature."""
-    model = toy_model()
-    backbone: Any = model.backbone
-    backbone.provides = {"pooled": 6, "squares": 6}
-    backbone.finish = lambda state, needs: {
-        name: state["x"] if name == "pooled" else state["x"].square() for name in sorted(needs)
-    }
-    return model
 
 
 def planned(model: Model, frozen: tuple[int, int]) -> Plan:

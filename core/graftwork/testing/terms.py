@@ -16,7 +16,7 @@ from graftwork.data.splits import UNLABELLED
 from graftwork.engine.optimizer import enter_phase
 from graftwork.engine.terms import name_of, start_terms
 from graftwork.errors import RunFailed
-from graftwork.interfaces import Batch, Features, Model, Observer, Plan, StepRecord, Term
+from graftwork.interfaces import Batch, Features, Model, Observer, Plan, StepRecord, Strategy, Term
 from graftwork.testing.base import copied, difference, doing, same
 from graftwork.testing.fits import Fitted, fit, prepared
 from graftwork.testing.planning import PlanChecks
@@ -30,14 +30,19 @@ _TOLERANCE = 1e-3
 class TermChecks(PlanChecks):
     """The part of `StrategyConformance` that is about terms."""
 
-    def begun(self) -> tuple[Model, Plan, Callable[[Term], Batch]]:
-        """A model whose weights have moved a little since the terms of its plan looked at it, and rows as a term sees them."""
+    def with_terms(self) -> tuple[Subject, Strategy, Model, Plan]:
+        """A prepared model and its plan; the check is skipped where that has no terms."""
         subject = self.subject()
         strategy = self.built(subject)
         model = prepared(subject, strategy)
         plan = self.planned(strategy, model)
         if not plan.terms:
             pytest.skip("the plan has no terms")
+        return subject, strategy, model, plan
+
+    def begun(self) -> tuple[Model, Plan, Callable[[Term], Batch]]:
+        """A model whose weights have moved a little since the terms of its plan looked at it, and rows as a term sees them."""
+        subject, _, model, plan = self.with_terms()
         with doing("starting the terms"):
             start_terms(plan, model, 0)
         _move(model)
@@ -110,12 +115,7 @@ class TermChecks(PlanChecks):
             pytest.skip("the terms couple the rows of a batch, or draw random numbers")
 
     def test_terms_change_nothing_that_they_see(self) -> None:
-        subject = self.subject()
-        strategy = self.built(subject)
-        model = prepared(subject, strategy)
-        plan = self.planned(strategy, model)
-        if not plan.terms:
-            pytest.skip("the plan has no terms")
+        subject, _, model, plan = self.with_terms()
         before = copied(model.state_dict())
         with doing("starting the terms"):
             start_terms(plan, model, 0)
@@ -160,13 +160,8 @@ class TermChecks(PlanChecks):
             same(term.state(), other.state(), f"{said} with another state of {name_of(term)}")
 
     def test_the_artifact_holds_nothing_of_a_term(self) -> None:
-        subject = self.subject()
-        strategy = self.built(subject)
+        subject, strategy, model, plan = self.with_terms()
         own = subject.model().state_dict()
-        model = prepared(subject, strategy)
-        plan = self.planned(strategy, model)
-        if not plan.terms:
-            pytest.skip("the plan has no terms")
         with doing("starting the terms"):
             start_terms(plan, model, 0)
         with doing("finishing"):
@@ -177,12 +172,7 @@ class TermChecks(PlanChecks):
             assert not value.numel() or value.data_ptr() not in theirs, f"the artifact's {name} is a tensor of a term"
 
     def _fitted(self, folder: Path, *observers: Observer, resume: bool = False) -> Fitted:
-        subject = self.subject()
-        strategy = self.built(subject)
-        model = prepared(subject, strategy)
-        plan = self.planned(strategy, model)
-        if not plan.terms:
-            pytest.skip("the plan has no terms")
+        subject, _, model, plan = self.with_terms()
         folder.mkdir(parents=True, exist_ok=True)
         try:
             return fit(subject, model, plan, folder, observers, resume=resume)
