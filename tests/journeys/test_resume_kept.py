@@ -9,7 +9,7 @@ from resume_kit import BASES, run_trials
 @pytest.mark.parametrize(
     ("task", "strategy"),
     [
-        ("image-classification", "lp-ft"),
+        pytest.param("image-classification", "lp-ft", marks=pytest.mark.acceptance),
         ("text-classification", "partial:1"),
         pytest.param("segmentation", "linear-probe", marks=pytest.mark.acceptance),
     ],

@@ -51,6 +51,7 @@ class TestResNet(ImageBackboneConformance):
     name = "resnet18"
 
 
+@pytest.mark.acceptance
 class TestResNeXt(ImageBackboneConformance):
     name = "resnext50_32x4d"
 
@@ -67,6 +68,7 @@ class TestEfficientNet(ImageBackboneConformance):
     name = "efficientnet_b0"
 
 
+@pytest.mark.acceptance
 class TestEfficientNetV2(ImageBackboneConformance):
     name = "efficientnet_v2_s"
 
@@ -75,6 +77,7 @@ class TestConvNeXt(ImageBackboneConformance):
     name = "convnext_tiny"
 
 
+@pytest.mark.acceptance
 class TestRegNetX(ImageBackboneConformance):
     name = "regnet_x_400mf"
 
@@ -94,6 +97,7 @@ class TestDenseNet(ImageBackboneConformance):
     name = "densenet121"
 
 
+@pytest.mark.acceptance
 class TestSwin(ImageBackboneConformance):
     name = "swin_t"
 

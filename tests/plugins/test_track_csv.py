@@ -65,7 +65,7 @@ def test_the_losses_of_an_epochs_steps_average_to_its_training_loss(whole: Path)
         assert sum(losses) / len(losses) == pytest.approx(float(epoch["train_loss"]), rel=1e-6)
 
 
-@pytest.mark.parametrize("after", [2, 9])
+@pytest.mark.parametrize("after", [pytest.param(2, marks=pytest.mark.acceptance), 9])
 def test_a_killed_and_resumed_run_leaves_the_same_rows(whole: Path, after: int, tmp_path: Path) -> None:
     """Before the first checkpoint, and after a step that has one."""
     out = tmp_path / "run"
