@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graftwork import RunFailed
 from graftwork.engine.ema import Ema, averaged_weights
-from graftwork.engine.optimizer import build_optimizer, enter_phase, learning_rate, set_rates
+from graftwork.engine.optimizer import build_optimizer, clip_gradients, enter_phase, learning_rate, set_rates
 from graftwork.engine.step import Stepper
 from graftwork.engine.terms import start_terms
 from graftwork.interfaces import Batch, Model, Phase, Spec, Strategy
@@ -245,9 +245,23 @@ def test_every_step_of_any_phase_learns(schedule: str, warmup: float, steps: int
 def test_rates_and_decay_of_groups_that_a_phase_does_not_train_are_zero() -> None:
     model = toy_model()
     plan = partial.build(Spec("partial", argument="2")).plan(model, CONTEXT)
-    optimizer = build_optimizer(plan, model, "adamw", 0.9)
     only_head = replace(plan.phases[0], groups=tuple(g for g in plan.phases[0].groups if g.name.startswith("head")))
+    optimizer = build_optimizer(replace(plan, phases=(plan.phases[0], only_head)), model, "adamw", 0.9)
     set_rates(optimizer, only_head, 0.3)
     for entry in optimizer.param_groups:
         assert entry["lr"] == (0.3 if entry["name"].startswith("head") else 0.0)
         assert entry["weight_decay"] == (0.1 if entry["name"] == "head" else 0.0)
+
+
+def test_groups_of_one_rate_are_one_of_the_optimizers_and_gradients_are_summed_in_the_plans_order() -> None:
+    model = toy_model()
+    plan = partial.build(Spec("partial", argument="2")).plan(model, CONTEXT)
+    groups = plan.phases[0].groups
+    optimizer = build_optimizer(plan, model, "adamw", 0.9)
+    rates = {(group.lr_multiplier, group.weight_decay) for group in groups}
+    assert len(optimizer.param_groups) == len(rates) < len(groups)
+    parameters = dict(model.named_parameters())
+    for power, name in enumerate(name for group in groups for name in group.parameters):
+        parameters[name].grad = torch.full_like(parameters[name], 3.0**-power)
+    apart = torch.nn.utils.get_total_norm([parameters[name].grad for group in groups for name in group.parameters])
+    assert torch.equal(clip_gradients(optimizer, 0.0), apart)

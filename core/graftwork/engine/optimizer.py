@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,25 +80,35 @@ def _check_group(group: Group, where: str, model: Model, frozen_stages: int, own
 
 
 def build_optimizer(plan: Plan, model: Model, name: str, momentum: float) -> Optimizer:
-    """One optimizer with every group that any phase trains, so that no group is ever lost or added on the way."""
+    """One optimizer with every group that any phase trains, so that no group is ever lost or added on the way.
+
+    Groups that have the same rate and decay in every phase are one of the optimizer's: it takes a kernel each, and a net of
+    many stages has many groups.
+    """
     parameters = dict(model.named_parameters())
-    groups: dict[str, Group] = {}
-    for phase in plan.phases:
-        for group in phase.groups:
-            groups.setdefault(group.name, group)
-    described = [
-        {"params": [parameters[name] for name in group.parameters], "lr": 0.0, "weight_decay": group.weight_decay}
-        for group in groups.values()
+    alike: dict[tuple[tuple[float, float] | None, ...], dict[str, Any]] = {}
+    positions = itertools.count()
+    for group in {group.name: group for phase in plan.phases for group in phase.groups}.values():
+        entry = alike.setdefault(
+            tuple(_rates_in(phase, group.name) for phase in plan.phases),
+            {"params": [], "lr": 0.0, "weight_decay": group.weight_decay, "name": group.name, "positions": []},
+        )
+        entry["params"] += [parameters[name] for name in group.parameters]
+        entry["positions"] += itertools.islice(positions, len(group.parameters))
+    # The head is solved where there is no group.
+    described = [*alike.values()] or [
+        {"params": [], "lr": 0.0, "weight_decay": 0.0, "name": "nothing", "positions": []}
     ]
-    for entry, group_name in zip(described, groups, strict=True):
-        entry["name"] = group_name
-    if not described:  # the head is solved
-        described = [{"params": [], "lr": 0.0, "weight_decay": 0.0, "name": "nothing"}]
     device = next(iter(parameters.values())).device.type
     fused = device in ("cpu", "cuda", "mps")
     if name == "sgd":
         return SGD(described, lr=0.0, momentum=momentum, nesterov=momentum > 0, fused=fused)
     return AdamW(described, lr=0.0, betas=(momentum, 0.999), fused=fused)
+
+
+def _rates_in(phase: Phase, name: str) -> tuple[float, float] | None:
+    """Rate multiplier and weight decay of a group in a phase; None where it is not trained."""
+    return next(((group.lr_multiplier, group.weight_decay) for group in phase.groups if group.name == name), None)
 
 
 def enter_phase(model: Model, phase: Phase) -> None:
@@ -166,7 +179,13 @@ def restore_optimizer(optimizer: Optimizer, model: Model, tensors: Mapping[str, 
 
 def clip_gradients(optimizer: Optimizer, largest: float) -> Tensor:
     """Scale all gradients together so that their norm is at most `largest`; 0 leaves them alone. The norm before that."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    placed = [
+        pair for entry in optimizer.param_groups for pair in zip(entry["positions"], entry["params"], strict=True)
+    ]
+    placed.sort(
+        key=itemgetter(0)
+    )  # in the plan's order, whichever groups are one: a sum in another one rounds otherwise
+    parameters = [parameter for _, parameter in placed if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     # A CPU need not be waited for: where nothing is to be clipped it is spared a product of all gradients with 1.
     if largest > 0 and not (norm.device.type == "cpu" and norm <= largest):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Extractor:
     needs: frozenset[str]
     reads: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def summaries(self) -> tuple[int, ...]:
         """After how many stages a summary is wanted, ascending."""
         found = (_STAGE.fullmatch(name) for name in self.needs - self.backbone.provides.keys())
@@ -95,7 +96,7 @@ class Extractor:
                 found[f"stage{index}.{name}"] = tensor
         return found
 
-    @property
+    @cached_property
     def _provided(self) -> frozenset[str]:
         """The needed features that the backbone itself provides."""
         return self.needs - {f"stage{cut}" for cut in self.summaries}

@@ -29,6 +29,7 @@ class Model(nn.Module):
         self.head = head
         self.terms = nn.ModuleList()
         self.entered: tuple[Term, ...] = ()
+        self._made: tuple[tuple[Any, ...], Extractor] | None = None
         if missing := self.extractor.lacking:
             has = f"{sorted(backbone.provides)} and {len(backbone.stages())} stages"
             raise ValueError(f"the head needs {missing}, the backbone provides {has}")
@@ -41,7 +42,12 @@ class Model(nn.Module):
     @property
     def extractor(self) -> Extractor:
         """The backbone with what head and terms need and read. Who needs `stageK` gets the summary after K stages."""
-        return Extractor(self.backbone, self.needs, self.reads)
+        parts = (self.backbone, self.head, self.entered)
+        made_of, made = self._made or ((), None)
+        if made is None or any(part is not other for part, other in zip(parts, made_of, strict=True)):
+            made = Extractor(self.backbone, self.needs, self.reads)  # not in every step: small nets take long for it
+            self._made = parts, made
+        return made
 
     @property
     def needs(self) -> frozenset[str]:
