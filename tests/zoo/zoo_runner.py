@@ -46,18 +46,19 @@ def install(folder: Path) -> str:
     return os.pathsep.join([*map(str, places), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def run_zoo(folder: Path, faults: Sequence[Fault], right: Sequence[Plugin]) -> Outcomes:
-    """Run the check of each fault on the plugin that has it, and all checks on the plugins that are right.
+def run_zoo(folder: Path, faults: Sequence[Fault], right: Mapping[Plugin, Sequence[str]]) -> Outcomes:
+    """Run the check of each fault on the plugin that has it, and checks on the plugins that are right.
 
     Args:
         folder: an empty one, for what is installed and for the report.
         faults: their wrong plugins.
-        right: plugins.
+        right: plugins and their checks; all where none is named.
     """
     plugins = {plugin.test_class: plugin for plugin in [*(fault.wrong for fault in faults), *right]}
     checks = HERE / "zoo_checks.py"
     wanted = [f"{checks}::{fault.wrong.test_class}::{fault.check}" for fault in faults]
-    wanted += [f"{checks}::{plugin.test_class}" for plugin in right]
+    for plugin, named in right.items():
+        wanted += [f"{checks}::{plugin.test_class}::{check}" for check in named] or [f"{checks}::{plugin.test_class}"]
     report, settings = folder / "report.xml", folder / "pytest.ini"
     settings.write_text("[pytest]\n")  # a stranger's: none of this repository's
     variables = {
