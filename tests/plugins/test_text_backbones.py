@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,8 @@ from graftwork.models.weights import load_backbone, read_state
 from graftwork.testing.backbones import BackboneConformance
 from graftwork_text.backbones import BUILDERS, OPENERS
 from graftwork_text.backbones.dropping import ATTENTION
-from graftwork_text.backbones.staged import TextBackbone, mean_over
+from graftwork_text.backbones.pooling import POOLINGS, mean_over, pool
+from graftwork_text.backbones.staged import AfterPooling, TextBackbone
 
 
 class _Family(BackboneConformance):
@@ -168,6 +170,34 @@ def test_pooling_is_the_first_token_or_the_mean_over_the_mask() -> None:
     mean = mean_over(features["tokens"].half(), inputs["mask"])
     assert mean.dtype == torch.float32
     assert torch.allclose(mean[1], features["tokens"][1, :5].mean(0), atol=1e-3)
+
+
+@pytest.mark.parametrize("how", POOLINGS)
+def test_every_pooling_is_the_one_of_sentence_transformers(how: str) -> None:
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    inputs = texts()
+    features = tiny("bert", how).eval()(inputs)
+    given = {"token_embeddings": features["tokens"], "attention_mask": inputs["mask"].long()}
+    expected = modules.Pooling(16, pooling_mode=how)(given)["sentence_embedding"]
+    assert torch.allclose(features["pooled"], expected, atol=1e-6)
+    nothing = pool(features["tokens"], torch.zeros_like(inputs["mask"]), how)
+    assert nothing.isfinite().all()
+
+
+def test_a_dense_layer_gives_pooled_its_width_and_normalize_its_length() -> None:
+    dense = '{"in": 16, "out": 5, "bias": false, "activation": "Tanh"}'
+    backbone = TextBackbone(json.dumps(FAMILIES["bert"]), "max", TextInput("", 20), 0, AfterPooling(dense, True)).eval()
+    inputs = texts()
+    assert backbone.provides == {"pooled": 5, "tokens": 16} and len(backbone.stages()) == 3
+    assert backbone.translate({"linear.weight": torch.ones(5, 16)}).keys() <= backbone.state_dict().keys()
+    pooled = backbone(inputs)["pooled"]
+    assert pooled.shape == (2, 5) and torch.allclose(pooled.norm(dim=1), torch.ones(2), atol=1e-6)
+    with pytest.raises(UsageError, match="takes 15 channels and the encoder gives 16"):
+        TextBackbone(json.dumps(FAMILIES["bert"]), "max", TextInput("", 20), 0, AfterPooling(dense.replace("16", "15")))
+    with pytest.raises(UsageError, match="activation"):
+        TextBackbone(
+            json.dumps(FAMILIES["bert"]), "max", TextInput("", 20), 0, AfterPooling(dense.replace("Tanh", "eval"))
+        )
 
 
 def test_the_state_after_the_embedding_has_gradients() -> None:

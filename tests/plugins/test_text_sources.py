@@ -23,10 +23,12 @@ def a_tokenizer(words: int = 40) -> str:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
 
     vocabulary = {"[UNK]": 0, **{f"word{index}": index for index in range(1, words)}}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
     text: str = tokenizer.to_str()
     return text
 
@@ -37,6 +39,8 @@ def a_folder(folder: Path, family: str = "bert", **config: Any) -> Path:
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
     (folder / "tokenizer.json").write_text(a_tokenizer())
+    # Without this, transformers would make the family's own kind of tokenizer from the vocabulary.
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     return folder
 
 
@@ -66,8 +70,9 @@ def test_the_options_of_a_folder_say_nothing_of_heads_and_code(tmp_path: Path) -
 
 
 def test_a_folder_in_shards_opens(tmp_path: Path) -> None:
+    a_folder(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
     upstream("bert").save_pretrained(tmp_path, max_shard_size="8KB")
-    (tmp_path / "tokenizer.json").write_text(a_tokenizer())
     opened = open_pretrained(str(tmp_path))
     assert len(opened.weights) > 1
     state = {name: tensor for path in opened.weights for name, tensor in read_state(path).items()}
@@ -97,7 +102,8 @@ def test_pooling_and_length_are_the_ones_that_sentence_transformers_wrote(
         place.mkdir()
         (place / "config.json").write_text(json.dumps(pooling))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 17}))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 10**30}))
+    facts = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 10**30}
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts))
     opened = open_pretrained(str(folder))
     assert opened.options["pooling"] == expected
     assert opened.input["length"] == 17
@@ -129,13 +135,18 @@ def _pickles_only(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def _tensorflow_only(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "tf_model.h5")
+
+
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no config": (_without("config.json"), "holds no config.json"),
     "broken config": (_writing("config.json", "{"), "config.json cannot be read"),
     "config in another encoding": (_writing("config.json", b"\xff\xfe\x00"), "config.json cannot be read"),
-    "pickles": (_pickles_only, r"has no safetensors weights, only pytorch_model\.bin"),
-    "no weights": (_without("model.safetensors"), "has no safetensors weights"),
-    "index of nothing": (_writing("model.safetensors.index.json", '{"weight_map": 3}'), "has no safetensors weights"),
+    "no pickle": (_pickles_only, r"holds pytorch_model\.bin in PyTorch's old layout \(before 1\.6\), or damaged"),
+    "TensorFlow": (_tensorflow_only, r"has no weights that are read here, only tf_model\.h5"),
+    "no weights": (_without("model.safetensors"), "has no weights"),
+    "index of nothing": (_writing("model.safetensors.index.json", '{"weight_map": 3}'), "has no weights"),
     "no tokenizer": (_without("tokenizer.json"), "has no tokenizer that can be read"),
     "broken tokenizer": (_writing("tokenizer.json", b"\xff{"), "has no tokenizer that can be read"),
     "another's tokenizer": (_writing("tokenizer.json", a_tokenizer(99)), "knows 99 tokens and its config only 60"),

@@ -38,8 +38,8 @@ class Pretrained:
     Args:
         options: of the catalogue entry that opened it; plain data from which the backbone is built again without the
             source.
-        weights: safetensors files on this machine that together hold its tensors; or what gives them when they are loaded,
-            where `--weights none` and `--weights FILE` are to need no download.
+        weights: files on this machine that together hold its tensors, safetensors or PyTorch's (which are read as tensors
+            alone); or what gives them when they are loaded, where `--weights none` and `--weights FILE` are to need no download.
         input: facts of its input by name, as `Backbone.use_input` takes them.
         about: what a reader wants to know, e.g. the revision that a name stood for.
     """

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from graftwork.interfaces import Backbone, Spec, TextInput
-from graftwork_text.backbones.staged import TextBackbone
+from graftwork_text.backbones.staged import AfterPooling, TextBackbone
 
 GRAFTEXT_S: dict[str, Any] = {
     "model_type": "bert",
@@ -55,7 +55,8 @@ def build_transformers(spec: Spec) -> Backbone:
     """The backbone `transformers`: the encoder that its option `config` describes, or one of graftext-s's size."""
     config = str(spec.options["config"]) or json.dumps(GRAFTEXT_S)
     facts = TextInput("", 512 if spec.options["config"] else 128)
-    return TextBackbone(config, str(spec.options["pooling"]), facts, int(spec.options["length"]))
+    after = AfterPooling(str(spec.options.get("dense", "")), bool(spec.options.get("normalize", False)))
+    return TextBackbone(config, str(spec.options["pooling"]), facts, int(spec.options["length"]), after)
 
 
 def _build(config: dict[str, Any], habit: str, length: int, spec: Spec) -> Backbone:

@@ -1,22 +1,26 @@
-"""Pretrained encoders from a folder or the Hugging Face hub: safetensors and JSON only, no code from there is ever run."""
+"""Pretrained encoders from a folder or the Hugging Face hub: tensors and JSON only, no code from there is ever run."""
 
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from graftwork import RunFailed, UsageError
 from graftwork.catalogue import offline
 from graftwork.interfaces import Pretrained
-from graftwork_text.backbones.staging import cut
+from graftwork_text.backbones.reading import line, read_object
+from graftwork_text.backbones.refusing import WAY_OUT, beside, no_config, python_command, refuse_adapter, source_name
+from graftwork_text.backbones.sentences import Sentences, read_sentences
+from graftwork_text.backbones.staging import TAKE, cut, unsupported
 from graftwork_text.backbones.upstream import build_upstream, plain_config, positions
+from graftwork_text.backbones.vocabulary import lower_first, own_tokenizer
 
 SCHEME = "hf:"
-_WAY_OUT = "Give a folder with config.json, model.safetensors and tokenizer.json, or minilm-l6"
-_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*_Dense/pytorch_model.bin"]
+_PICKLED = ["pytorch_model.bin", "pytorch_model-*.bin"]
 _UNWANTED = ["onnx/*", "openvino/*", "coreml/*", "checkpoint-*/*", "runs/*", "*.onnx_data"]
-_VOCABULARIES = ("vocab.*", "merges.txt", "*.model", "bpe.codes")
 _LEAST, _SANE = 8, 1 << 17
 """Tokens; a limit outside is a placeholder (tokenizers write 10^30 for none)."""
 
@@ -25,33 +29,42 @@ def open_pretrained(reference: str) -> Pretrained:
     """An encoder from `hf:NAME[@REVISION]` or a folder.
 
     Raises:
-        UsageError: it has no configuration, no safetensors weights or no tokenizer, needs code of its own, or cannot be cut.
+        UsageError: it has no configuration, no weights or no tokenizer, needs code of its own, is of a family that is not
+            supported, its tokenizer is not the model's own or knows tokens without embeddings, or it has modules of
+            sentence-transformers that are not used here.
         RunFailed: the hub cannot be reached and it was not downloaded before, or there is none of that name.
     """
     if reference.startswith(SCHEME):
-        folder, revision = _from_hub(reference)
+        root, revision = _from_hub(reference)
     else:
-        folder, revision = Path(reference).expanduser(), ""
-        if not folder.is_dir():
-            raise UsageError("is no folder", where=reference, hint=_WAY_OUT)
-    config = _read_json(folder, "config.json", reference)
+        root, revision = Path(reference).expanduser(), ""
+        if not root.is_dir():
+            raise UsageError("is no folder", where=reference, hint=WAY_OUT)
+    refuse_adapter(root, reference)
+    sentences = read_sentences(root, reference)
+    folder = sentences.folder
+    config = read_object(folder, "config.json", reference)
     if config is None:
-        raise UsageError("holds no config.json", where=reference, hint=_WAY_OUT)
+        raise no_config(folder, reference)
     if config.get("quantization_config"):
-        raise UsageError("holds quantised weights, which cannot be trained on", where=reference, hint=_WAY_OUT)
+        raise UsageError("holds quantised weights, which cannot be trained on", where=reference, hint=WAY_OUT)
     text, model = _checked(config, reference)
     weights = _weights(folder, reference)
-    tokenizer = _tokenizer(folder, reference, model.config.vocab_size)
-    options = {"config": text, "pooling": _pooling(folder, reference), "length": 0}
-    facts = {"tokenizer": tokenizer, "length": _length(folder, reference, positions(model))}
-    return Pretrained(options, weights, facts, {"revision": revision} if revision else {})
+    base = config.get("_name_or_path")
+    tokenizer = own_tokenizer(folder, reference, model.config.vocab_size, base if isinstance(base, str) else None)
+    if sentences.lower:
+        tokenizer = lower_first(tokenizer)
+    options = {"config": text, "pooling": sentences.pooling, "dense": sentences.dense, "length": 0}
+    facts = {"tokenizer": tokenizer, "length": _length(sentences, reference, positions(model))}
+    about = {"revision": revision} if revision else {}
+    return Pretrained(options, (*weights, *sentences.weights), facts, about)
 
 
 def _checked(config: dict[str, Any], where: str) -> tuple[str, Any]:
     """A configuration's canonical text and its model, without memory for its tensors.
 
     Raises:
-        UsageError: it cannot be built or cut into stages.
+        UsageError: it cannot be built, or its family is not supported.
     """
     import torch
 
@@ -63,7 +76,9 @@ def _checked(config: dict[str, Any], where: str) -> tuple[str, Any]:
         cut(model)
     except UsageError as error:
         what = f"needs code of its own, which is never run: {error.what}" if config.get("auto_map") else error.what
-        raise UsageError(what, where=where, hint=_WAY_OUT) from None
+        raise UsageError(what, where=where, hint=error.hint) from None
+    except Exception:  # a library boundary: a family that nobody here has seen fails in any way
+        raise UsageError(unsupported(str(config["model_type"])).what, where=where, hint=TAKE) from None
     return text, model
 
 
@@ -80,120 +95,85 @@ def _from_hub(reference: str) -> tuple[Path, str]:
 
     name, _, revision = reference.removeprefix(SCHEME).partition("@")
     here_only = offline()
-    try:
-        found = snapshot_download(
-            name,
-            revision=revision or None,
-            allow_patterns=_WANTED,
-            ignore_patterns=_UNWANTED,
-            local_files_only=here_only,
+
+    def download(wanted: list[str]) -> Path:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision or None,
+                allow_patterns=wanted,
+                ignore_patterns=_UNWANTED,
+                local_files_only=here_only,
+            )
         )
+
+    try:
+        found = download(_WANTED)
+        if not any(found.rglob("*.safetensors")):
+            found = download([*_WANTED, *_PICKLED])
     except HFValidationError:
         raise UsageError("is no name on the hub (hf:OWNER/NAME or hf:OWNER/NAME@REVISION)", where=reference) from None
     except GatedRepoError:
         raise RunFailed("must be asked for on the hub first; `hf auth login` then opens it", where=reference) from None
     except RepositoryNotFoundError:
-        raise RunFailed("is not on the hub, or is private", where=reference, hint=_WAY_OUT) from None
+        raise RunFailed("is not on the hub, or is private", where=reference, hint=WAY_OUT) from None
     except RevisionNotFoundError:
-        raise RunFailed(f"has no revision {revision!r} on the hub", where=reference, hint=_WAY_OUT) from None
+        raise RunFailed(f"has no revision {revision!r} on the hub", where=reference, hint=WAY_OUT) from None
     except LocalEntryNotFoundError:
         reason = "the network is forbidden" if here_only else "the hub cannot be reached"
-        raise RunFailed(f"{reason}, and it was not downloaded before", where=reference, hint=_WAY_OUT) from None
+        raise RunFailed(f"{reason}, and it was not downloaded before", where=reference, hint=WAY_OUT) from None
     except Exception as error:  # a library boundary: network layers raise whatever they raise
-        raise RunFailed(f"cannot be downloaded ({_line(error)})", where=reference, hint=_WAY_OUT) from None
-    return Path(found), Path(found).name
+        raise RunFailed(f"cannot be downloaded ({line(error)})", where=reference, hint=WAY_OUT) from None
+    return found, found.name
 
 
 def _weights(folder: Path, where: str) -> tuple[Path, ...]:
-    index = _read_json(folder, "model.safetensors.index.json", where)
-    if (folder / "model.safetensors").is_file():
-        files = [folder / "model.safetensors"]
-    elif index is not None:
-        shards = index.get("weight_map")
-        names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
-        files = [folder / Path(name).name for name in sorted(names)]  # an index must not lead out of the folder
-        missing = [file.name for file in files if not file.is_file()]
-        if missing:
-            raise UsageError(f"lacks {missing[0]}, which its index names", where=where, hint="Download it completely")
-    else:
+    """The files that together hold the tensors: safetensors, else PyTorch's own, which are read as tensors alone."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            files = [folder / name]
+            break
+        index = read_object(folder, f"{name}.index.json", where)
+        if index is not None:
+            files = _shards(index, folder, where)
+            break
         files = sorted(folder.glob("*.safetensors"))
-    if len(files) > 1 and index is None:
-        raise UsageError(f"has several weights files and none is model.safetensors ({files[0].name}, …)", where=where)
+        if len(files) == 1:
+            break
+        if files:
+            raise UsageError(
+                f"has several weights files and none is model.safetensors ({files[0].name}, …)",
+                where=where,
+                hint=WAY_OUT,
+            )
     if not files:
-        pickles = sorted(path.name for kind in ("*.bin", "*.pt", "*.pth", "*.h5") for path in folder.glob(kind))
-        what = f"has no safetensors weights, only {', '.join(pickles[:3])}" if pickles else "has no safetensors weights"
-        raise UsageError(what, where=where, hint="Save it with transformers' save_pretrained, which writes safetensors")
+        kinds = ("*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ckpt*")
+        others = sorted(path.name for kind in kinds for path in folder.glob(kind))
+        what = f"has no weights that are read here, only {', '.join(others[:3])}" if others else "has no weights"
+        raise UsageError(what, where=where, hint=f"It needs model.safetensors or pytorch_model.bin. {WAY_OUT}")
+    old = next((file for file in files if file.suffix == ".bin" and not zipfile.is_zipfile(file)), None)
+    if old is not None:
+        out = beside(where, "converted")
+        code = (
+            "from transformers import AutoModel as M, AutoTokenizer as T; "
+            f"[x.from_pretrained({json.dumps(source_name(where))}).save_pretrained({json.dumps(out)}) for x in (M, T)]"
+        )
+        what = f"holds {old.name} in PyTorch's old layout (before 1.6), or damaged, which is not read here"
+        raise UsageError(what, where=where, hint=f"{python_command(code)} converts it; then --backbone {out}")
     return tuple(files)
 
 
-def _tokenizer(folder: Path, where: str, words: int) -> str:
-    """The text of tokenizer.json, made from the older files where there is none."""
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    try:
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
-        elif not any(next(folder.glob(kind), None) for kind in _VOCABULARIES):
-            # transformers would make a tokenizer that knows only its special tokens.
-            raise ValueError("no tokenizer.json, and no vocabulary to make it from")
-        else:
-            from transformers import AutoTokenizer
-
-            made = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-            text = made.backend_tokenizer.to_str()
-        size = Tokenizer.from_str(text).get_vocab_size(with_added_tokens=False)
-    except Exception as error:  # a library boundary: tokenizers raises plain Exception
-        raise UsageError(f"has no tokenizer that can be read ({_line(error)})", where=where, hint=_WAY_OUT) from None
-    if size > words:
-        raise UsageError(f"its tokenizer knows {size} tokens and its config only {words}", where=where, hint=_WAY_OUT)
-    return str(text)
+def _shards(index: dict[str, Any], folder: Path, where: str) -> list[Path]:
+    shards = index.get("weight_map")
+    names = {str(name) for name in shards.values()} if isinstance(shards, dict) else set()
+    files = [folder / Path(name).name for name in sorted(names)]  # an index must not lead out of the folder
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise UsageError(f"lacks {missing[0]}, which its index names", where=where, hint="Download it completely")
+    return files
 
 
-def _pooling(folder: Path, where: str) -> str:
-    """How sentence-transformers pools, where it says so."""
-    path = "1_Pooling"
-    for module in _read_list(folder, "modules.json", where):
-        if isinstance(module, dict) and str(module.get("type", "")).endswith("Pooling"):
-            path = str(module.get("path", path))
-    # A name only: modules.json must not lead out of the folder.
-    facts = _read_json(folder, f"{Path(path).name}/config.json", where) or {}
-    mode = str(facts.get("pooling_mode", ""))
-    if facts.get("pooling_mode_mean_tokens") or mode == "mean":
-        return "mean"
-    return "cls" if facts.get("pooling_mode_cls_token") or mode == "cls" else "auto"
-
-
-def _length(folder: Path, where: str, limit: int) -> int:
-    sentence = _read_json(folder, "sentence_bert_config.json", where) or {}
-    tokenizer = _read_json(folder, "tokenizer_config.json", where) or {}
-    said = [sentence.get("max_seq_length"), tokenizer.get("model_max_length")]
+def _length(sentences: Sentences, where: str, limit: int) -> int:
+    tokenizer = read_object(sentences.folder, "tokenizer_config.json", where) or {}
+    said = [sentences.length, tokenizer.get("model_max_length")]
     return min([limit, *(int(value) for value in said if isinstance(value, int | float) and _LEAST <= value <= _SANE)])
-
-
-def _read_json(folder: Path, name: str, where: str) -> dict[str, Any] | None:
-    found = _read(folder, name, where)
-    if found is not None and not isinstance(found, dict):
-        raise UsageError(f"{name} cannot be read (no JSON object)", where=where)
-    return found
-
-
-def _read_list(folder: Path, name: str, where: str) -> list[Any]:
-    found = _read(folder, name, where)
-    return found if isinstance(found, list) else []
-
-
-def _read(folder: Path, name: str, where: str) -> Any:
-    path = folder / name
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{name} cannot be read ({_line(error)})", where=where) from None
-
-
-def _line(error: BaseException) -> str:
-    """The first line of a library's message."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:120].rstrip(".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from graftwork import UsageError
 from graftwork.interfaces import Backbone, Features, State, TextInput
-from graftwork_text.backbones.staging import KNOWN, cut
+from graftwork_text.backbones.pooling import DenseLayer, pool
+from graftwork_text.backbones.staging import KNOWN, cut, unsupported
 from graftwork_text.backbones.upstream import build_upstream, padding_token, positions
 
 _LEFT_OUT = re.compile(
@@ -23,6 +25,22 @@ _LEFT_OUT = re.compile(
 
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
 """Ends of names that older files hold and that follow from the configuration."""
+
+
+_DENSE = "after_pooling"
+
+
+@dataclass(frozen=True)
+class AfterPooling:
+    """What sentence-transformers puts after the pooling.
+
+    Args:
+        dense: a layer as JSON text, see `DenseLayer`, or "".
+        normalize: whether `pooled` is scaled to length 1.
+    """
+
+    dense: str = ""
+    normalize: bool = False
 
 
 class _Stage(nn.Module):
@@ -37,19 +55,23 @@ class _Stage(nn.Module):
 class TextBackbone(Backbone):
     """An encoder of transformers: stage 0 is the embedding, each further stage a layer.
 
-    Features: `pooled` [B, C], the first token's or the mean over the mask; `tokens` [B, T, C] with `mask` [B, T].
+    Features: `pooled` [B, C], the first token's, the mean over the mask or another of `POOLINGS`; `tokens` [B, T, C] with
+    `mask` [B, T]. With a dense layer `pooled` has as many channels as that gives.
 
     Args:
         config: the model's configuration as JSON text, as in its config.json.
-        pooling: `cls`, `mean`, or `auto` for the model's habit.
+        pooling: one of `POOLINGS`, or `auto` for the model's habit.
         facts: tokenizer and length; weights bring their own.
         length: tokens, the user's own limit; 0 for the weights'.
+        after: what follows the pooling.
 
     Raises:
         UsageError: no such kind of model, one that cannot be cut into stages, or a length beyond its positions.
     """
 
-    def __init__(self, config: str, pooling: str, facts: TextInput, length: int) -> None:
+    def __init__(
+        self, config: str, pooling: str, facts: TextInput, length: int, after: AfterPooling = AfterPooling()
+    ) -> None:
         super().__init__()
         model = build_upstream(config)
         self._positions = positions(model)
@@ -66,6 +88,10 @@ class TextBackbone(Backbone):
                 stages[-1][beside] = module
         if self._parts.last is not None:
             stages[-1][self._parts.last[0]] = self._parts.last[1]
+        width = int(model.config.hidden_size)
+        dense = DenseLayer(after.dense, width) if after.dense else None
+        if dense is not None:
+            stages[-1][_DENSE] = dense
         self.body = nn.ModuleList(_Stage(modules) for modules in stages)
         self._moves = {
             f"{path}.": f"body.{index}.{path.replace('.', '_')}."
@@ -77,8 +103,9 @@ class TextBackbone(Backbone):
         self._prefix = str(getattr(model, "base_model_prefix", "") or "model")
         self._pad = padding_token(model)
         self._pooling = pooling if pooling != "auto" else str(getattr(model.config, "classifier_pooling", "cls"))
-        width = int(model.config.hidden_size)
-        self.provides = {"pooled": width, "tokens": width}
+        self.__dict__["_dense"] = dense
+        self._normalize = after.normalize
+        self.provides = {"pooled": width if dense is None else dense.width, "tokens": width}
         if model.config.model_type not in KNOWN:
             self._check_against_upstream()
 
@@ -109,7 +136,9 @@ class TextBackbone(Backbone):
         x, mask = state["x"], state["mask"]
         features: Features = {}
         if "pooled" in needs:
-            features["pooled"] = x[:, 0] if self._pooling == "cls" else mean_over(x, mask)
+            pooled = pool(x, mask, self._pooling)
+            pooled = pooled if self._dense is None else self._dense(pooled)
+            features["pooled"] = nn.functional.normalize(pooled.float(), dim=-1) if self._normalize else pooled
         if "tokens" in needs:
             features |= {"tokens": x, "mask": mask}
         return features
@@ -125,6 +154,9 @@ class TextBackbone(Backbone):
         for name, tensor in foreign.items():
             if name.startswith("body."):
                 ours[name] = tensor
+                continue
+            if self._dense is not None and name.startswith("linear."):  # sentence-transformers' own file of the layer
+                ours[f"{self._moves[f'{_DENSE}.']}{name}"] = tensor
                 continue
             plain = name.removeprefix(f"{self._prefix}.").removeprefix("model.")
             plain = re.sub(r"(LayerNorm)\.gamma$", r"\1.weight", re.sub(r"(LayerNorm)\.beta$", r"\1.bias", plain))
@@ -154,18 +186,9 @@ class TextBackbone(Backbone):
                     input_ids=tokens.masked_fill(~mask, self._pad), attention_mask=mask.long()
                 ).last_hidden_state
             same = torch.allclose(ours[mask], theirs[mask], atol=1e-5)
-        except Exception as error:
-            raise UsageError(
-                f"{type(model).__name__} cannot be cut into stages: its layers take more than hidden states and a mask "
-                f"({type(error).__name__}: {str(error)[:160]})"
-            ) from None
+        except Exception:  # layers that take more than hidden states and a mask
+            raise unsupported(model.config.model_type) from None
         finally:
             model.train(training)
-        if not same:
-            raise UsageError(f"{type(model).__name__} cut into stages does not compute what the whole model computes")
-
-
-def mean_over(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean of x [B, T, C] over a mask [B, T], in float32 and never of nothing."""
-    real = mask.unsqueeze(-1)
-    return torch.where(real, x.float(), 0.0).sum(1) / real.sum(1).clamp(min=1)
+        if not same:  # in stages it would compute something else than the whole model
+            raise unsupported(model.config.model_type)

@@ -42,23 +42,32 @@ class Cut:
     """A further module of a stage (by its index among the layers), which `call` finds in the upstream model itself."""
 
 
+def unsupported(kind: str) -> UsageError:
+    """The refusal of a family, by the model_type of its configuration."""
+    return UsageError(f"the family {kind[:60]} is not supported", hint=TAKE)
+
+
+TAKE = (
+    "Take a model of BERT's kind (BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ELECTRA, ALBERT, MPNet, DeBERTa, "
+    "ModernBERT and others), for example --backbone minilm-l6"
+)
+
+
 def cut(model: Any) -> Cut:
     """Take an upstream encoder apart.
 
     Raises:
-        UsageError: it cannot be cut into stages; says why.
+        UsageError: its family is not supported: it is built in another way than those that can be cut into stages.
     """
-    name = type(model).__name__
     special = _FAMILIES.get(model.config.model_type)
     if special is not None:
         return special(model)
     found = next((path for path in _LAYERS if isinstance(_at(model, path), nn.ModuleList)), None)
     if not isinstance(getattr(model, "embeddings", None), nn.Module) or found is None:
-        raise UsageError(
-            f"{name} cannot be cut into stages: it has no module `embeddings` with a list of layers beside it"
-        )
+        raise unsupported(model.config.model_type)
     if not all(isinstance(getattr(model.config, size, None), int) for size in ("hidden_size", "vocab_size")):
-        raise UsageError(f"{name} is no text encoder: its configuration says no hidden_size or no vocab_size")
+        kind = model.config.model_type
+        raise UsageError(f"the family {kind} is no text encoder", hint=TAKE)
     return _plain(model, found)
 
 
@@ -78,8 +87,8 @@ def _plain(model: Any, path: str) -> Cut:
     last = None
     if len(rest) == 1 and isinstance(_at(model, rest[0]), nn.LayerNorm):  # models that normalise before each layer
         last = (rest[0], _at(model, rest[0]))
-    elif rest:
-        raise UsageError(f"{type(model).__name__} cannot be cut into stages: nothing says where {rest[0]} is used")
+    elif rest:  # nothing says where these modules are used
+        raise unsupported(model.config.model_type)
     return Cut(first, _embed, layers, _call_rotary if rotary else _call_plain, last)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from graftwork import UsageError
 from graftwork_text.backbones.dropping import use_attention, use_dropout
+from graftwork_text.backbones.staging import TAKE, unsupported
 
 _LIMITS = {
     "hidden_size": 16_384,
@@ -64,13 +65,16 @@ def build_upstream(config: str) -> Any:
     plain = plain_config(config)
     kind = plain.pop("model_type")
     if kind not in CONFIG_MAPPING:
-        raise UsageError(f"transformers knows no model of type {kind[:60]!r}", hint="Code from a hub is never run")
+        raise UsageError(
+            f"transformers knows no model of type {kind[:60]!r}", hint=f"Code from a hub is never run. {TAKE}"
+        )
     _check_sizes(plain)
     try:
         built = CONFIG_MAPPING[kind](**plain)
         # Once more, by the names that the family gives to its sizes (DistilBERT's dim is hidden_size).
         _check_sizes({name: getattr(built, name, None) for name in _LIMITS})
-        maker = MODEL_MAPPING[type(built)]
+        found = MODEL_MAPPING[type(built)]
+        maker = found[0] if isinstance(found, tuple | list) else found  # Funnel has a second, smaller one
     except UsageError:
         raise
     except Exception as error:  # a library boundary: a hostile configuration fails in any way it likes
@@ -97,10 +101,12 @@ def _refuse_decoders(config: Any) -> None:
 
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
-        raise UsageError(f"{kind} has an encoder and a decoder; only encoders can be cut into stages")
+        raise UsageError(f"{kind} has an encoder and a decoder; text backbones are encoders alone", hint=TAKE)
+    if kind == "xlnet":  # neither: its attention follows an order of its own
+        raise unsupported(kind)
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
     if causal or getattr(config, "is_decoder", False):
-        raise UsageError(f"{kind} is a decoder, in which a token sees only what stands before it; take an encoder")
+        raise UsageError(f"{kind} is a decoder, in which a token sees only what stands before it", hint=TAKE)
 
 
 def _instantiate(maker: Any, config: Any) -> Any:
