@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.catalogue import offline
 from graftwork.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -79,12 +80,15 @@ def _open_split(name: str, root: Path, split: str, arguments: Mapping[str, Any])
     from datasets import ClassLabel, Dataset, Features, Image, Value
     from torchvision import datasets as sets
 
+    here_only = offline("HF_DATASETS_OFFLINE")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        source = getattr(sets, name)(root=str(root), download=True, **arguments)
+        source = getattr(sets, name)(root=str(root), download=not here_only, **arguments)
     except Exception as error:  # a library boundary: URL, archive, checksum and layout errors of many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         hint = f"Put its files under {root}, or name their folder: torchvision:{name}:FOLDER"
+        if here_only:
+            reason = "the network is forbidden, and its files are not there or damaged"
         raise DataError(f"cannot be downloaded or read ({reason})", where=f"torchvision:{name}", hint=hint) from None
     names = [str(label) for label in getattr(source, "classes", ())]
     features = Features(

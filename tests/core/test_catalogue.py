@@ -324,13 +324,15 @@ def test_an_empty_registry_needs_only_its_version() -> None:
     assert Registry.model_validate({"version": 1}).backbones == {}
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1", True), ("true", True), ("0", False), ("", False)])
-def test_the_network_is_forbidden_by_either_variable(
-    monkeypatch: pytest.MonkeyPatch, value: str, expected: bool
-) -> None:
-    for name in ("GRAFTWORK_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv("GRAFTWORK_OFFLINE", raising=False)
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        assert not offline()
+@pytest.mark.parametrize(
+    ("value", "expected"), [("1", True), ("true", True), ("ON", True), ("0", False), ("", False), ("False", False)]
+)
+def test_the_network_is_forbidden_by_each_variable(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
+    names = ("GRAFTWORK_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+    for name in names:
+        for each in names:
+            monkeypatch.delenv(each, raising=False)
+        assert not offline() and not offline("HF_DATASETS_OFFLINE")
         monkeypatch.setenv(name, value)
-        assert offline() is expected
+        assert offline() is (expected and name != "HF_DATASETS_OFFLINE")  # that one is about data alone
+        assert offline("HF_DATASETS_OFFLINE") is expected

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from graftwork.data.sources import Source, existing_path, parse_source, unknown_scheme
+from graftwork.data.sources import Source, existing_path, forbid_downloads, parse_source, unknown_scheme
 from graftwork.errors import DataError, UsageError
 
 
@@ -72,3 +72,23 @@ def test_the_hub_out_of_reach_is_one_clear_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.startswith("hf:no-such-owner/no-such-name: ")
     assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "variable", ["GRAFTWORK_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"]
+)
+def test_every_variable_that_forbids_the_network_binds_the_libraries_of_the_hub(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    import huggingface_hub
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setattr(datasets.config, name, False)
+    for name in ("GRAFTWORK_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    assert forbid_downloads() is None and not huggingface_hub.is_offline_mode()
+    monkeypatch.setenv(variable, "1")
+    assert forbid_downloads() == variable and huggingface_hub.is_offline_mode() and datasets.config.HF_HUB_OFFLINE

@@ -58,7 +58,8 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GRAFTWORK_OFFLINE", "GRAFTWORK_CACHE", "http_proxy", "HTTP_PROXY"):
+    forbidding = ("GRAFTWORK_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    for name in (*forbidding, "GRAFTWORK_CACHE", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -106,14 +107,16 @@ def test_without_a_network_the_way_out_is_named(tmp_path: Path) -> None:
         fetch("https://127.0.0.1:1/net-f37072fd.pth", "f37072fd", 100, cache=tmp_path)
 
 
-def test_offline_uses_what_was_downloaded_and_nothing_else(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("variable", ["GRAFTWORK_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_offline_uses_what_was_downloaded_and_asks_for_nothing_else(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     path = fetch(f"{server}/net.pth", SHA256, None, cache=tmp_path)
-    monkeypatch.setenv("GRAFTWORK_OFFLINE", "1")
+    monkeypatch.setenv(variable, "1")
     assert fetch(f"{server}/net.pth", SHA256, None, cache=tmp_path) == path
-    with pytest.raises(RunFailed, match="GRAFTWORK_OFFLINE is set"):
+    with pytest.raises(RunFailed, match=f"{variable} is set"):
         fetch(f"{server}/other.pth", SHA256, None, cache=tmp_path)
+    assert _Serve.hits == 1
 
 
 def test_plain_http_needs_a_whole_hash(server: str, tmp_path: Path) -> None:

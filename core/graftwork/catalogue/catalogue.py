@@ -63,6 +63,7 @@ __all__ = [
     "TaskEntry",
     "Weights",
     "first_party_registry",
+    "forbidden_by",
     "load_catalogue",
     "offline",
     "read_registry",
@@ -303,6 +304,24 @@ def _take_in(catalogue: Catalogue, item: Installed, state: PluginState) -> None:
         catalogue.entry_points[state.name] = item.point
 
 
-def offline() -> bool:
-    """Whether the user forbade the network (GRAFTWORK_OFFLINE or HF_HUB_OFFLINE)."""
-    return any(os.environ.get(name, "") not in ("", "0") for name in ("GRAFTWORK_OFFLINE", "HF_HUB_OFFLINE"))
+NETWORK = ("GRAFTWORK_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Variables that forbid the network; huggingface_hub obeys the last two itself."""
+
+
+def forbidden_by(*more: str) -> str | None:
+    """The variable by which the user forbade the network, or None.
+
+    Args:
+        more: variables that count too, for what is asked for: HF_DATASETS_OFFLINE for data.
+    """
+    no = ("", "0", "false", "no", "off")
+    return next((name for name in (*NETWORK, *more) if os.environ.get(name, "").strip().lower() not in no), None)
+
+
+def offline(*more: str) -> bool:
+    """Whether the user forbade the network: GRAFTWORK_OFFLINE, HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE.
+
+    Args:
+        more: variables that count too, for what is asked for.
+    """
+    return forbidden_by(*more) is not None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graftwork.catalogue import forbidden_by
 from graftwork.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def unknown_scheme(source: Source, known: list[str]) -> UsageError:
 def open_hf(name: str, config: str | None = None) -> dict[str, Dataset]:
     """The splits of a data set on the Hugging Face hub, under their upstream names; no remote code is run.
 
-    What was downloaded before is opened without a network; HF_HUB_OFFLINE=1 forbids asking for one.
+    What was downloaded before is opened without a network; HF_HUB_OFFLINE=1, GRAFTWORK_OFFLINE=1 or HF_DATASETS_OFFLINE=1
+    forbids asking for one.
 
     Raises:
         DataError: no such data set or configuration, the hub cannot be reached, or only remote code could read it.
@@ -97,6 +99,7 @@ def open_hf(name: str, config: str | None = None) -> dict[str, Dataset]:
     from datasets.exceptions import DatasetNotFoundError
 
     where = f"hf:{name}" + (f":{config}" if config else "")
+    forbid_downloads()
     try:
         loaded = load_dataset(name, config)
     except DatasetNotFoundError as error:
@@ -109,6 +112,23 @@ def open_hf(name: str, config: str | None = None) -> dict[str, Dataset]:
     if not isinstance(loaded, DatasetDict):
         raise DataError("does not come in splits", where=where)
     return {str(split): rows for split, rows in loaded.items() if isinstance(rows, Dataset)}
+
+
+def forbid_downloads() -> str | None:
+    """Let the libraries of the hub ask for nothing where the user forbade it, by variables that they do not read themselves.
+
+    Returns:
+        The variable that forbids it, or None.
+    """
+    forbidden = forbidden_by("HF_DATASETS_OFFLINE")
+    if forbidden:
+        import datasets
+        import huggingface_hub.constants
+
+        # They read their own variables once, when they are imported.
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+        datasets.config.HF_HUB_OFFLINE = datasets.config.HF_DATASETS_OFFLINE = True
+    return forbidden
 
 
 def _first_line(error: BaseException) -> str:

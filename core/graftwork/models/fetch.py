@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from graftwork.cache.entries import WAY_OUT as CACHE_WAY_OUT
 from graftwork.cache.entries import cache_root
 from graftwork.cache.room import cache_folder
+from graftwork.catalogue.catalogue import forbidden_by
 from graftwork.errors import RunFailed, UsageError
 
 WAY_OUT = "Pass --weights FILE or --weights none"
@@ -39,7 +40,7 @@ def fetch(source: str, sha256: str | None, size: int | None, *, cache: Path | No
 
     Raises:
         UsageError: no such file or package, or a malformed reference.
-        RunFailed: no network (or GRAFTWORK_OFFLINE=1) and not downloaded before; the content is not what was promised.
+        RunFailed: no network (or it is forbidden) and not downloaded before; the content is not what was promised.
     """
     expected = sha256.lower() if sha256 else None
     if expected is not None and not re.fullmatch(r"[0-9a-f]{8,64}", expected):
@@ -125,8 +126,9 @@ def _download(url: str, expected: str | None, size: int | None, cache: Path) -> 
         if expected is not None:
             _verify(target, expected, str(target), hint="Delete this file to download it again")
         return target
-    if os.environ.get("GRAFTWORK_OFFLINE", "") not in ("", "0"):
-        raise RunFailed("not downloaded before, and GRAFTWORK_OFFLINE is set", where=url, hint=WAY_OUT)
+    forbidden = forbidden_by()
+    if forbidden:
+        raise RunFailed(f"not downloaded before, and {forbidden} is set", where=url, hint=WAY_OUT)
     if url.startswith("http://") and (expected is None or len(expected) < 64):
         raise UsageError("is neither https nor verified by a whole sha256", where=url, hint=WAY_OUT)
     try:
