@@ -235,6 +235,18 @@ def test_metrics_are_scikit_learns(classes: int) -> None:
         assert found["auroc"] == pytest.approx(sklearn.roc_auc_score(label, probabilities[:, 1]))
 
 
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize(
+    ("true", "said"), [([0, 0, 0], [0, 0, 0]), ([0, 0, 0], [1, 1, 1]), ([1, 1, 1], [1, 0, 1]), ([0, 1, 0], [1, 1, 1])]
+)
+def test_mcc_is_zero_as_scikit_learns_where_one_class_is_all(classes: int, true: list[int], said: list[int]) -> None:
+    from sklearn.metrics import matthews_corrcoef
+
+    probabilities = torch.nn.functional.one_hot(torch.tensor(said), classes).float()
+    found = measure(probabilities, torch.tensor(true)).compute()["mcc"]
+    assert found == matthews_corrcoef(true, said) == 0
+
+
 def test_a_class_that_nobody_has_and_nobody_says_does_not_count_in_macro_f1() -> None:
     from sklearn.metrics import f1_score
 

@@ -20,7 +20,8 @@ class ClassificationMetrics(Metrics):
     - `accuracy`: share of rows with the right class.
     - `macro_f1`: mean F1 of the classes that occur among the labels or the predictions; a class that nobody has and
       nobody says is left out, as in scikit-learn's `f1_score(average="macro")`.
-    - `mcc`: Matthews' correlation coefficient, -1 to 1, 0 for guessing, whatever the class sizes.
+    - `mcc`: Matthews' correlation coefficient, -1 to 1, 0 for guessing, whatever the class sizes; 0 too where all labels
+      or all predictions are of one class, as in scikit-learn.
     - `ece`: expected calibration error (Naeini et al. 2015; Guo et al. 2017), 15 bins of equal width, l1.
     - `auroc`: for two classes, of the second class's probability; left out where only one class occurs.
 
@@ -56,7 +57,7 @@ class ClassificationMetrics(Metrics):
             "macro_f1": float(
                 classification.multiclass_f1_score(predicted, label, num_classes=classes, average="macro")
             ),
-            "mcc": float(classification.multiclass_matthews_corrcoef(predicted, label, num_classes=classes)),
+            "mcc": matthews(predicted, label, classes),
             "ece": expected_calibration_error(calibration_bins(confidence, right)),
         }
         if len(self._classes) == 2 and 0 < int(label.sum()) < len(label):
@@ -80,6 +81,18 @@ class ClassificationMetrics(Metrics):
         # Apple's devices know no float64, so it is the CPU's from here on.
         label, predicted, confidence, last = self._outcomes.compute().cpu().unbind(dim=1)
         return label.long(), predicted.long(), confidence.double(), last.double()
+
+
+def matthews(predicted: Tensor, label: Tensor, classes: int) -> float:
+    """Matthews' correlation coefficient of class indices [N]; 0 where one of the two has one class only.
+
+    torchmetrics gives -1 to 1 there, by how many of its two classes are right.
+    """
+    from torchmetrics.functional.classification import multiclass_matthews_corrcoef
+
+    if len(predicted.unique()) < 2 or len(label.unique()) < 2:
+        return 0.0
+    return float(multiclass_matthews_corrcoef(predicted, label, num_classes=classes))
 
 
 def per_class(classes: list[str], confusion: Tensor) -> list[dict[str, Any]]:
