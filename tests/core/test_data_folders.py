@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,30 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     plant(tmp_path, "file.jpg")
     with pytest.raises(DataError, match="is not a folder"):
         read_class_folders(tmp_path / "file.jpg", SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    "names", [("bus", "car", "train"), ("train", "test"), ("bus", "validation"), ("dev", "ops", "qa")]
+)
+def test_a_class_that_is_called_like_a_split_is_a_class_once_the_hint_is_followed(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    root = tmp_path / "my photos"
+    for name in names:
+        for index in range(2):
+            path = root / name / "2024" / f"{index}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    if set(names) == {"train", "test"}:
+        for name in names:
+            (root / name / "2024").rename(root / name / "0.jpg.d")
+            for path in (root / name / "0.jpg.d").iterdir():
+                path.rename(root / name / path.name)
+            (root / name / "0.jpg.d").rmdir()
+    with pytest.raises(DataError) as caught:
+        read_class_folders(root, SUFFIXES, "image")
+    hint = str(caught.value.hint)
+    command, _, data = hint[hint.index("mkdir ") :].partition(", then --data ")
+    subprocess.run(command, shell=True, check=True)
+    found = read_class_folders(Path(*shlex.split(data)), SUFFIXES, "image")
+    assert found.classes == tuple(sorted(names)) and list(found.splits) == ["train"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
@@ -111,7 +112,8 @@ def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, 
             raise DataError(
                 f"{flat[0].name}/ has no class folders in it",
                 where=root,
-                hint=f"Put every {noun} into {flat[0].name}/CLASS/, or give a table with --data FILE.csv",
+                hint=f"Put every {noun} into {flat[0].name}/CLASS/, or give a table with --data FILE.csv"
+                + _if_a_class(flat, seen.root),
             )
         return {"train": seen.root}  # `test` may be the name of a class here
     for split, group in proper.items():
@@ -124,12 +126,22 @@ def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, 
             f"has split folders ({', '.join(f[0].name for f in proper.values())}) and, beside them, {noun}s in "
             f"{', '.join(crowded[:_SHOWN])}",
             where=root,
-            hint="Move these into a split folder, or out of here",
+            hint="Move these into a split folder, or out of here"
+            + _if_a_class([folder for group in proper.values() for folder in group], seen.root),
         )
     _refuse_loose(files, seen, noun, "split folders")
     seen.others += [seen.name(folder) + "/" for folder in others]
     seen.unlabelled += [seen.name(folder) + "/" for folder in flat]
     return {split: group[0] for split, group in proper.items()}
+
+
+def _if_a_class(folders: Sequence[Path], root: Path) -> str:
+    """The way out where a folder that is called like a split is a class."""
+    names = " and ".join(sorted(folder.name for folder in folders))
+    new = root.absolute().with_name(f"{root.absolute().name}-splits")
+    moved = f"mkdir {shlex.quote(str(new))} && mv {shlex.quote(str(root.absolute()))} {shlex.quote(str(new / 'train'))}"
+    several = "are classes" if len(folders) > 1 else "is a class"
+    return f". If {names} {several}: {moved}, then --data {shlex.quote(str(new))}"
 
 
 def _read_classes(folder: Path, seen: _Seen, noun: str) -> dict[str, list[str]]:

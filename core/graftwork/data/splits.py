@@ -150,7 +150,9 @@ def assign(
         kind = "rows" if groups is None else f"groups ({len(set(groups))})"
         raise DataError(
             f"too few {kind} to make a {' and a '.join(empty)} split from {len(strata)} rows",
-            hint="Add rows, or bring the splits yourself",
+            hint=f"Add rows, {len(fractions)} of each class, or bring the splits yourself: a folder with train.csv and "
+            "validation.csv, or train/CLASS/ and validation/CLASS/ (the same rows in both where there are no more; the "
+            "validation figure then says nothing)",
         )
     return {name: sorted(rows) for name, rows in chosen.items()}
 
