@@ -19,7 +19,7 @@ import torch
 from text_toys import BERT, upstream
 
 from graftwork import UsageError
-from graftwork.interfaces import Pretrained, Spec
+from graftwork.interfaces import Pretrained, Spec, TextInput
 from graftwork.log import heard
 from graftwork.models.weights import load_backbone, read_state
 from graftwork_text.backbones import BUILDERS
@@ -126,6 +126,28 @@ def said() -> Iterator[list[str]]:
         yield lines
 
 
+def beside(folder: Path, name: str, **facts: Any) -> Path:
+    """Tokens that stand in another file than tokenizer.json, as older versions left them."""
+    bert(folder)
+    (folder / name).write_text(json.dumps(facts))
+    return folder
+
+
+def without_class(folder: Path) -> Path:
+    (bert(folder) / "tokenizer_config.json").unlink()
+    return folder
+
+
+def padded(folder: Path) -> Path:
+    """As sentence-transformers' models have it."""
+    tokenizer = load_tokenizer(TextInput((bert(folder) / "tokenizer.json").read_text(), 1))
+    tokenizer.enable_padding(length=12)
+    tokenizer.enable_truncation(8)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+NEW = {"content": "[NEW]", "special": True, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False}
 OPENED_TOKENS: dict[str, Callable[[Path], Path]] = {
     "own special tokens": lambda folder: add(bert(folder), ["[USER]", "[URL]"], True, True),
     "own words": lambda folder: add(bert(folder), ["zzproduct", "@user", "No 1"], False, True),
@@ -133,6 +155,13 @@ OPENED_TOKENS: dict[str, Callable[[Path], Path]] = {
     "no post-processor": lambda folder: bert(folder, post_processor=False),
     "a cased tokenizer that lowers by its class": lambda folder: bert(folder, do_lower_case=False),
     "tokenizer_config of another class": lambda folder: bert(folder, tokenizer_class="PreTrainedTokenizerFast"),
+    "added_tokens.json": lambda folder: beside(folder, "added_tokens.json", zz=len(WORDS)),
+    "special_tokens_map.json": lambda folder: beside(
+        folder, "special_tokens_map.json", additional_special_tokens=["[XX]"]
+    ),
+    "added_tokens_decoder": lambda folder: bert(folder, added_tokens_decoder={str(len(WORDS)): NEW}),
+    "no tokenizer_config": without_class,
+    "padding and truncation in the file": padded,
     "accents kept": lambda folder: bert(folder, strip_accents=False),
 }
 
@@ -142,8 +171,22 @@ def test_what_opens_gives_the_tokens_of_its_own_tokenizer(name: str, tmp_path: P
     folder = OPENED_TOKENS[name](tmp_path / "model")
     check_against_auto_model(folder, open_pretrained(str(folder)))
     assert any("tokenizer.json differs from its BertTokenizer" in line for line in said) == (
-        name in ("no post-processor", "a cased tokenizer that lowers by its class", "accents kept")
-    )
+        name not in ("own special tokens", "own words", "special words in angles", "tokenizer_config of another class",
+                     "no tokenizer_config", "padding and truncation in the file")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", ["AlbertTokenizer", "XLMRobertaTokenizer", "CamembertTokenizer", "BertJapaneseTokenizer"]
+)
+def test_a_class_that_the_file_is_not_for_is_named_and_the_hint_opens_it(kind: str, tmp_path: Path) -> None:
+    error = refused(bert(tmp_path, tokenizer_class=kind))
+    assert error.what == f"its tokenizer.json cannot be opened as a {kind}, as tokenizer_config.json says"
+    found = re.search(r'"tokenizer_class": "\w+"', str(error.hint))
+    assert found
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(path.read_text().replace(f'"tokenizer_class": "{kind}"', found[0]))
+    check_against_auto_model(tmp_path, open_pretrained(str(tmp_path)))
 
 
 def test_control_tokens_that_somebody_typed_stay_text_beside_own_special_tokens(tmp_path: Path) -> None:

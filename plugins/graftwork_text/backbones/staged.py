@@ -137,7 +137,8 @@ class TextBackbone(Backbone):
         features: Features = {}
         if "pooled" in needs:
             pooled = pool(x, mask, self._pooling)
-            pooled = pooled if self._dense is None else self._dense(pooled)
+            dense: DenseLayer | None = self.__dict__["_dense"]
+            pooled = pooled if dense is None else dense(pooled)
             features["pooled"] = nn.functional.normalize(pooled.float(), dim=-1) if self._normalize else pooled
         if "tokens" in needs:
             features |= {"tokens": x, "mask": mask}

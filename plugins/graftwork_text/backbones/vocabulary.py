@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from graftwork import UsageError
 from graftwork.interfaces import TextInput
 from graftwork.log import say
 from graftwork_text.backbones.probes import PROBES, around
-from graftwork_text.backbones.reading import line
+from graftwork_text.backbones.reading import line, read_object
 from graftwork_text.backbones.refusing import beside, python_command, source_name
 from graftwork_text.tokens import load_tokenizer
 
@@ -44,7 +45,7 @@ def own_tokenizer(folder: Path, where: str, words: int, base: str | None) -> str
             embeddings.
     """
     file = _file(folder, where, base)
-    own = _opened(folder, where)
+    own = _opened(folder, where, file is not None)
     different = ""
     for text in filter(None, (file, _backend(own))):
         text = _own_words(text, own)
@@ -86,7 +87,7 @@ def _file(folder: Path, where: str, base: str | None) -> str | None:
     )
 
 
-def _opened(folder: Path, where: str) -> Any:
+def _opened(folder: Path, where: str, has_file: bool) -> Any:
     """The model's own tokenizer."""
     from transformers import AutoTokenizer
 
@@ -94,7 +95,12 @@ def _opened(folder: Path, where: str) -> Any:
         with _quietly():
             return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except Exception as error:  # a library boundary: transformers raises whatever its layers raise
-        raise _unreadable(where, line(error)) from None
+        if not has_file:
+            raise _unreadable(where, line(error)) from None
+        kind = (read_object(folder, "tokenizer_config.json", where) or {}).get("tokenizer_class")
+        named = f"a {kind}, as tokenizer_config.json says" if kind else "the one of its family"
+        hint = 'Where tokenizer.json is right, write "tokenizer_class": "PreTrainedTokenizerFast" into tokenizer_config.json'
+        raise UsageError(f"its tokenizer.json cannot be opened as {named}", where=where, hint=hint) from None
 
 
 def _backend(own: Any) -> str | None:
@@ -122,7 +128,9 @@ def _own_words(text: str, own: Any) -> str:
 def _first_difference(ours: Tokenizer, own: Any) -> str | None:
     """The first text that the two cut differently, in words; None where there is none among a few hundred."""
     control = {str(getattr(own, f"{kind}_token", None)) for kind in _CONTROL}
-    added = [token.content for token in ours.get_added_tokens_decoder().values() if token.content not in control]
+    # The own one's too: some stand in tokenizer_config.json or added_tokens.json alone.
+    known = {token.content for token in ours.get_added_tokens_decoder().values()} | own.get_added_vocab().keys()
+    added = sorted(known - control)
     step = max(1, len(added) // _OWN_SHOWN)
     texts = [*PROBES, *around(added[::step])]
     pairs = list(zip(texts[::3], texts[1::3], strict=False))
@@ -185,7 +193,7 @@ def _quietly() -> Iterator[None]:
     from transformers.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(ERROR)
     try:
         yield
     finally:
