@@ -44,7 +44,8 @@ def refuse_adapter(folder: Path, where: str) -> None:
     Raises:
         UsageError: it holds an adapter, with the command that joins it to its model.
     """
-    if not (folder / "adapter_config.json").is_file() or (folder / "model.safetensors").is_file():
+    whole = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    if not (folder / "adapter_config.json").is_file() or any((folder / name).is_file() for name in whole):
         return
     config = read_object(folder, "adapter_config.json", where) or {}
     kind, base = str(config.get("peft_type") or "peft"), config.get("base_model_name_or_path")
