@@ -25,6 +25,7 @@ _CONTROL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 """Kinds of tokens that frame a text. Where somebody typed one, it is text; any other special token is the model's own word."""
 
 _OWN_SHOWN = 40
+_LOOKED_AT = 2_000
 _ANOTHER = "Take another model, for example --backbone minilm-l6"
 
 
@@ -47,15 +48,17 @@ def own_tokenizer(folder: Path, where: str, words: int, base: str | None) -> str
     file = _file(folder, where, base)
     own = _opened(folder, where, file is not None)
     different = ""
-    for text in filter(None, (file, _backend(own))):
-        text = _own_words(text, own)
-        found = _first_difference(load_tokenizer(TextInput(text, 1)), own)
+    for candidate in (file, _backend(own)):
+        if candidate is None:
+            continue
+        text, tokenizer = _own_words(*candidate, own)
+        found = _first_difference(tokenizer, own)
         if found is None:
-            if file is not None and different:
+            if different:
                 say(
                     f"{where}: tokenizer.json differs from its {type(own).__name__}, whose tokens are taken ({different})"
                 )
-            _check_embeddings(text, where, words)
+            _check_embeddings(tokenizer, where, words)
             return text
         different = different or found
     if not different:
@@ -64,14 +67,13 @@ def own_tokenizer(folder: Path, where: str, words: int, base: str | None) -> str
     raise UsageError(what, where=where, hint=_ANOTHER)
 
 
-def _file(folder: Path, where: str, base: str | None) -> str | None:
-    """The text of tokenizer.json; None where there are only the older files to make one from."""
+def _file(folder: Path, where: str, base: str | None) -> tuple[str, Tokenizer] | None:
+    """tokenizer.json, its text and what it makes; None where there are only the older files to make one from."""
     path = folder / "tokenizer.json"
     if path.is_file():
         try:
             text = path.read_text(encoding="utf-8")
-            load_tokenizer(TextInput(text, 1))
-            return text
+            return text, load_tokenizer(TextInput(text, 1))
         except (OSError, ValueError, UsageError) as error:
             raise _unreadable(where, line(error)) from None
     if any(next(folder.glob(kind), None) for kind in _VOCABULARIES):
@@ -103,34 +105,41 @@ def _opened(folder: Path, where: str, has_file: bool) -> Any:
         raise UsageError(f"its tokenizer.json cannot be opened as {named}", where=where, hint=hint) from None
 
 
-def _backend(own: Any) -> str | None:
+def _backend(own: Any) -> tuple[str, Tokenizer] | None:
+    """What transformers made of the folder's files; None where that is Python code."""
     backend = getattr(own, "backend_tokenizer", None)
-    return None if backend is None else str(backend.to_str())
+    if backend is None:
+        return None
+    text = str(backend.to_str())
+    return text, load_tokenizer(TextInput(text, 1))
 
 
-def _own_words(text: str, own: Any) -> str:
+def _own_words(text: str, tokenizer: Tokenizer, own: Any) -> tuple[str, Tokenizer]:
     """The tokenizer with its special tokens that frame no text (`[USER]`, `<url>`) as ordinary added ones.
 
     Typed control tokens are text here, so those that the model was taught as words must not be marked as special.
     """
-    tokenizer = load_tokenizer(TextInput(text, 1))
-    control = {str(getattr(own, f"{kind}_token", None)) for kind in _CONTROL}
+    control = _control(own)
     added = tokenizer.get_added_tokens_decoder().values()
     words = {token.content for token in added if token.special} - control
     if not words:
-        return text
+        return text, tokenizer
     plain = json.loads(text)
     for token in plain["added_tokens"]:
         token["special"] = token["special"] and token["content"] not in words
-    return json.dumps(plain, ensure_ascii=False)
+    text = json.dumps(plain, ensure_ascii=False)
+    return text, load_tokenizer(TextInput(text, 1))
+
+
+def _control(own: Any) -> set[str]:
+    return {str(getattr(own, f"{kind}_token", None)) for kind in _CONTROL}
 
 
 def _first_difference(ours: Tokenizer, own: Any) -> str | None:
     """The first text that the two cut differently, in words; None where there is none among a few hundred."""
-    control = {str(getattr(own, f"{kind}_token", None)) for kind in _CONTROL}
     # The own one's too: some stand in tokenizer_config.json or added_tokens.json alone.
     known = {token.content for token in ours.get_added_tokens_decoder().values()} | own.get_added_vocab().keys()
-    added = sorted(known - control)
+    added = sorted(known - _control(own))
     step = max(1, len(added) // _OWN_SHOWN)
     texts = [*PROBES, *around(added[::step])]
     pairs = list(zip(texts[::3], texts[1::3], strict=False))
@@ -153,13 +162,16 @@ def _first_difference(ours: Tokenizer, own: Any) -> str | None:
     return None
 
 
-def _check_embeddings(text: str, where: str, words: int) -> None:
+def _check_embeddings(tokenizer: Tokenizer, where: str, words: int) -> None:
     """Refuse tokens that the model has no embedding for, by their number."""
-    tokenizer = load_tokenizer(TextInput(text, 1))
     known = tokenizer.get_vocab_size(with_added_tokens=False)
     if known > words:
         raise UsageError(f"its tokenizer knows {known} tokens and its config only {words}", where=where, hint=_ANOTHER)
-    beyond = {number: token for token, number in tokenizer.get_vocab(with_added_tokens=True).items() if number >= words}
+    # Asked one by one: a dictionary of a quarter of a million tokens takes a second. A vocabulary may have holes.
+    added = (number for number in tokenizer.get_added_tokens_decoder() if number >= words)
+    numbers = sorted({*range(words, words + _LOOKED_AT), *added})
+    named = ((number, tokenizer.id_to_token(number)) for number in numbers)
+    beyond = {number: str(token) for number, token in named if token is not None}
     if not beyond:
         return
     some = ", ".join(_shown(beyond[number]) for number in sorted(beyond)[:3]) + (", …" if len(beyond) > 3 else "")
