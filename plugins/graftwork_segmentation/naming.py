@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+NEAREST_OPTION = "--set task_options.mask_values=nearest"
+SCALE_OPTION = "--set task_options.mask_size=scale"
+"""What a user gives, for messages."""
+
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "photos", "rgb", "inputs", "input")
 """Usual names of a folder of pictures, in lower case, most likely first."""
 

@@ -22,7 +22,7 @@ from graftwork.vision.audit import named
 from graftwork.vision.inputs import picture_column, picture_rows
 from graftwork_segmentation.labelfiles import FILES as LABEL_FILES
 from graftwork_segmentation.labelfiles import find_label_file, read_label_file, voc_map
-from graftwork_segmentation.labelmap import LabelMap, build_map
+from graftwork_segmentation.labelmap import NEAREST, SIZE, LabelMap, build_map, to_json
 from graftwork_segmentation.layouts import WANTED, Layout, find_layout, what_is_there
 from graftwork_segmentation.pairs import pair_files
 
@@ -186,6 +186,9 @@ def _with_map(
 ) -> Tables:
     """The rows with `mask_map`: from the option `labels`, a file beside the data, the data itself, or the masks' values."""
     found: list[Finding] = []
+    nearest = request.options.get("mask_values") == "nearest"
+    settings = [NEAREST] if nearest else []
+    settings += [SIZE] if request.options.get("mask_size") == "scale" else []
     option = str(request.options.get("labels") or "")
     file = existing_path(option) if option else next(filter(None, map(find_label_file, places)), None)
     if file is not None:
@@ -200,10 +203,11 @@ def _with_map(
         message = "no label map lies beside the data; its classes are taken to be Pascal VOC's 21"
         found.append(Finding("label-map", "note", message, labels.names[:5], len(labels.names)))
     else:
-        from graftwork_segmentation.values import map_from_masks
+        from graftwork_segmentation.guess import map_from_masks
 
-        labels, found = map_from_masks(splits, request.source)
-    text = labels.to_json()
+        labels, more, found = map_from_masks(splits, request.source, nearest)
+        settings += more
+    text = to_json({**labels.indices, **dict.fromkeys(settings, 1)})
     mapped = {split: _constant(rows, "mask_map", text) for split, rows in splits.items()}
     return Tables(mapped, (*findings, *found), labels.names)
 
