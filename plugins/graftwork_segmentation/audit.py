@@ -126,6 +126,7 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
     findings += check_scored(every, any(finding.code == "no-label-map" for finding in tables.findings))
     findings += check_pixels({split: [judge.pixels for judge in rows] for split, rows in usable.items()}, tables.names)
     findings += _one_class(every, tables.names)
+    findings += _same_masks(every)
     findings += _same_pictures(left, usable)
     findings += check_shapes(left)
     findings += _turned(splits, usable)
@@ -289,6 +290,18 @@ def _one_class(every: Sequence[Judged], names: Sequence[str]) -> list[Finding]:
         if np.count_nonzero(judge.pixels) == 1
     ]
     return named("one-class-mask", "note", "masks that show a single class", alone)
+
+
+def _same_masks(every: Sequence[Judged]) -> list[Finding]:
+    """One mask of several classes for most pictures: what it says is about the camera, not about what it shows."""
+    drawn = [judge for judge in every if np.count_nonzero(judge.pixels) > 1]
+    homes: dict[str, list[str]] = defaultdict(list)
+    for judge in drawn:
+        homes[judge.mask.content].append(judge.origin)
+    most = max(homes.values(), key=len, default=[])
+    if len(most) < _SHOWN or 2 * len(most) <= len(drawn):
+        return []
+    return named("same-mask", "warning", "pictures with the very same mask; perhaps it is a field of view", most)
 
 
 def _same_pictures(seen: Seen, usable: Mapping[str, Sequence[Judged]]) -> list[Finding]:
