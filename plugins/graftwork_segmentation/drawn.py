@@ -76,7 +76,7 @@ class Drawn:
                 "mask-without-image", "warning", "annotated images that are not there, left out", self.without_image
             ),
             *named("image-without-mask", "warning", "images that no annotation names, left out", self.unlisted),
-            *named("object-without-outline", "warning", outline, self.without_outline),
+            *named("object-without-outline", "warning", outline, sorted(self.without_outline)),
             *named("unlabelled-split", "warning", "splits without objects, not used", self.unlabelled),
             *named("other-files", "note", "files that are not used", self.others),
         ]
@@ -93,7 +93,7 @@ class Drawn:
             }
         objects = sum(len(found) for _, rows in self._full() for found in rows.values())
         if objects and len(self.without_outline) >= objects:
-            what = f"has {objects:,} objects, and none with an outline (the first: {self.without_outline[0]})"
+            what = f"has {objects:,} objects, and none with an outline (the first: {min(self.without_outline)})"
             hint = "Export polygons or masks, or use --task detection for boxes"
             raise DataError(what, where=str(self.home), hint=hint)
         return {split: drawn[split] for split in SPLITS if split in drawn}
@@ -133,11 +133,17 @@ def find_drawn(path: Path) -> Drawn | None:
     home = home.parent if path.is_file() and home.name.lower() == "annotations" else home
     files = [path] if path.is_file() else list(_json_files(path, _DEEPEST))
     starts = {file: _start(file) for file in files if file.suffix.lower() == ".json"}
-    coco = [file for file, start in starts.items() if _COCO.search(start) and b'"shapes"' not in start]
+    coco = [file for file, start in starts.items() if _looks_like_coco(start)]
     if coco:
         return _read_coco(home, coco)
     labelme = [file for file, start in starts.items() if _LABELME.search(start)]
     return _read_labelme(home, labelme) if labelme else None
+
+
+def _looks_like_coco(start: bytes) -> bool:
+    if not start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or b'"shapes"' in start:
+        return False
+    return _COCO.search(start) is not None and (b'"images"' in start or len(start) == _PEEK)
 
 
 def _json_files(folder: Path, deepest: int) -> Iterator[Path]:

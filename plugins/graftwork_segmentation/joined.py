@@ -41,8 +41,8 @@ class Mask:
 def join_files(files: Sequence[tuple[Path, int]]) -> bytes:
     """One mask from several as a PNG: the value of each where it shows its object; later ones lie on earlier ones.
 
-    A file shows its object where it is brighter than half of its brightest pixel. Empty where a file cannot be read or
-    differs in size: what is wrong with a mask is said by the audit, and this one is taken for an empty file.
+    A file shows its object where it is brighter than half of its brightest pixel. A file that cannot be read, or differs in
+    size, is given instead of all: the audit says what is wrong with it.
     """
     joined: NDArray[np.uint16] | None = None
     for file, value in files:
@@ -50,13 +50,20 @@ def join_files(files: Sequence[tuple[Path, int]]) -> bytes:
             with Image.open(file) as image:
                 levels = _levels(image)
         except (OSError, Image.DecompressionBombError, SyntaxError, ValueError):
-            return b""
+            return _content(file)
         if joined is None:
             joined = np.zeros(levels.shape, dtype=np.uint16)
         if levels.shape != joined.shape:
-            return b""
+            return _content(file)
         joined[levels * 2 > levels.max(initial=0)] = value
     return b"" if joined is None else png(joined)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def png(values: NDArray[Any]) -> bytes:

@@ -87,7 +87,7 @@ def find_layout(path: Path, names: Names | None = None) -> Layout | None:
     top = path
     for _ in range(_DEEPEST):
         layout = None
-        for find in (_voc, _split_folders, _pair, _beside_each_other, _picture_folders, _deep):
+        for find in (_voc, _split_folders, _pair, _beside_each_other, _picture_folders):
             layout = layout or find(path, names)
         if layout is not None:
             return replace(layout, passed=tuple(_passed(layout)))
@@ -98,7 +98,7 @@ def find_layout(path: Path, names: Names | None = None) -> Layout | None:
     if names.masks or names.images:
         given = " and ".join(filter(None, (names.images, names.masks)))
         raise DataError(f"has no such folders of pictures and masks ({given})", where=str(top), hint=what_is_there(top))
-    return None
+    return _deep(top)
 
 
 def what_is_there(path: Path) -> str:
@@ -260,11 +260,10 @@ def _is_each(folder: Path, names: Names) -> bool:
     return len(folders) > 1 and 2 * len(single) > len(folders)
 
 
-def _deep(root: Path, names: Names) -> Layout | None:
+def _deep(root: Path) -> Layout | None:
     """Masks beside their pictures in any folders, which mean no splits."""
-    if names.masks or not any(_mixed(Path(here)) for here, _, _ in os.walk(root)):
-        return None
-    return Layout(root, {"train": Part(root, root)})
+    found = any(_mixed(Path(here)) for here, _, _ in os.walk(root))
+    return Layout(root, {"train": Part(root, root)}) if found else None
 
 
 def pair_of(

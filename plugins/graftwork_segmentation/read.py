@@ -229,6 +229,8 @@ def _with_map(
     settings += [SIZE] if request.options.get("mask_size") == "scale" else []
     option = str(request.options.get("labels") or "")
     file = existing_path(option) if option else next(filter(None, map(find_label_file, places)), None)
+    if file is not None and not option and brought is not None and file.suffix not in (".yaml", ".yml"):
+        file = None  # a list of names beside outlines or joined masks counts other things than their values
     if file is not None:
         labels = read_label_file(file)
         if not option and file.suffix not in (".yaml", ".yml"):
