@@ -122,6 +122,12 @@ def pair_files(layout: Layout, home: Path) -> Paired:
         paired.unlisted += [
             paired.name(image) for _, masks, _ in matched.values() for image in masks if image.stem not in listed
         ]
+    if paired.joined and paired.labels is None:  # then a picture's only mask shows one object too
+        paired.labels = join_tags(["object"])
+        paired.rows = {
+            split: [(image, Mask(tuple((file, 1) for file, _ in mask.files))) for image, mask in rows]
+            for split, rows in paired.rows.items()
+        }
     if not paired.rows:
         part = next(iter(layout.parts.values()))
         what = f"no image in {paired.name(part.images)}/ has a mask in {paired.name(part.masks)}/"
@@ -239,7 +245,12 @@ def _choose(image: Path, candidates: Sequence[Ranked], paired: Paired) -> Mask:
     if image.stem != best[2].stem:
         paired.by_suffix.append(f"{paired.name(image)} = {paired.name(best[2])}")
     paired.other_masks += [paired.name(other) for _, _, other in candidates if other not in parts]
-    return Mask(tuple((mask, 1) for mask in parts)) if len(parts) > 1 else Mask(((best[2], None),))
+    return _mask_of(parts)
+
+
+def _mask_of(files: Sequence[Path]) -> Mask:
+    """One file as it is, several joined."""
+    return Mask(tuple((file, 1) for file in files)) if len(files) > 1 else Mask(((files[0], None),))
 
 
 def _match_each(folder: Path, paired: Paired) -> Matched:
@@ -255,13 +266,9 @@ def _match_each(folder: Path, paired: Paired) -> Matched:
         if len(pictures) != 1:
             lonely += masks
         elif masks:
-            chosen[pictures[0]] = Mask(tuple((mask, 1) for mask in masks))
+            chosen[pictures[0]] = _mask_of(masks)
     several = [image for image, mask in chosen.items() if len(mask.files) > 1]
-    if several:
-        paired.labels = join_tags(["object"])
-        paired.joined += [f"{paired.name(image)} ({len(chosen[image].files)} masks)" for image in several]
-    else:
-        chosen = {image: Mask(((mask.files[0][0], None),)) for image, mask in chosen.items()}
+    paired.joined += [f"{paired.name(image)} ({len(chosen[image].files)} masks)" for image in several]
     return images, chosen, lonely
 
 
