@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graftwork.data.names import class_name
 from graftwork.errors import UsageError, did_you_mean
 from graftwork.files.yaml import Lines, read_yaml
 
@@ -192,7 +193,7 @@ def _text(value: Any, at: str, noun: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{value!r} is not {noun}", where=at, hint="Put names such as true or null in quotes")
-    return value.strip()
+    return class_name(value)
 
 
 def _at(where: str, lines: Lines, path: tuple[str | int, ...]) -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 SEPARATOR = "|"
 """Between the labels of a row that has several in one text."""
 
-_OBJECTS = "Say which field is the class, with --column label=COLUMN.FIELD"
 _BATCH = 10_000
 _SHOWN = 5
 _OF_NUMBERS = 20
@@ -123,7 +122,8 @@ def _multi(
         raise DataError("its splits declare different class names", where=where)
     known: tuple[str, ...] = next(iter(declared), ())
 
-    form, findings = (LabelForm(separator), []) if known else form_of(_cells(splits, where), separator)
+    cells = (values for rows in splits.values() for values in _batches(rows))
+    form, findings = (LabelForm(separator), []) if known else form_of(cells, separator)
 
     def names_of(value: Any) -> list[str]:
         """A row's labels by name, each once."""
@@ -157,14 +157,6 @@ def _multi(
 
     encoded = {split: _relabelled(rows, numbers) for split, rows in splits.items()}
     return encoded, known_names, [*findings, *strangers.findings()]
-
-
-def _cells(splits: Mapping[str, Dataset], where: str) -> Iterator[list[Any]]:
-    for rows in splits.values():
-        for values in _batches(rows):
-            if any(isinstance(value, dict) for value in values):
-                raise DataError("its label column holds objects, not classes", where=where, hint=_OBJECTS)
-            yield values
 
 
 class _Strangers:

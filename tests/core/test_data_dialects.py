@@ -281,8 +281,8 @@ def test_objects_are_no_classes_and_their_fields_are(tmp_path: Path) -> None:
     rows = [{"text": f"t{number}", "label": {"name": name, "id": number}} for number, name in enumerate("abab")]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     found, _ = read(tmp_path / "a.jsonl")
-    with pytest.raises(DataError, match=r"holds objects \(name, id\).*--column label=COLUMN.name"):
-        encode_labels({"train": found}, "f")
+    with pytest.raises(DataError, match=r"holds objects \(name, id\).*--column label=label.name"):
+        map_columns({"train": found}, {"text": (), "label": ()}, {}, None, "f")
     mapped, _ = map_columns({"train": found}, {"text": (), "label": ()}, {"label": "label.name"}, None, "f")
     assert mapped["train"]["label"][:] == list("abab")
     with pytest.raises(DataError, match="its fields: name, id"):
@@ -327,13 +327,25 @@ DEADLY = {
     "open.csv": b'"When","What\n' + b"1,2\n" * 100,
     "lines.jsonl": b'{"text": "a"}\n' * 100 + b"{broken\n",
     "cut.parquet": b"PAR1 cut",
+    "pages.parquet": b"",
 }
+
+
+def damaged_parquet(folder: Path) -> bytes:
+    """A file whose end is whole, so that it is opened, and whose pages are not."""
+    rows = 20_000
+    parquet.write_table(
+        pa.table({"text": [f"text {row}" for row in range(rows)], "label": ["a"] * rows}), folder / "whole"
+    )
+    data = bytearray((folder / "whole").read_bytes())
+    data[100 : len(data) // 2] = b"x" * (len(data) // 2 - 100)
+    return bytes(data)
 
 
 @pytest.mark.parametrize("name", DEADLY)
 @pytest.mark.parametrize("times", [pytest.param(1), pytest.param(50, marks=pytest.mark.acceptance)])
 def test_a_refusal_keeps_its_exit_code(tmp_path: Path, name: str, times: int) -> None:
-    (tmp_path / name).write_bytes(DEADLY[name])
+    (tmp_path / name).write_bytes(DEADLY[name] or damaged_parquet(tmp_path))
     command = [sys.executable, "-c", _CHILD, str(tmp_path / name)]
     assert {subprocess.run(command, check=False).returncode for _ in range(times)} == {3}
 

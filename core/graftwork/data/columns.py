@@ -113,6 +113,8 @@ def map_columns(
     for split, rows in splits.items():
         rows = _with_fields(rows, columns.values())
         chosen = _choose_columns(rows.column_names, guesses, columns, group_by, f"{where} ({split})")
+        if "label" in chosen:
+            _refuse_objects(rows, chosen["label"], where)
         wanted = {source: canonical for canonical, source in chosen.items()}
         unused = [name for name in rows.column_names if name not in wanted and name != "origin"]
         kept = rows.select_columns([*wanted, "origin"] if "origin" in rows.column_names else list(wanted))
@@ -292,18 +294,24 @@ def label_text(value: Any) -> str | None:
     return class_name(text) or None
 
 
-def _refuse_nested(rows: Dataset, where: str) -> None:
-    """Objects and lists are no classes, though their text may look like some."""
+def _refuse_objects(rows: Dataset, name: str, where: str) -> None:
+    """Objects are no labels, though their text may look like some; one of their fields may be."""
     import pyarrow as pa
 
-    kind = rows.data.column("label").type
-    if pa.types.is_struct(kind) or pa.types.is_map(kind):
-        names = _fields(kind)
-        told = f" ({', '.join(names)})" if names else ""
-        what = f"its label column holds objects{told}, not classes"
-        hint = f"Say which field is the class, with --column label=COLUMN.{names[0]}" if names else None
-        raise DataError(what, where=where, hint=hint)
-    if pa.types.is_nested(kind):
+    kind = rows.data.column(name).type
+    if not pa.types.is_struct(kind) and not pa.types.is_map(kind):
+        return
+    fields = _fields(kind)
+    what = f"its label column holds objects ({', '.join(fields) or 'maps'}), not classes"
+    hint = f"Say which field is the class, such as --column label={name}.{fields[0]}" if fields else None
+    raise DataError(what, where=where, hint=hint)
+
+
+def _refuse_nested(rows: Dataset, where: str) -> None:
+    import pyarrow as pa
+
+    _refuse_objects(rows, "label", where)
+    if pa.types.is_nested(rows.data.column("label").type):
         raise DataError("its label column holds lists, and one class a row is wanted", where=where)
 
 

@@ -190,6 +190,9 @@ def _refuse(file: Path, written: Written, found: Structure, form: TableForm) -> 
 
 def _oddities(file: Path, found: Structure) -> list[Finding]:
     findings = []
+    if found.trimmed:
+        message = f"{file.name} has rows with empty cells behind those of the header, which were cut: {found.trimmed:,}"
+        findings.append(Finding("empty-cells-cut", "note", message, (file.name,), found.trimmed))
     kinds = (
         ("ragged", "ragged-rows", "rows of more or fewer columns than the header, left out"),
         ("literal", "stray-quote", "lines with a quote that is never closed, read as text so that it swallows no rows"),

@@ -60,6 +60,13 @@ def read_json(file: Path, form: TableForm, large: bool) -> Dataset:
     return dataset_of(read_json_lines(told.encode()))
 
 
+def json_hint(reason: str) -> str:
+    """What to do about what pyarrow says of JSON."""
+    if "changed from" in reason:
+        return "Write the values of a column as one kind in every row: all as text, or all as numbers"
+    return "A line is one object, with names and texts in double quotes, as json.dumps writes it"
+
+
 def _is_lines(file: Path, head: bytes) -> bool:
     if file.suffix.lower() != ".json":
         return not _text(head, TableForm(), ignore=True).lstrip().startswith("[")

@@ -15,7 +15,7 @@ from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import with_origin
 from graftwork.data.delimited import delimited_names, read_delimited
 from graftwork.data.folders import is_junk
-from graftwork.data.json_tables import JSON_SUFFIXES, is_json_table, read_json
+from graftwork.data.json_tables import JSON_SUFFIXES, is_json_table, json_hint, read_json
 from graftwork.data.saved import saved_rows, saved_splits
 from graftwork.data.splits import canonical_split, ordered
 from graftwork.errors import DataError
@@ -169,7 +169,8 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
         hint = "Save it as UTF-8, or name its encoding with --set data_options.encoding=NAME"
         raise DataError(what, where=str(file), hint=hint) from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"cannot be read ({_first_line(error)})", where=str(file)) from None
+        hint = json_hint(str(error)) if file.suffix.lower() in JSON_SUFFIXES else None
+        raise DataError(f"cannot be read ({_first_line(error)})", where=str(file), hint=hint) from None
     except Exception as error:  # datasets wraps a damaged Parquet file in its own class
         cause = error.__cause__ or error
         raise (
