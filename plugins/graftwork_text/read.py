@@ -16,7 +16,7 @@ import pyarrow as pa
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
-from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
+from graftwork.data.sources import existing_path, open_hf, parse_source, require_utf8, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import find_tables, read_tables
@@ -147,6 +147,7 @@ def _shortened(text: str) -> str:
 
 
 def _from_path(path: Path, given: str, pair: bool) -> Dataset:
+    require_utf8(given)
     if path.is_dir():
         return _texts_of(sorted(_text_files(path)), given, pair)
     if path.suffix.lower() == ".txt":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from graftwork.config.forms import parse_form
+from graftwork.data import sniff
 from graftwork.data.columns import encode_labels, map_columns
 from graftwork.data.folders import read_class_folders
 from graftwork.data.sources import existing_path
@@ -129,6 +133,17 @@ def test_a_stray_quote_swallows_no_row(tmp_path: Path, stray: list[str]) -> None
     assert len(rows) == 2 * len(FILMS) + len(stray)
     assert rows["label"][:] == [line[-1] for line in (*FILMS, *stray, *FILMS)]
     assert set(warnings) <= {"stray-quote"}
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(st.sampled_from('ab,"\n'), max_size=40), st.integers(1, 7))
+def test_what_is_tidy_needs_no_second_look(tmp_path_factory: pytest.TempPathFactory, text: str, size: int) -> None:
+    file = tmp_path_factory.mktemp("tidy") / "a.csv"
+    file.write_text(text)
+    cell = r'(?:"(?:[^"\n]|"")*"|[^",\n]*)'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sniff, "TIDY_BLOCK", size)
+        assert sniff.is_tidy(file, ",") == bool(re.fullmatch(rf"(?:{cell}(?:,{cell})*(?:\n|$))*", text))
 
 
 def test_a_pair_of_quotes_around_rows_is_named(tmp_path: Path) -> None:
@@ -312,16 +327,6 @@ def test_names_that_are_not_utf8_and_pipes_are_refused_in_one_line(tmp_path: Pat
         existing_path(tmp_path / "pipe.csv")
 
 
-_CHILD = """
-import sys
-from pathlib import Path
-from graftwork.data.tables import find_tables, read_tables
-from graftwork.errors import DataError
-try:
-    read_tables(Path(sys.argv[1]), find_tables(Path(sys.argv[1]))[0])
-except DataError as error:
-    sys.exit(error.exit_code)
-"""
 DEADLY = {
     "ragged.csv": b"text,label\na,b,c\n" + b"a,b\n" * 2000,
     "open.csv": b'"When","What\n' + b"1,2\n" * 100,
@@ -342,12 +347,21 @@ def damaged_parquet(folder: Path) -> bytes:
     return bytes(data)
 
 
+def exit_codes(file: Path, times: int) -> list[int]:
+    command = [sys.executable, "-m", "graftwork", "inspect", "--task", "text-classification", "--data", str(file)]
+    return [subprocess.run(command, check=False, capture_output=True).returncode for _ in range(times)]
+
+
+def test_a_refusal_keeps_its_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "open.csv").write_bytes(DEADLY["open.csv"])
+    assert exit_codes(tmp_path / "open.csv", 1) == [3]
+
+
+@pytest.mark.acceptance
 @pytest.mark.parametrize("name", DEADLY)
-@pytest.mark.parametrize("times", [pytest.param(1), pytest.param(50, marks=pytest.mark.acceptance)])
-def test_a_refusal_keeps_its_exit_code(tmp_path: Path, name: str, times: int) -> None:
+def test_a_refusal_keeps_its_exit_code_however_often_it_is_tried(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(DEADLY[name] or damaged_parquet(tmp_path))
-    command = [sys.executable, "-c", _CHILD, str(tmp_path / name)]
-    assert {subprocess.run(command, check=False).returncode for _ in range(times)} == {3}
+    assert exit_codes(tmp_path / name, 40) == [3] * 40
 
 
 def test_pyarrow_is_never_given_a_python_object_to_read_from() -> None:

@@ -198,7 +198,7 @@ def _choose_columns(
         if canonical not in chosen:
             listed = f"has no column for {canonical!r}; its columns: {', '.join(there)}"
             hint = f"Say which with --column {canonical}=NAME, or by its number"
-            if any(len(name) > _LONG_NAME or name.isdecimal() for name in there):
+            if any(len(name) > _LONG_NAME or " " in name or name.isdecimal() for name in there):
                 hint += ". If these are no names but a row: --set data_options.header=no, and columns by their number"
             raise DataError(listed, where=where, hint=hint)
     if len(set(chosen.values())) < len(chosen):

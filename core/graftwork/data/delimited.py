@@ -193,20 +193,30 @@ def _oddities(file: Path, found: Structure) -> list[Finding]:
     if found.trimmed:
         message = f"{file.name} has rows with empty cells behind those of the header, which were cut: {found.trimmed:,}"
         findings.append(Finding("empty-cells-cut", "note", message, (file.name,), found.trimmed))
-    kinds = (
-        ("ragged", "ragged-rows", "rows of more or fewer columns than the header, left out"),
-        ("literal", "stray-quote", "lines with a quote that is never closed, read as text so that it swallows no rows"),
-        ("junk", "stray-quote", "rows with text behind a closed quote; was a quote within quotes not doubled?"),
+    for code, kind, level, message in (
+        ("ragged-rows", "ragged", "warning", "rows of more or fewer columns than the header, left out"),
         (
-            "swallows",
+            "stray-quote",
+            "literal",
+            "warning",
+            "lines with a quote that is never closed, read as text so that it swallows no rows",
+        ),
+        (
+            "stray-quote",
+            "junk",
+            "warning",
+            "rows with text behind a closed quote; was a quote within quotes not doubled?",
+        ),
+        (
             "lines-within-quotes",
+            "swallows",
+            "warning",
             "rows whose quotes hold several lines that look like rows; if they are, --set data_options.quote=none",
         ),
-    )
-    for kind, code, message in kinds:
+    ):
         if count := found.counts[kind]:
             text = f"{file.name} has {message}: {count:,}"
-            findings.append(Finding(code, "warning", text, found.where(kind), count))
+            findings.append(Finding(code, level, text, found.where(kind), count))  # type: ignore[arg-type]
     return findings
 
 

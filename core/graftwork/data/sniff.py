@@ -18,6 +18,9 @@ from graftwork.interfaces.data import Finding
 
 UTF8 = "utf-8-sig"
 
+TIDY_BLOCK = 1 << 20
+"""Bytes looked at at a time."""
+
 _SAMPLE = 1 << 18  # characters
 _RECORDS = 200
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[;,|\t ]*', re.IGNORECASE)
@@ -129,28 +132,27 @@ def encoding_of(file: Path, found: Scan, form: TableForm) -> tuple[str, list[Fin
 
 def is_tidy(file: Path, delimiter: str) -> bool:
     """Whether every quote stands where a cell begins or ends, or is doubled within one, and no line break within quotes."""
-    mark, inside, last = ord(delimiter), 0, 10
+    before_open, after_close = np.zeros(256, bool), np.zeros(256, bool)
+    before_open[[ord(delimiter), 10, 34]] = after_close[[ord(delimiter), 10, 13, 34]] = True
+    inside, last, first = 0, 10, True
     with file.open("rb") as stream:
-        first = True
-        while chunk := stream.read(1 << 22):
-            if first and chunk.startswith(b"\xef\xbb\xbf"):
-                chunk = chunk[3:]
-            first = False
+        while chunk := stream.read(TIDY_BLOCK):
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf") if first else chunk
             data = np.frombuffer(bytes([last]) + chunk, np.uint8)
-            quote = data == 34
-            quote[0] = False  # counted before
-            within = (np.cumsum(quote) + inside) & 1
-            if (within[1:] & (data[1:] == 10)).any():
+            quotes = np.flatnonzero(data[1:] == 34) + 1
+            odd = (np.arange(len(quotes)) + inside) & 1 == 0  # those that open, or are the second of two within quotes
+            if not before_open[data[quotes[odd] - 1]].all():
                 return False
-            before, after = data[:-1], data[1:]
-            opens = quote[1:] & (within[1:] == 1)
-            if not np.isin(before[opens], (mark, 10, 34)).all():
+            # What follows a quote that closes; that of the last byte is looked at with the next chunk.
+            closing = quotes[~odd]
+            if not first and last == 34 and not inside:
+                closing = np.concatenate([[0], closing])
+            if not after_close[data[closing[closing < len(data) - 1] + 1]].all():
                 return False
-            # What follows a quote that closes; the one at the end of the chunk is looked at with the next.
-            closed = (before == 34) & (within[:-1] == 0)
-            if not np.isin(after[closed], (mark, 10, 13, 34)).all():
+            breaks = np.flatnonzero(data[1:] == 10) + 1
+            if ((np.searchsorted(quotes, breaks) + inside) & 1).any():
                 return False
-            inside, last = int(within[-1]), int(data[-1])
+            inside, last, first = (inside + len(quotes)) & 1, int(data[-1]), False
     return not inside
 
 
