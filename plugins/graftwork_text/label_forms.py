@@ -176,7 +176,11 @@ def with_label_columns(
     told = f"{', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}"
     if not several:
         what = f"has no column for 'label', but {len(names)} columns of 0 and 1 ({told})"
-        raise DataError(what, where=where, hint="--set task_options.labels=multi takes each for a class")
+        raise DataError(
+            what,
+            where=where,
+            hint="--set task_options.labels=multi takes each for a class; or name one with --column label=NAME",
+        )
     made = {}
     for split, rows in splits.items():
         bits = np.array([[_bit(value) for value in column_of(rows, name).to_pylist()] for name in names], dtype=bool).T

@@ -218,7 +218,7 @@ def test_json_files_in_a_folder_are_tables_only_where_they_hold_rows(tmp_path: P
         (tmp_path / f"{split}.json").write_text(json.dumps(ROWS))
     (tmp_path / "config.json").write_text(json.dumps({"name": "x"}))
     assert sorted(find_tables(tmp_path)[0]) == ["test", "train"]
-    for content in ('{"a": 1}', "[1, 2]", "3", "[]"):
+    for content in ('{"a": 1}', "[1, 2]", "3", "[]", '{"images": [{}], "annotations": [{}, {}], "info": {}}'):
         (tmp_path / "b.json").write_text(content)
         with pytest.raises(DataError, match=r"holds no rows. Wanted an array of objects"):
             read(tmp_path / "b.json")

@@ -105,7 +105,7 @@ def _rows(value: Any, file: Path) -> list[dict[str, Any]]:
             return list(value[arrays[0]])
         if (named := [name for name in arrays if name in _WRAPPERS]) and len(named) == 1:
             return list(value[named[0]])
-        if value and all(isinstance(inner, list) for inner in value.values()):
+        if value and not arrays and all(isinstance(inner, list) for inner in value.values()):
             _same_length(list(map(len, value.values())), file)
             return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
         if value and all(isinstance(inner, dict) for inner in value.values()):
