@@ -146,6 +146,13 @@ def test_what_is_tidy_needs_no_second_look(tmp_path_factory: pytest.TempPathFact
         assert sniff.is_tidy(file, ",") == bool(re.fullmatch(rf"(?:{cell}(?:,{cell})*(?:\n|$))*", text))
 
 
+def test_a_header_whose_quote_is_never_closed_is_refused_and_the_way_out_works(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(DEADLY["open.csv"])
+    with pytest.raises(DataError, match=r"opened in the header, line 1, is never closed.*data_options.quote=none"):
+        read(tmp_path / "a.csv")
+    assert len(read(tmp_path / "a.csv", quote="none")[0]) == 100
+
+
 def test_a_pair_of_quotes_around_rows_is_named(tmp_path: Path) -> None:
     swapped = [",".join(reversed(line.split(","))) for line in FILMS]
     (tmp_path / "a.csv").write_text("\n".join(["label,text", *swapped, '1,"great', "0,poor", '1,fine"', *swapped]))

@@ -86,7 +86,7 @@ def understand(file: Path, found: Scan, form: TableForm) -> tuple[Written, list[
         dialect = replace(dialect, quote="")
     elif not tidy and form.quote is None:
         dialect = _choose_quotes(dialect, shape, found)
-    start, names, known = shape.header(dialect)
+    start, names, known = shape.header(dialect, strict=True)
     written = Written(encoding, dialect, start, names, known, None, tidy or not dialect.quote)
     if not tidy and dialect.quote:
         written = replace(written, structure=examine(written.records(file), dialect, known.width))
@@ -163,18 +163,27 @@ class _Shape:
         self.file, self.encoding, self.sample, self.whole = file, encoding, sample, whole
         self.skip, self.has_header = skip, header
 
-    def header(self, dialect: Dialect) -> tuple[int, tuple[str, ...], Known]:
-        """Lines before the first row, the columns' names, and what rows look like."""
+    def header(self, dialect: Dialect, strict: bool = False) -> tuple[int, tuple[str, ...], Known]:
+        """Lines before the first row, the columns' names, and what rows look like; where `strict`, a header has an end."""
         found = _records(self.sample[self.skip :], dialect, self.whole)
         if not found:
             raise DataError("holds no line with text", where=str(self.file))
         first = found[0]
+        if strict and first.open:
+            what = f"cannot be read (the quote that is opened in the header, line {self.skip + first.line}, is never closed)"
+            hint = "Close it there, or have quotes read as text with --set data_options.quote=none"
+            raise DataError(what, where=str(self.file), hint=hint)
         cells = dialect.cells(first.text)
         if not self.has_header:
             names = tuple(str(number) for number in range(1, len(cells) + 1))
             return self.skip, names, learn(found, dialect, len(cells))
         start = self.skip + first.line + first.text.count("\n")
         return start, tuple(cells), learn(found[1:], dialect, len(cells))
+
+    def is_open(self, dialect: Dialect) -> bool:
+        """Whether a quote in the header is never closed."""
+        found = _records(self.sample[self.skip :], dialect, self.whole)
+        return bool(found) and found[0].open and dialect.delimiter != "\t"
 
     def structure(self, dialect: Dialect) -> Structure:
         start, names, known = self.header(dialect)
@@ -185,6 +194,8 @@ class _Shape:
 def _choose_quotes(dialect: Dialect, shape: _Shape, found: Scan) -> Dialect:
     """Whether quotes are a writer's, text, or a writer's who escapes those that are text."""
     bare = replace(dialect, quote="")
+    if shape.is_open(dialect):
+        return dialect
     quoted = shape.structure(dialect)
     plain = shape.structure(bare)
     if dialect.delimiter == "\t":  # GLUE and SST write quotes as text
