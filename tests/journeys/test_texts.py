@@ -70,14 +70,14 @@ def test_a_text_model_is_the_source_of_another_task(graft: Graft, trained_texts:
     out, _, _ = trained_texts
     table = tmp_path / "pairs.csv"
     with table.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, delimiter="~")
+        rows = csv.writer(file, delimiter="^")
         rows.writerow(["premise", "hypothesis", "same"])
         for number in range(60):
             other = number if number % 2 else number + 100
             rows.writerow([f"parcel number {number} is late", f"the late parcel has number {other}", number % 2])
     words = ("--column", "text=premise", "--column", "text_pair=hypothesis", "--column", "label=same")
     settings = ("--backbone", f"run:{out}", "--epochs", 1, "--device", "cpu", "--json", "--out", tmp_path / "pairs")
-    written = ("--set", "data_options.delimiter=~")
+    written = ("--set", "data_options.delimiter=^")
     done = graft("train", "--task", "text-classification", "--data", table, *words, *settings, *written)
     assert done.code == 0, done.stderr
     assert "tensors fitted" in done.stderr
