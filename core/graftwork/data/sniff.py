@@ -248,7 +248,7 @@ def _delimiter(sample: Sequence[str], usual: str, whole: bool) -> str:
     fitting = [mark for mark, share in shares.items() if share == 1]
     if fitting:
         return fitting[0]
-    best = max(shares, key=lambda mark: shares[mark])
+    best: str = max(shares, key=lambda mark: shares[mark])
     return best if usual not in header and shares[best] >= 0.8 else usual
 
 
