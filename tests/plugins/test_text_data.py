@@ -20,7 +20,8 @@ from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork_text import near
 from graftwork_text.audit import audit_texts
-from graftwork_text.read import align_labels, read_inputs, read_texts
+from graftwork_text.inputs import read_inputs
+from graftwork_text.read import align_labels, read_texts
 
 PACKS = Path(__file__).parents[3] / "shared" / "data"
 WORDS = [
@@ -385,7 +386,6 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
         str(tmp_path / "rows.csv"),
         "x" * 70_000,
         "a\0b",
-        "\udce9",
         "",
     ]
     rows = read_inputs(given)
@@ -398,7 +398,6 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
         "second",
         "x" * 70_000,
         "a\0b",
-        rows["text"][8],
         "",
     ]
     assert rows["origin"][:6] == [
@@ -410,7 +409,8 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
         "rows.csv row 2",
     ]
     assert len(rows["origin"][6]) == 200
-    assert "\ufffd" in rows["text"][8]
+    with pytest.raises(DataError, match="character 4 is not UTF-8"):
+        read_inputs(["caf\udce9"])
     (tmp_path / "odd.md").write_text("x")
     (tmp_path / "none").mkdir()
     for wrong in ("odd.md", "none"):

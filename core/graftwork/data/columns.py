@@ -124,6 +124,14 @@ def map_columns(
     return mapped, list(dict.fromkeys(findings))
 
 
+def taken_columns(
+    splits: Mapping[str, Dataset], guesses: Mapping[str, Sequence[str]], columns: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """Canonical column to the source's column, as `map_columns` takes them from the first split: what a model remembers."""
+    names = next(iter(splits.values())).column_names
+    return _choose_columns(names, guesses, columns, None, where)
+
+
 def encode_labels(
     splits: Mapping[str, Dataset], where: str
 ) -> tuple[dict[str, Dataset], tuple[str, ...], list[Finding]]:

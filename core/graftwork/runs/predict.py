@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ from graftwork.data.tables import written_as
 from graftwork.engine.evaluate import evaluate, predictions
 from graftwork.errors import DataError, RunFailed, UsageError
 from graftwork.files.atomic import write_json
-from graftwork.interfaces import Batch, DataRequest, Examples, Predictions
+from graftwork.interfaces import Batch, DataRequest, Examples, Inputs, Predictions
+from graftwork.interfaces.inputs import BESIDE
 from graftwork.log import say
 from graftwork.machine.device import Device, keep_freed_memory
 from graftwork.models.artifact import Artifact, load_artifact
 from graftwork.models.build import Builder
 from graftwork.runs.data import samples_of
+from graftwork.runs.readable import ReadableExamples, readable_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,28 +58,45 @@ class Predictor:
         """Predictions for new inputs, one dict each, in order; values of type bytes are the content of files (PNG).
 
         Args:
-            inputs: files, folders or texts, as the task reads them.
+            inputs: files, folders or texts, as the task reads them; as `Inputs` they also say what becomes of one that cannot be
+                read, and which columns of tables are meant.
             draw: whether to give each input with its prediction drawn on it, as `drawn`, where the task can.
 
         Raises:
             UsageError: nothing was given, or nothing is drawn by this task.
-            DataError: an input cannot be read.
+            DataError: an input cannot be read, and `Inputs.refuse` raises it.
         """
         if not inputs:
             raise UsageError("nothing to predict", hint="Give files or folders after the run")
+        given = replace(Inputs.of(inputs), trained_columns=self.artifact.columns)
         task, facts = self.artifact.task, self.artifact.facts
-        rows = task.read_inputs(inputs, facts)
+
+        def refuse(origin: str, error: DataError) -> None:
+            given.refuse(DataError(error.what, where=origin, hint=error.hint))
+
+        rows, readable = readable_rows(task.read_inputs(given, facts), self.examples, refuse)
+        if readable is None:
+            return
         origins = row_keys(rows)
+        examples = ReadableExamples(readable, lambda row, error: refuse(origins[row], error))
         waiting: dict[int, dict[str, Any]] = {}
         following = 0
-        for found, batch in predictions(self.artifact.model, self.examples(rows), self.device, 1):
+        for found, batch in predictions(self.artifact.model, examples, self.device, 1):
             waiting |= zip(batch.rows.tolist(), task.decode(found, facts), strict=True)
-            while following in waiting:  # rows that differ in size come out of order
-                prediction = waiting.pop(following)
-                if draw:
-                    prediction = prediction | {"drawn": self._drawn(rows[following], prediction)}
-                yield {"input": origins[following], **prediction}
+            while following in waiting or following in examples.lost:  # rows that differ in size come out of order
+                prediction = waiting.pop(following, None)
+                if prediction is not None:
+                    yield self._told(rows, following, origins[following], prediction, draw)
                 following += 1
+
+    def _told(self, rows: Dataset, row: int, origin: str, prediction: dict[str, Any], draw: bool) -> dict[str, Any]:
+        """A prediction with the name of its input and, where they are wanted, the drawing and the cells of its row."""
+        told = {"input": origin, **prediction}
+        if draw:
+            told["drawn"] = self._drawn(rows[row], prediction)
+        if BESIDE in rows.column_names:
+            told[BESIDE] = rows[row][BESIDE]
+        return told
 
     def _drawn(self, row: Mapping[str, Any], prediction: Mapping[str, Any]) -> bytes:
         picture = self.artifact.task.draw(row, prediction, self.artifact.facts)
