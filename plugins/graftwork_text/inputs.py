@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from graftwork.data.arrow import dataset_of
-from graftwork.data.columns import add_column, guess_columns, map_columns
+from graftwork.data.columns import OWN_ORIGIN, add_column, guess_columns, map_columns
 from graftwork.data.folders import is_junk
 from graftwork.data.sources import require_utf8
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -230,6 +230,8 @@ def _mapped(rows: Dataset, guesses: Mapping[str, Sequence[str]], given: Inputs, 
 def _cells(rows: Dataset) -> list[str]:
     """Every row's own cells as a JSON object."""
     own = rows.remove_columns("origin")
+    if OWN_ORIGIN in own.column_names:
+        own = own.rename_column(OWN_ORIGIN, "origin")
     return [json.dumps(row, ensure_ascii=False, default=str) for row in own]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import lzma
@@ -153,3 +154,114 @@ def test_a_text_that_begins_with_a_dash_is_pointed_to_two_dashes(predict: Callab
     assert code == 2 and "Put -- before a text or a name that begins with a dash" in said[0]
     code, out, _ = predict(TEXT, "--", "-5 stars")
     assert code == 0 and out.startswith("-5 stars\t")
+
+
+NEW_TABLE = [
+    ("7", "great lamp, nice light", "web"),
+    ("8", "where is my card", "shop"),
+    ("9", "please help me again", "web"),
+]
+
+
+def table(path: Path, header: str, rows: list[tuple[str, ...]] | None = None) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header.split(","), *(NEW_TABLE if rows is None else rows)])
+    return path
+
+
+def remember(model: Path, columns: dict[str, str], tmp_path: Path) -> Path:
+    """The same model as if it had been trained on a table with these columns."""
+    shutil.copytree(model, tmp_path / "run")
+    card = json.loads((model / "model.json").read_text())
+    (tmp_path / "run" / "model.json").write_text(json.dumps({**card, "columns": columns}))
+    return tmp_path / "run"
+
+
+def expected(predict: Callable[..., Said]) -> list[str]:
+    _, out, _ = predict(TEXT, *(text for _, text, _ in NEW_TABLE))
+    return [row.split("\t")[1] for row in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("header", "trained", "words", "told"),
+    [
+        ("id,text,source", {}, [], None),
+        ("id,review,source", {}, [], None),  # as models of 0.1.0 do: by its usual name
+        ("id,what they wrote,text", {"text": "what they wrote", "label": "kind"}, [], None),
+        ("id,words,text", {}, ["--column", "text=words"], None),
+        ("id,words,text", {"text": "text"}, ["--column", "text=words"], None),
+        ("id,review,source", {"text": "gone"}, [], "no column 'gone'"),
+        ("origin,text,source", {}, [], None),
+    ],
+)
+def test_a_table_is_read_by_the_columns_of_the_training_or_those_that_are_given(
+    header: str,
+    trained: dict[str, str],
+    words: list[str],
+    told: str | None,
+    predict: Callable[..., Said],
+    models: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    labels = expected(predict)
+    run = remember(models(TEXT), trained, tmp_path)
+    table(tmp_path / "new.csv", header)
+    assert main(["predict", str(run), "new.csv", "--device", "cpu", *words]) == 0
+    said = capsys.readouterr()
+    assert [row.split("\t")[:2] for row in said.out.splitlines()] == [
+        [f"new.csv row {number}", label] for number, label in enumerate(labels, start=1)
+    ]
+    assert (told or "") in said.err
+
+
+def test_a_table_without_a_known_column_is_refused_with_a_way_out_that_works(
+    predict: Callable[..., Said], tmp_path: Path
+) -> None:
+    table(tmp_path / "new.csv", "id,words,source")
+    code, _, said = predict(TEXT, "new.csv")
+    assert code == 3 and "its columns: id, words, source" in said[0] and "--column text=NAME" in said[0]
+    assert predict(TEXT, "new.csv", "--column", "text=words")[0] == 0
+    code, _, said = predict(TEXT, "new.csv", "--column", "label=words")
+    assert code == 2 and "unknown column 'label'" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "written"),
+    [
+        ("id,text,source", "id,text,source,label,confidence,probabilities"),
+        ("id,text,label", "id,text,label,predicted_label,confidence,probabilities"),
+        ("origin,text,input", "origin,text,input,label,confidence,probabilities"),
+        ("confidence,text,beside", "confidence,text,beside,label,predicted_confidence,probabilities"),
+        ("ID number,text,größe", "ID number,text,größe,label,confidence,probabilities"),
+    ],
+)
+def test_predictions_come_back_beside_the_columns_of_the_table(
+    header: str, written: str, predict: Callable[..., Said], tmp_path: Path
+) -> None:
+    labels = expected(predict)
+    table(tmp_path / "new.csv", header)
+    code, out, _ = predict(TEXT, "new.csv", "--out", "done.csv")
+    assert code == 0 and len(out.splitlines()) == 3
+    with (tmp_path / "done.csv").open(encoding="utf-8", newline="") as file:
+        first, *rows = list(csv.reader(file))
+    assert first == written.split(",")
+    assert [tuple(row[:3]) for row in rows] == NEW_TABLE
+    assert [row[3] for row in rows] == labels
+
+
+def test_other_inputs_come_back_as_a_table_too(predict: Callable[..., Said], tmp_path: Path) -> None:
+    table(tmp_path / "new.csv", "id,text,source", NEW_TABLE[:1])
+    code, _, _ = predict(TEXT, "a text", "new.csv", "-", "--out", "out/done.tsv", stdin=b"a line\n")
+    assert code == 0
+    rows = (tmp_path / "out" / "done.tsv").read_text(encoding="utf-8").splitlines()
+    assert [row.split("\t")[:4] for row in rows] == [
+        ["input", "id", "text", "source"],
+        ["a text", "", "", ""],
+        ["", *NEW_TABLE[0]],
+        ["a line", "", "", ""],
+    ]
+    picture(tmp_path / "a.png")
+    code, _, _ = predict("segmentation", "a.png", "--out", "masks.csv")
+    assert code == 0 and (tmp_path / "masks" / "a.mask.png").is_file()
+    assert "a.mask.png" in (tmp_path / "masks.csv").read_text()
