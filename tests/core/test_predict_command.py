@@ -120,6 +120,21 @@ def test_where_nothing_can_be_read_the_exit_code_is_that_of_the_data(
     assert code == 3 and not out and "a line of standard input is a text" in said[0]
 
 
+def test_a_line_counts_the_objects_above_the_threshold_which_can_be_another(
+    predict: Callable[..., Said], models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shutil.copy(ARTIFACTS / "detection" / "input-0.png", tmp_path / "a.png")
+    own = json.loads((models("detection") / "model.json").read_text())["facts"]["threshold"]
+    [told] = json.loads(predict("detection", "a.png", "--json")[1])
+    scores = [one["score"] for one in told["objects"]]
+    assert told["threshold"] == own and sum(score >= own for score in scores) < len(scores)
+    assert predict("detection", "a.png")[1] == f"a.png\tobjects={sum(score >= own for score in scores)}\n"
+    assert predict("detection", "a.png", "--threshold", "0")[1] == f"a.png\tobjects={len(scores)}\n"
+    assert predict("detection", "a.png", "--threshold", "1")[1] == "a.png\tobjects=0\n"
+    code, _, said = predict("segmentation", "a.png", "--threshold", "0.5")
+    assert code == 2 and "decides by no threshold" in said[0]
+
+
 TEXT = "text-classification"
 
 

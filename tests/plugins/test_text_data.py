@@ -418,6 +418,16 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
             read_inputs([str(tmp_path / wrong)])
 
 
+def test_a_column_of_the_users_called_origin_names_no_rows_and_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("origin,text,label\n" + "".join(f"web,words {n},{n % 2}\n" for n in range(6)))
+    tables = read_texts(DataRequest(str(tmp_path / "train.csv")), "single")
+    assert tables.splits["train"]["origin"][:2] == ["train.csv row 1", "train.csv row 2"]
+    assert tables.columns == {"text": "text", "label": "label"}
+    tables = read_texts(DataRequest(str(tmp_path / "train.csv"), {"text": "origin"}), "single")
+    assert tables.splits["train"]["text"][:] == ["web"] * 6 and tables.columns["text"] == "origin"
+    assert read_inputs([str(tmp_path / "train.csv")])["origin"][:1] == ["train.csv row 1"]
+
+
 def test_inputs_of_pairs_are_parted_by_a_tab(tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("premise\thypothesis\nc\td\n")
     rows = read_inputs(["a\tb", str(tmp_path / "pairs.tsv")], pair=True)

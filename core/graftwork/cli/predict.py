@@ -26,6 +26,9 @@ def command(
     device: Device = None,
     column: Column = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first input that cannot be read.")] = False,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="The score from which on something counts as found.")
+    ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Write each input with its prediction drawn on it.")] = False,
     target: Annotated[
         Path,
@@ -59,7 +62,11 @@ def command(
 
     as_table = target.suffix.lower() in TABLES
     given = Inputs(tuple(words), frozenset(contents), columns, beside=as_table, refuse=noted.refuse)
-    found = predict_with(run, given, catalogue, device=device or "auto", draw=draw) if words else iter(())
+    found = (
+        predict_with(run, given, catalogue, device=device or "auto", draw=draw, threshold=threshold)
+        if words
+        else iter(())
+    )
     folder = target.with_suffix("") if as_table else target
     predictions: Iterator[Mapping[str, Any]] = (write_files(prediction, folder) for prediction in found)
     if as_table:
@@ -142,15 +149,20 @@ def expand(
 
 def line(prediction: Mapping[str, Any]) -> str:
     """One prediction as tab-separated text: input, label, confidence; other fields follow as name=value, of lists of
-    objects the number of them."""
+    objects the number of them, of those with a score the number from the prediction's threshold on."""
+    least = prediction.get("threshold", 0.0)
     shown = [str(prediction.get("input", ""))]
     if "label" in prediction:
         shown.append(str(prediction["label"]))
     if "confidence" in prediction:
         shown.append(f"{prediction['confidence']:.4f}")
     shown += [
-        f"{name}={len(value) if isinstance(value, list) else number(value)}"
+        f"{name}={_count(value, least) if isinstance(value, list) else number(value)}"
         for name, value in prediction.items()
-        if name not in ("input", "label", "confidence", "probabilities")
+        if name not in ("input", "label", "confidence", "probabilities", "threshold")
     ]
     return "\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in shown)
+
+
+def _count(things: Sequence[Any], least: float) -> int:
+    return sum(not isinstance(thing, Mapping) or thing.get("score", 1.0) >= least for thing in things)
