@@ -39,7 +39,8 @@ def main() -> None:
                     pass
                 seconds[name].append(time.perf_counter() - started)
         together, apart = (statistics.median(times[1:]) for times in seconds.values())
-        sizes = len(set(map(str, examples.sizes() or ())))
+        told = examples.sizes()
+        sizes = 1 if told is None else len(set(map(str, told)))
         print(
             f"{task}: {len(rows)} rows of {sizes} sizes, {together:.2f} s together, {apart:.2f} s apart: {apart / together:.2f}"
         )
