@@ -237,6 +237,9 @@ def test_a_table_without_a_known_column_is_refused_with_a_way_out_that_works(
     code, _, said = predict(TEXT, "new.csv")
     assert code == 3 and "its columns: id, words, source" in said[0] and "--column text=NAME" in said[0]
     assert predict(TEXT, "new.csv", "--column", "text=words")[0] == 0
+    (tmp_path / "bars.csv").write_text("id^text\n7^great lamp\n")
+    code, out, said = predict(TEXT, "bars.csv", "--set", "data_options.delimiter=^")
+    assert code == 0 and out.startswith("bars.csv row 1\t"), said
     code, _, said = predict(TEXT, "new.csv", "--column", "label=words")
     assert code == 2 and "unknown column 'label'" in said[0]
 

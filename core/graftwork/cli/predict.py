@@ -9,7 +9,7 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from graftwork.cli.options import Column, Device, Json, columns_of
+from graftwork.cli.options import Column, Device, Json, SetData, columns_of, data_options_of
 from graftwork.console import number, one_line, out, out_json, say
 from graftwork.errors import DataError
 from graftwork.machine.garbage import importing
@@ -25,6 +25,7 @@ def command(
     ],
     device: Device = None,
     column: Column = None,
+    assignments: SetData = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first input that cannot be read.")] = False,
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="The score from which on something counts as found.")
@@ -47,7 +48,7 @@ def command(
     from graftwork.catalogue import load_catalogue
     from graftwork.catalogue.references import read_model_card
 
-    columns = columns_of(column)
+    columns, written = columns_of(column), data_options_of(assignments)
     read_model_card(run)
     noted = Noted(strict)
     words, contents = expand(inputs, _stdin, noted.refuse)
@@ -62,11 +63,7 @@ def command(
 
     as_table = target.suffix.lower() in TABLES
     given = Inputs(tuple(words), frozenset(contents), columns, beside=as_table, refuse=noted.refuse)
-    found = (
-        predict_with(run, given, catalogue, device=device or "auto", draw=draw, threshold=threshold)
-        if words
-        else iter(())
-    )
+    found = predict_with(run, given, catalogue, device or "auto", draw, threshold, written) if words else iter(())
     folder = target.with_suffix("") if as_table else target
     predictions: Iterator[Mapping[str, Any]] = (write_files(prediction, folder) for prediction in found)
     if as_table:

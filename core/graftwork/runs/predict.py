@@ -209,11 +209,12 @@ def predict_with(
     device: str = "auto",
     draw: bool = False,
     threshold: float | None = None,
+    data_options: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """What `graft predict` shows: predictions of a trained model for new inputs, in order."""
     if not inputs:
         raise UsageError("nothing to predict", hint="Give files or folders after the run")
-    with open_predictor(run, catalogue, device) as (predictor, _):
+    with open_predictor(run, catalogue, device, data_options) as (predictor, _):
         yield from predictor.predict(inputs, draw, threshold)
 
 
