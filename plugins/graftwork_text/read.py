@@ -7,16 +7,16 @@ is told by `audit`; what a label is, by `labels`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from graftwork.data.arrow import dataset_of
-from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, with_origin
+from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, taken_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
-from graftwork.data.sources import existing_path, open_hf, parse_source, require_utf8, unknown_scheme
+from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import find_tables, read_tables
@@ -29,7 +29,7 @@ from graftwork_text.labels import align_labels, encode
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["align_labels", "read_inputs", "read_texts"]
+__all__ = ["align_labels", "read_texts"]
 
 TEXT_NAMES = (
     "text",
@@ -74,9 +74,6 @@ LABELS = (
 PAIRS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"))
 """Columns that are a pair of texts where both are there."""
 
-ORIGIN_LENGTH = 200
-"""Characters of a text given on the command line by which it is called."""
-
 _BATCH = 1000
 
 
@@ -104,58 +101,6 @@ def read_texts(request: DataRequest, labels: str) -> Tables:
         splits, findings = rename_splits(open_hf(source.name, source.argument), request.source)
         return _from_splits(splits, request, labels, findings)
     raise unknown_scheme(source, ["sample", "hf"])
-
-
-def read_inputs(inputs: Sequence[str], pair: bool = False) -> Dataset:
-    """Texts without labels for `graft predict`; columns `text`, `text_pair` where `pair`, and `origin`.
-
-    An existing .txt file is one text, an existing table its rows, a folder every .txt below it; anything else is the text
-    itself. Where rows are pairs, a tab parts a text from its partner.
-
-    Raises:
-        DataError: a file is neither .txt nor a table, or is missing by its name, a folder holds no .txt, or a pair is
-            wanted and there is no tab.
-    """
-    from datasets import concatenate_datasets
-
-    parts: list[Dataset] = []
-    # Texts that follow one another become one table: ten thousand lines of stdin would be ten thousand.
-    for plain, group in groupby(((given, _existing(given)) for given in inputs), key=lambda pair: pair[1] is None):
-        if plain:
-            texts = [_as_text(given) for given, _ in group]
-            parts.append(_plain(texts, [_shortened(text) for text in texts], pair))
-            continue
-        for given, path in group:
-            assert path is not None
-            parts.append(_from_path(path, given, pair))
-    if not parts:
-        raise DataError("no text was given", hint="Give texts, .txt files, tables or folders")
-    return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
-
-
-def _as_text(given: str) -> str:
-    """An argument as text, unless it looks like a file that is not there."""
-    if not any(sign.isspace() for sign in given) and Path(given).suffix.lower() in {".txt", *TABLE_SUFFIXES}:
-        raise DataError(
-            "does not exist", where=given, hint="Check the path; a text is taken as it is when it has a space"
-        )
-    return given.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # bytes that are no text in argv
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= ORIGIN_LENGTH else text[: ORIGIN_LENGTH - 1] + "…"
-
-
-def _from_path(path: Path, given: str, pair: bool) -> Dataset:
-    require_utf8(given)
-    if path.is_dir():
-        return _texts_of(sorted(_text_files(path)), given, pair)
-    if path.suffix.lower() == ".txt":
-        return _texts_of([path], given, pair)
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        return _rows_of(path, pair)
-    hint = f"Wanted .txt, {', '.join(sorted(TABLE_SUFFIXES))}, or the text itself"
-    raise DataError("is a file, but neither text nor a table by its name", where=given, hint=hint)
 
 
 def guesses_for(
@@ -235,7 +180,8 @@ def _from_splits(
     for split, rows in mapped.items():
         clean[split], bad = text_columns(rows, f"{request.source} ({split})")
         damaged += bad
-    return encode(clean, labels, request, [*findings, *more, *_damage(damaged)])
+    tables = encode(clean, labels, request, [*findings, *more, *_damage(damaged)])
+    return replace(tables, columns=taken_columns(named, wanted, request.columns, request.source))
 
 
 def _damage(damaged: Sequence[str]) -> list[Finding]:
@@ -270,62 +216,3 @@ def _bytes(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", where=str(file)) from None
-
-
-def _existing(text: str) -> Path | None:
-    """The path that the text is, if there is such a file or folder."""
-    try:
-        path = Path(text).expanduser()
-        return path if text.strip() and path.exists() else None
-    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL in it, or `~nobody`
-        return None
-
-
-def _text_files(folder: Path) -> list[Path]:
-    found = [
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() == ".txt"
-        and not any(is_junk(part) for part in file.relative_to(folder).parts)
-        and file.is_file()
-    ]
-    if not found:
-        raise DataError("holds no text", where=str(folder), hint="Wanted .txt")
-    return found
-
-
-def _texts_of(files: Sequence[Path], given: str, pair: bool) -> Dataset:
-    one = len(files) == 1 and str(files[0]) == str(Path(given).expanduser())
-    home = Path(given).expanduser()
-    origins = [given if one else str(Path(given) / file.relative_to(home)) for file in files]
-    rows, _ = _files(((file, "") for file in files), origins)
-    if pair:
-        return _plain([text.rstrip("\r\n") for text in rows["text"][:]], origins, pair)
-    return rows.remove_columns("label")
-
-
-def _plain(texts: Sequence[str], origins: Sequence[str], pair: bool) -> Dataset:
-
-    strings = pa.string()
-    if not pair:
-        return dataset_of(pa.table({"text": pa.array(texts, strings), "origin": pa.array(origins, strings)}))
-    for text, origin in zip(texts, origins, strict=True):
-        if text.count("\t") != 1:
-            found = f"{text.count(chr(9))} tabs" if "\t" in text else "no tab"
-            hint = "The model reads pairs: write TEXT<tab>PARTNER"
-            raise DataError(f"has {found} that would part a text from its partner", where=origin, hint=hint)
-    parted = [text.split("\t") for text in texts]
-    columns = {"text": [one for one, _ in parted], "text_pair": [two for _, two in parted], "origin": list(origins)}
-    return dataset_of(pa.table({name: pa.array(values, strings) for name, values in columns.items()}))
-
-
-def _rows_of(path: Path, pair: bool) -> Dataset:
-    from datasets import Value
-
-    rows = next(iter(read_tables(path, {"train": [path]})[0].values()))
-    guesses: Mapping[str, Sequence[str]] = {"text": TEXT_NAMES}
-    if pair:
-        guesses = {"text": TEXT_NAMES, "text_pair": ()} | guesses_for([rows.column_names], {}, None)
-    mapped = map_columns({"rows": rows}, guesses, {}, None, str(path))[0]["rows"]
-    mapped = text_columns(mapped, str(path))[0]
-    return mapped.select_columns([*guesses, "origin"]).cast_column("origin", Value("string"))

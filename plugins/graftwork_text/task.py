@@ -119,7 +119,7 @@ class TextClassification(Task):
         return decode(predictions, facts)
 
     def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
-        from graftwork_text.read import read_inputs
+        from graftwork_text.inputs import read_inputs
 
         return read_inputs(inputs, pair=bool(facts.get("pair")))
 

@@ -20,7 +20,7 @@ from graftwork.cli.predict import expand, line
 from graftwork.cli.train import resume_command, show_summary
 from graftwork.config import Layer, RunConfig, override_layer
 from graftwork.console import say
-from graftwork.errors import UsageError
+from graftwork.errors import DataError, UsageError
 from graftwork.runs.resuming import contradictions
 
 GRAFT = Path(sys.executable).with_name("graft")
@@ -397,10 +397,23 @@ def test_resume_refuses_other_settings_before_anything_heavy(tmp_path: Path) -> 
 
 
 def test_inputs_may_come_as_lines_on_stdin() -> None:
-    lines = ["first\n", "\n", "  \n", "se cond\r\n", "third"]
-    assert list(expand(["a.jpg", "-", "b"], lines)) == ["a.jpg", "first", "se cond", "third", "b"]
-    assert list(expand(["-", "-"], iter(lines))) == ["first", "se cond", "third"]
-    assert list(expand(["-"], [])) == []
+    lines = [b"\xef\xbb\xbffirst\n", b"\n", b"  \n", b"se cond\r\n", b"third"]
+    refused: list[DataError] = []
+    words, texts = expand(["a.jpg", "-", "b"], lambda: lines, refused.append)
+    assert words == ["a.jpg", "first", "se cond", "third", "b"] and texts == [1, 2, 3]
+    assert expand(["-", "-"], lambda: lines, refused.append) == (["first", "se cond", "third"], [0, 1, 2])
+    assert expand(["-"], list, refused.append) == ([], []) and not refused
+
+
+def test_lines_on_stdin_that_are_not_utf8_are_named_by_number() -> None:
+    refused: list[str] = []
+    lines = ["sch\xf6n\n".encode(), "sch\xf6n\n".encode("cp1252"), b"\xff\xfea\0\n", b"good\n"]
+    words, texts = expand(["-"], lambda: lines, lambda error: refused.append(str(error)))
+    assert words == ["sch\xf6n", "good"] and texts == [0, 1]
+    assert [one.split(". ")[0] for one in refused] == [
+        "line 2 of standard input: byte 4 (0xf6) is not UTF-8",
+        "line 3 of standard input: byte 1 (0xff) is not UTF-8",
+    ]
 
 
 def test_a_prediction_is_one_tab_separated_line_whatever_its_label() -> None:

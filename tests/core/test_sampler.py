@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.data.loader import load_batches
-from graftwork.data.sampler import Sampler, in_order, padding
+from graftwork.data.sampler import Sampler, in_order, one_size_each, padding
 from graftwork.data.seeds import BATCH, ORDER, ROW, derive
 from graftwork.errors import UsageError
 
@@ -179,6 +179,17 @@ def test_units_are_refused_where_they_cannot_hold() -> None:
 def test_an_evaluation_of_like_sizes_sees_every_row_once(sizes: list[int], batch_size: int, world: int) -> None:
     specs = [spec for rank in range(world) for spec in in_order(len(sizes), batch_size, rank, world, sizes)]
     assert sorted(row for spec in specs for row in spec.rows) == list(range(len(sizes)))
+
+
+@given(sizes=sizes_lists, batch_size=st.integers(1, 40), world=st.integers(1, 3))
+def test_in_an_evaluation_no_row_shares_a_batch_with_one_of_another_size(
+    sizes: list[int], batch_size: int, world: int
+) -> None:
+    specs = [spec for rank in range(world) for spec in one_size_each(len(sizes), batch_size, rank, world, sizes)]
+    assert sorted(row for spec in specs for row in spec.rows) == list(range(len(sizes)))
+    assert all(len({sizes[row] for row in spec.rows}) == 1 and len(spec.rows) <= batch_size for spec in specs)
+    even = [spec.rows for spec in one_size_each(len(sizes), batch_size, sizes=[3] * len(sizes))]
+    assert len(even) == -(-len(sizes) // batch_size), "as few as there can be"
 
 
 shapes_lists = st.lists(

@@ -85,6 +85,8 @@ def test_a_text_model_is_the_source_of_another_task(graft: Graft, trained_texts:
     said = graft("predict", tmp_path / "pairs", "a\tb", table, "--json")
     assert said.code == 0 and {row["label"] for row in json.loads(said.stdout)} <= {"0", "1"}
     assert len(json.loads(said.stdout)) == 61
+    card = json.loads((tmp_path / "pairs" / "model.json").read_text())
+    assert card["columns"] == {"text": "premise", "text_pair": "hypothesis", "label": "same"}
     lone = graft("predict", tmp_path / "pairs", "no pair here")
     assert lone.code == 3 and len(lone.errors) == 1
 

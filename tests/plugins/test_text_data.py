@@ -20,7 +20,8 @@ from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork_text import near
 from graftwork_text.audit import audit_texts
-from graftwork_text.read import align_labels, read_inputs, read_texts
+from graftwork_text.inputs import read_inputs
+from graftwork_text.read import align_labels, read_texts
 
 PACKS = Path(__file__).parents[3] / "shared" / "data"
 WORDS = [
@@ -385,7 +386,6 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
         str(tmp_path / "rows.csv"),
         "x" * 70_000,
         "a\0b",
-        "\udce9",
         "",
     ]
     rows = read_inputs(given)
@@ -398,7 +398,6 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
         "second",
         "x" * 70_000,
         "a\0b",
-        rows["text"][8],
         "",
     ]
     assert rows["origin"][:6] == [
@@ -410,12 +409,23 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
         "rows.csv row 2",
     ]
     assert len(rows["origin"][6]) == 200
-    assert "\ufffd" in rows["text"][8]
+    with pytest.raises(DataError, match="character 4 is not UTF-8"):
+        read_inputs(["caf\udce9"])
     (tmp_path / "odd.md").write_text("x")
     (tmp_path / "none").mkdir()
     for wrong in ("odd.md", "none"):
         with pytest.raises(DataError, match=wrong):
             read_inputs([str(tmp_path / wrong)])
+
+
+def test_a_column_of_the_users_called_origin_names_no_rows_and_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("origin,text,label\n" + "".join(f"web,words {n},{n % 2}\n" for n in range(6)))
+    tables = read_texts(DataRequest(str(tmp_path / "train.csv")), "single")
+    assert tables.splits["train"]["origin"][:2] == ["train.csv row 1", "train.csv row 2"]
+    assert tables.columns == {"text": "text", "label": "label"}
+    tables = read_texts(DataRequest(str(tmp_path / "train.csv"), {"text": "origin"}), "single")
+    assert tables.splits["train"]["text"][:] == ["web"] * 6 and tables.columns["text"] == "origin"
+    assert read_inputs([str(tmp_path / "train.csv")])["origin"][:1] == ["train.csv row 1"]
 
 
 def test_inputs_of_pairs_are_parted_by_a_tab(tmp_path: Path) -> None:

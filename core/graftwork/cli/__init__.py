@@ -25,7 +25,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0, 1 failed, 2 wrong usage, 3 the data, 4 a plugin, 130 interrupted."""
+    """Run one command and return the exit code: 0, 1 failed, 2 wrong usage, 3 the data, 4 a plugin, 5 some inputs not
+    predicted, 130 interrupted."""
     leave_quickly()
     debug, words = _take_debug(sys.argv[1:] if arguments is None else arguments)
     if sys.stdout is None:  # `graft list >&-`

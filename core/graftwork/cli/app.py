@@ -98,6 +98,8 @@ def usage_message(error: Any) -> str:
         known = [name for parameter in context.command.params for name in parameter.opts]
         nearest = did_you_mean(option or "", known)
         hint = f"{nearest} " if nearest.startswith("Did") else ""
+        if any(getattr(parameter, "nargs", 1) == -1 for parameter in context.command.params):
+            hint += "Put -- before a text or a name that begins with a dash. "
         return f"{path} has no option {option}. {hint}See {path} --help"
     message = error.format_message().rstrip(".")
     return f"{message}{'' if message.endswith('?') else '.'} See {path} --help"

@@ -3,70 +3,163 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from graftwork.cli.options import Device, Json
-from graftwork.console import number, out, out_json
+from graftwork.cli.options import Column, Device, Json, SetData, columns_of, data_options_of
+from graftwork.console import number, one_line, out, out_json, say
 from graftwork.errors import DataError
 from graftwork.machine.garbage import importing
+
+SOME_LOST = 5
+"""The exit code where some inputs were predicted and others could not be read."""
 
 
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders or text; - reads lines.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Files, folders or text; - reads texts, a line each.")
+    ],
     device: Device = None,
+    column: Column = None,
+    assignments: SetData = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first input that cannot be read.")] = False,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="The score from which on something counts as found.")
+    ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Write each input with its prediction drawn on it.")] = False,
-    folder: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where files (masks, drawings) are written.")
+    target: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="DIR|FILE.csv",
+            help="Where files (masks, drawings) are written; or a table for the predictions.",
+        ),
     ] = Path("predictions"),
     json: Json = False,
 ) -> None:
-    """Predict: one line an input (input, label, confidence), or one JSON list; masks and drawings as files."""
+    """Predict: one line an input (input, label, confidence), or one JSON list; masks and drawings as files.
+
+    What cannot be read is named on stderr, and the others go on; the exit code is 5 then, and 3 where nothing could be read.
+    """
     from graftwork.catalogue import load_catalogue
     from graftwork.catalogue.references import read_model_card
 
+    columns, written = columns_of(column), data_options_of(assignments)
     read_model_card(run)
-    words = list(expand(inputs, sys.stdin))
-    if not words:
+    noted = Noted(strict)
+    words, contents = expand(inputs, _stdin, noted.refuse)
+    if not words and not noted.count:
         raise DataError("there is nothing to predict: stdin held no lines")
     catalogue = load_catalogue()
 
     with importing():
+        from graftwork.interfaces import Inputs
+        from graftwork.runs.answers import TABLES, write_table
         from graftwork.runs.predict import predict_with, write_files
 
-    found = predict_with(run, words, catalogue, device=device or "auto", draw=draw)
-    predictions: Iterator[dict[str, Any]] = (write_files(prediction, folder) for prediction in found)
-    if json:
-        out_json(list(predictions))
-        return
+    as_table = target.suffix.lower() in TABLES
+    given = Inputs(tuple(words), frozenset(contents), columns, beside=as_table, refuse=noted.refuse)
+    found = predict_with(run, given, catalogue, device or "auto", draw, threshold, written) if words else iter(())
+    folder = target.with_suffix("") if as_table else target
+    predictions: Iterator[Mapping[str, Any]] = (write_files(prediction, folder) for prediction in found)
+    if as_table:
+        predictions = write_table(predictions, target)
+    count = _tell(predictions, json)
+    if noted.count:
+        if count:
+            say(f"graft: {noted.count:,} of {noted.count + count:,} inputs could not be read and have no prediction")
+        raise typer.Exit(SOME_LOST if count else DataError.exit_code)
+
+
+def _tell(predictions: Iterable[Mapping[str, Any]], as_json: bool) -> int:
+    """Print predictions; how many there were."""
+    if as_json:
+        told = list(predictions)
+        out_json(told)
+        return len(told)
+    count = 0
     for prediction in predictions:
         out(line(prediction))
+        count += 1
+    return count
 
 
-def expand(inputs: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
-    """The inputs, `-` replaced by the lines of stdin that are not empty."""
+class Noted:
+    """Takes note of inputs that cannot be read: each is named on stderr at once.
+
+    Args:
+        strict: whether the first one ends the command.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.count = 0
+        self._strict = strict
+
+    def refuse(self, error: DataError) -> None:
+        if self._strict:
+            raise error
+        self.count += 1
+        say(f"graft: error: {one_line(str(error))}")
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:  # `graft predict RUN - <&-`
+        raise DataError("standard input is closed")
+    return sys.stdin.buffer
+
+
+def expand(
+    inputs: Sequence[str], stdin: Callable[[], Iterable[bytes]], refuse: Callable[[DataError], None]
+) -> tuple[list[str], list[int]]:
+    """The inputs, `-` replaced by the lines of stdin that are not empty; and the numbers of those lines, which are texts whatever
+    they look like.
+
+    Args:
+        stdin: opens it.
+        refuse: called for every line that is not UTF-8.
+    """
+    words: list[str] = []
+    lines: list[int] = []
+    rows: Iterator[tuple[int, bytes]] | None = None
     for word in inputs:
-        if word == "-":
-            yield from (text for text in (row.rstrip("\r\n") for row in stdin) if text.strip())
-        else:
-            yield word
+        if word != "-":
+            words.append(word)
+            continue
+        rows = rows or enumerate(stdin(), start=1)
+        for place, row in rows:
+            try:
+                text = row.decode("utf-8-sig" if place == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                what = f"byte {error.start + 1} (0x{row[error.start]:02x}) is not UTF-8"
+                hint = "Convert it first, for example with iconv -f WINDOWS-1252 -t UTF-8"
+                refuse(DataError(what, where=f"line {place} of standard input", hint=hint))
+                continue
+            if text.strip():
+                lines.append(len(words))
+                words.append(text)
+    return words, lines
 
 
 def line(prediction: Mapping[str, Any]) -> str:
     """One prediction as tab-separated text: input, label, confidence; other fields follow as name=value, of lists of
-    objects the number of them."""
+    objects the number of them, of those with a score the number from the prediction's threshold on."""
+    least = prediction.get("threshold", 0.0)
     shown = [str(prediction.get("input", ""))]
     if "label" in prediction:
         shown.append(str(prediction["label"]))
     if "confidence" in prediction:
         shown.append(f"{prediction['confidence']:.4f}")
     shown += [
-        f"{name}={len(value) if isinstance(value, list) else number(value)}"
+        f"{name}={_count(value, least) if isinstance(value, list) else number(value)}"
         for name, value in prediction.items()
-        if name not in ("input", "label", "confidence", "probabilities")
+        if name not in ("input", "label", "confidence", "probabilities", "threshold")
     ]
     return "\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in shown)
+
+
+def _count(things: Sequence[Any], least: float) -> int:
+    return sum(not isinstance(thing, Mapping) or thing.get("score", 1.0) >= least for thing in things)

@@ -22,8 +22,16 @@ if TYPE_CHECKING:
 LABEL_NAMES = ("label", "labels", "class", "category", "target")
 """Usual names of a label column, most likely first."""
 
+OWN_ORIGIN = "origin (column)"
+"""What a data set's own column `origin` is called here: `origin` are the names of rows."""
+
 _SHOWN = 5
 _LONG_NAME = 30  # characters; a longer name of a column may well be a text
+
+
+def own_origin_aside(rows: Dataset) -> Dataset:
+    """Rows of other people, whose own column `origin` must not be taken for names of rows, with that column as `OWN_ORIGIN`."""
+    return rows.rename_column("origin", OWN_ORIGIN) if "origin" in rows.column_names else rows
 
 
 def with_origin(rows: Dataset, name: str) -> Dataset:
@@ -110,6 +118,9 @@ def map_columns(
             )
     mapped: dict[str, Dataset] = {}
     findings: list[Finding] = []
+    if any(OWN_ORIGIN in rows.column_names for rows in splits.values()):
+        columns = {canonical: _own(source) for canonical, source in columns.items()}
+        group_by = _own(group_by) if group_by else None
     for split, rows in splits.items():
         rows = _with_fields(rows, columns.values())
         chosen = _choose_columns(rows.column_names, guesses, columns, group_by, f"{where} ({split})")
@@ -122,6 +133,14 @@ def map_columns(
         mapped[split] = _group_as_text(kept.rename_columns(renames) if renames else kept)
         findings += _column_findings(chosen, columns, unused)
     return mapped, list(dict.fromkeys(findings))
+
+
+def taken_columns(
+    splits: Mapping[str, Dataset], guesses: Mapping[str, Sequence[str]], columns: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """Canonical column to the source's column, as `map_columns` takes them from the first split: what a model remembers."""
+    names = next(iter(splits.values())).column_names
+    return _choose_columns(names, guesses, columns, None, where)
 
 
 def encode_labels(
@@ -247,6 +266,10 @@ def _column_findings(chosen: Mapping[str, str], given: Mapping[str, str], unused
         message = f"unused columns: {', '.join(unused[:10])}{', …' if len(unused) > 10 else ''}"
         findings.append(Finding("unused-columns", "note", message, tuple(unused), len(unused)))
     return findings
+
+
+def _own(source: str) -> str:
+    return OWN_ORIGIN if source == "origin" else source
 
 
 def _group_as_text(rows: Dataset) -> Dataset:

@@ -189,20 +189,48 @@ def _by_size(sizes: NDArray[np.int64]) -> NDArray[np.intp]:
 def in_order(
     rows: int, batch_size: int, rank: int = 0, world: int = 1, sizes: Sizes | None = None
 ) -> Sequence[BatchSpec]:
-    """Batches for an evaluation: every row once; whole batches are dealt out to the processes.
+    """Batches of every row once; whole batches are dealt out to the processes.
 
     With `sizes`, rows are sorted by size within pools of some batches, the largest first: what one batch has freed is large
     enough for the next.
     """
+    order = _pooled(rows, batch_size, sizes)
+    return _dealt(order, range(0, rows, batch_size), batch_size, rank, world)
+
+
+def one_size_each(
+    rows: int, batch_size: int, rank: int = 0, world: int = 1, sizes: Sizes | None = None
+) -> Sequence[BatchSpec]:
+    """Batches for an evaluation, as `in_order` makes them, but that rows of two sizes never share one: what a row is told to be
+    then cannot depend on its company, whatever a head does with padding.
+    """
+    order = _pooled(rows, batch_size, sizes)
+    if sizes is None or not rows:
+        return _dealt(order, range(0, rows, batch_size), batch_size, rank, world)
+    changes = np.flatnonzero((np.diff(as_columns(sizes)[order], axis=0) != 0).any(axis=1)) + 1
+    ends = [0, *changes.tolist(), rows]
+    starts = [start for first, last in pairwise(ends) for start in range(first, last, batch_size)]
+    return _dealt(order, starts, batch_size, rank, world)
+
+
+def _pooled(rows: int, batch_size: int, sizes: Sizes | None) -> NDArray[np.intp]:
+    """Row numbers in order; with sizes, sorted by size within pools of some batches."""
     order = np.arange(rows)
     if sizes is not None:
         all_sizes = as_columns(sizes)
         for start in range(0, rows, POOL * batch_size):
             pool = slice(start, start + POOL * batch_size)
             order[pool] = order[pool][_by_size(all_sizes[pool])][::-1]
+    return order
+
+
+def _dealt(
+    order: NDArray[np.intp], starts: Sequence[int], batch_size: int, rank: int, world: int
+) -> Sequence[BatchSpec]:
+    """This process's share of the batches that begin at `starts`, each as long as it may be."""
     specs = []
-    for index, start in enumerate(range(0, rows, batch_size)):
+    for index, (start, following) in enumerate(pairwise([*starts, len(order)])):
         if index % world == rank:
-            numbers = tuple(order[start : start + batch_size].tolist())
+            numbers = tuple(order[start : min(start + batch_size, following)].tolist())
             specs.append(BatchSpec(0, index, numbers, numbers))
     return specs

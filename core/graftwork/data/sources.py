@@ -123,6 +123,8 @@ def open_hf(name: str, config: str | None = None) -> dict[str, Dataset]:
     from datasets import Dataset, DatasetDict, load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
+    from graftwork.data.columns import own_origin_aside
+
     where = f"hf:{name}" + (f":{config}" if config else "")
     forbid_downloads()
     try:
@@ -136,7 +138,7 @@ def open_hf(name: str, config: str | None = None) -> dict[str, Dataset]:
         raise DataError(f"cannot be opened ({_first_line(error)})", where=where) from error
     if not isinstance(loaded, DatasetDict):
         raise DataError("does not come in splits", where=where)
-    return {str(split): rows for split, rows in loaded.items() if isinstance(rows, Dataset)}
+    return {str(split): own_origin_aside(rows) for split, rows in loaded.items() if isinstance(rows, Dataset)}
 
 
 def forbid_downloads() -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from graftwork.config.forms import TableForm
 from graftwork.data.arrow import dataset_of
-from graftwork.data.columns import with_origin
+from graftwork.data.columns import own_origin_aside, with_origin
 from graftwork.data.delimited import delimited_names, read_delimited
 from graftwork.data.folders import is_junk
 from graftwork.data.json_tables import JSON_SUFFIXES, is_json_table, json_hint, read_json
@@ -137,7 +137,7 @@ def read_tables(path: Path, files: Mapping[str, Sequence[Path]]) -> tuple[dict[s
             rows, found = _read_file(file)
             findings += found
             name = file.name if path == file else file.relative_to(path).as_posix()
-            tables.append(with_origin(rows, name))
+            tables.append(with_origin(own_origin_aside(rows), name))
         rows = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
         if not len(rows):
             raise DataError("has no rows", where=str(parts[0]))

@@ -15,6 +15,7 @@ from graftwork.interfaces.builders import (
 )
 from graftwork.interfaces.data import DataRequest, Examples, Facts, Finding, Tables
 from graftwork.interfaces.head import Head
+from graftwork.interfaces.inputs import Inputs
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.observer import EpochRecord, FitRecord, Observer, StepRecord
 from graftwork.interfaces.page import Figure, Passages, Pictures, Section, Table, Text
@@ -44,6 +45,7 @@ __all__ = [
     "HeadBuilder",
     "ImageInput",
     "InputFacts",
+    "Inputs",
     "Items",
     "Metrics",
     "Model",

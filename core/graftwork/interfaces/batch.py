@@ -65,6 +65,15 @@ class Batch:
         changed = replace(self, targets={})._changed(lambda tensor: tensor[start:stop])
         return replace(changed, rows=self.rows[start:stop], targets=sliced(self.targets, start, stop))
 
+    def twice(self) -> Batch:
+        """Every row twice, one whole after the other."""
+        doubled = replace(self, targets={})._changed(lambda tensor: torch.cat([tensor, tensor]))
+        targets = self.targets
+        if isinstance(targets, list):
+            return replace(doubled, rows=self.rows.repeat(2), targets=[*targets, *targets])
+        both = {name: torch.cat([tensor, tensor]) for name, tensor in targets.items()}
+        return replace(doubled, rows=self.rows.repeat(2), targets=both)
+
     def split(self, size: int) -> list[Batch]:
         """Micro-batches of at most `size` rows, in order; of one unit where that is larger."""
         size = max(self.unit, size // self.unit * self.unit)

@@ -67,11 +67,14 @@ class Tables:
         splits: split name to rows.
         findings: what reading already saw: rows that were skipped, files that are not readable.
         names: class names by index, when reading knows them.
+        columns: canonical column to the source's column, where the source is a table: what a model remembers, so that it
+            predicts from the same columns of another table.
     """
 
     splits: dict[str, Dataset]
     findings: tuple[Finding, ...] = ()
     names: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 class Examples(ABC):

@@ -148,8 +148,15 @@ class Task(ABC):
     def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
         """Rows without labels for `graft predict`, from files, folders or text on the command line; with `origin`.
 
+        Args:
+            inputs: words; `Inputs.of(inputs)` also tells which of them are texts and no names, which columns of a table are
+                meant, and `refuse`, which takes the reason for each that is missing or unreadable, so that the others go on.
+
+        Returns:
+            A row for each that can be read, in order; maybe none.
+
         Raises:
-            DataError: an input is missing or unreadable.
+            DataError: an input is missing or unreadable, and nobody takes note: `refuse` raises it.
         """
 
     def draw(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> PictureImage | None:

@@ -40,6 +40,12 @@ class Artifact:
     card: dict[str, Any]
 
     @property
+    def columns(self) -> dict[str, str]:
+        """Canonical column to the column of the table that it was trained on; empty where that is not known."""
+        found = self.card.get("columns")
+        return dict(found) if isinstance(found, dict) else {}
+
+    @property
     def backbone(self) -> Spec:
         """What its backbone was built from."""
         return Spec(self.card["backbone"]["name"], self.card["backbone"]["options"])
@@ -53,12 +59,14 @@ def save_artifact(
     head: Spec,
     facts: Facts,
     about: dict[str, Any],
+    columns: Mapping[str, str] | None = None,
 ) -> None:
     """Write the two files.
 
     Args:
         folder: of the run.
         about: what a reader wants to know: metrics, source of the weights, data, seed. Plain JSON.
+        columns: canonical column to the column of the table that it was trained on, where it was a table.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     # One key only: safetensors writes several in random order, and equal models should be equal files.
@@ -74,6 +82,7 @@ def save_artifact(
             "head": _part(head),
             "input": model.backbone.input.to_json(),
             "facts": facts,
+            **({"columns": dict(columns)} if columns else {}),
             "sha256": hashlib.sha256(data).hexdigest(),
             "about": about,
         },
@@ -106,6 +115,9 @@ def load_artifact(run: Path, builder: Builder) -> Artifact:
     task_entry = builder.catalogue.task(card["task"]["name"])
     task = builder.task(card["task"]["name"], _known(card["task"]["options"], task_entry.options, folder / CARD))
     _check_facts(card["facts"], where)
+    columns = card.get("columns", {})
+    if not isinstance(columns, dict) or not all(isinstance(name, str) for name in columns.values()):
+        raise UsageError("has columns that are not names by name", where=where)
     try:
         state = read_state(fetch(str(folder / MODEL), card["sha256"], None))
     except RunFailed as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class RunData:
     Args:
         task: that has read it.
         fingerprint, digests: of all of it, and of every row by split, as `data.fingerprint` makes them.
+        columns: of a table, as `Tables.columns` says.
     """
 
     task: Task
@@ -37,6 +38,7 @@ class RunData:
     facts: Facts
     fingerprint: str
     digests: Mapping[str, NDArray[np.bytes_]]
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def with_findings(self, more: Sequence[Finding]) -> RunData:
         """The same data, of which more is known."""
@@ -70,6 +72,7 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
         import datasets  # noqa: F401
     with written_as(parse_form(config.data_options)):
         tables = task.read(request)
+    columns = tables.columns
     group = "group" if config.group_by else None
     splits, made = complete(tables.splits, task.strata, config.seed, group)
     # A task audits what has labels.
@@ -85,7 +88,7 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
     tables = Tables({**tables.splits, **without_labels}, tables.findings, tables.names)
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
     release_unused()
-    return RunData(task, tables, tuple(findings), facts, combine(digests, tables.names), digests)
+    return RunData(task, tables, tuple(findings), facts, combine(digests, tables.names), digests, columns)
 
 
 def tell_findings(findings: Sequence[Finding]) -> None:

@@ -109,7 +109,7 @@ def _keep_model(planned: Planned, data: RunData, summary: dict[str, Any], direct
     about["weights"] = assembled.starting.source
     if config.data_options:
         about["data_options"] = config.data_options
-    save_artifact(directory.path, model, task, assembled.backbone, assembled.head, data.facts, about)
+    save_artifact(directory.path, model, task, assembled.backbone, assembled.head, data.facts, about, data.columns)
     model.to("cpu").eval()
     rows = data.tables.splits["validation"]
     examples = data.task.examples(rows, model.backbone.input, data.facts, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ from graftwork.data.tables import written_as
 from graftwork.engine.evaluate import evaluate, predictions
 from graftwork.errors import DataError, RunFailed, UsageError
 from graftwork.files.atomic import write_json
-from graftwork.interfaces import Batch, DataRequest, Examples, Predictions
+from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Inputs, Predictions
+from graftwork.interfaces.inputs import BESIDE
 from graftwork.log import say
 from graftwork.machine.device import Device, keep_freed_memory
 from graftwork.models.artifact import Artifact, load_artifact
 from graftwork.models.build import Builder
 from graftwork.runs.data import samples_of
+from graftwork.runs.readable import ReadableExamples, readable_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,35 +54,55 @@ class Predictor:
         artifact = self.artifact
         return artifact.task.examples(rows, artifact.model.backbone.input, artifact.facts, False).read_once()
 
-    def predict(self, inputs: Sequence[str], draw: bool = False) -> Iterator[dict[str, Any]]:
+    def predict(
+        self, inputs: Sequence[str], draw: bool = False, threshold: float | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Predictions for new inputs, one dict each, in order; values of type bytes are the content of files (PNG).
 
         Args:
-            inputs: files, folders or texts, as the task reads them.
+            inputs: files, folders or texts, as the task reads them; as `Inputs` they also say what becomes of one that cannot be
+                read, and which columns of tables are meant.
             draw: whether to give each input with its prediction drawn on it, as `drawn`, where the task can.
+            threshold: the score, 0 to 1, from which on something counts as found, in place of the one that the training has
+                decided; predictions tell which it was.
 
         Raises:
-            UsageError: nothing was given, or nothing is drawn by this task.
-            DataError: an input cannot be read.
+            UsageError: nothing was given, nothing is drawn by this task, or it decides by no threshold.
+            DataError: an input cannot be read, and `Inputs.refuse` raises it.
         """
         if not inputs:
             raise UsageError("nothing to predict", hint="Give files or folders after the run")
+        given = replace(Inputs.of(inputs), trained_columns=self.artifact.columns)
         task, facts = self.artifact.task, self.artifact.facts
-        rows = task.read_inputs(inputs, facts)
+        if threshold is not None:
+            if not task.decides:
+                raise UsageError("this model decides by no threshold", hint="Leave --threshold out")
+            facts = {**facts, "threshold": threshold}
+
+        def refuse(origin: str, error: DataError) -> None:
+            given.refuse(DataError(error.what, where=origin, hint=error.hint))
+
+        rows, readable = readable_rows(task.read_inputs(given, facts), self.examples, refuse)
+        if readable is None:
+            return
         origins = row_keys(rows)
+        examples = ReadableExamples(readable, lambda row, error: refuse(origins[row], error))
         waiting: dict[int, dict[str, Any]] = {}
         following = 0
-        for found, batch in predictions(self.artifact.model, self.examples(rows), self.device, 1):
+        for found, batch in predictions(self.artifact.model, examples, self.device, 1):
             waiting |= zip(batch.rows.tolist(), task.decode(found, facts), strict=True)
-            while following in waiting:  # rows that differ in size come out of order
-                prediction = waiting.pop(following)
-                if draw:
-                    prediction = prediction | {"drawn": self._drawn(rows[following], prediction)}
-                yield {"input": origins[following], **prediction}
+            while following in waiting or following in examples.lost:  # rows that differ in size come out of order
+                prediction = waiting.pop(following, None)
+                if prediction is not None:
+                    told = {"input": origins[following], **prediction}
+                    told |= {"drawn": self._drawn(rows[following], prediction, facts)} if draw else {}
+                    told |= {"threshold": facts["threshold"]} if "threshold" in facts else {}
+                    told |= {BESIDE: rows[following][BESIDE]} if BESIDE in rows.column_names else {}
+                    yield told
                 following += 1
 
-    def _drawn(self, row: Mapping[str, Any], prediction: Mapping[str, Any]) -> bytes:
-        picture = self.artifact.task.draw(row, prediction, self.artifact.facts)
+    def _drawn(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> bytes:
+        picture = self.artifact.task.draw(row, prediction, facts)
         if picture is None:
             name = self.artifact.card["task"]["name"]
             raise UsageError(f"task {name!r} draws no predictions", hint="Leave --draw out")
@@ -180,13 +203,19 @@ def evaluate_run(
 
 
 def predict_with(
-    run: Path, inputs: Sequence[str], catalogue: Catalogue, device: str = "auto", draw: bool = False
+    run: Path,
+    inputs: Sequence[str],
+    catalogue: Catalogue,
+    device: str = "auto",
+    draw: bool = False,
+    threshold: float | None = None,
+    data_options: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """What `graft predict` shows: predictions of a trained model for new inputs, in order."""
     if not inputs:
         raise UsageError("nothing to predict", hint="Give files or folders after the run")
-    with open_predictor(run, catalogue, device) as (predictor, _):
-        yield from predictor.predict(inputs, draw)
+    with open_predictor(run, catalogue, device, data_options) as (predictor, _):
+        yield from predictor.predict(inputs, draw, threshold)
 
 
 class _Lines:

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from graftwork.interfaces import Features, Head, Outputs
 from graftwork.interfaces.batch import sliced
 from graftwork.testing.base import copied, doing, leaves, same
+from graftwork.testing.company import check_predicted_alike
 from graftwork.testing.head_losses import LossChecks, slice_of
 from graftwork.testing.predicting import few_differ, mostly_same
 from graftwork.testing.surroundings import shuffled_random
@@ -124,6 +125,10 @@ class OutputChecks(LossChecks):
             mostly_same(
                 alone, sliced(together, row, row + 1), f"the prediction for row {row} depends on the rows beside it"
             )
+
+    def test_a_row_is_predicted_alike_in_any_company(self) -> None:
+        """Among rows of other sizes, in batches as `graft predict` makes them; within what float32 rounds."""
+        check_predicted_alike(self.subject())
 
     def test_predictions_do_not_remember_targets(self) -> None:
         model, batch = self.trained_on()

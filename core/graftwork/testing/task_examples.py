@@ -19,6 +19,7 @@ from graftwork.data.loader import load_batches
 from graftwork.data.sampler import BatchSpec
 from graftwork.interfaces import Batch, Examples, Facts, Predictions
 from graftwork.testing.base import close, copied, doing, leaves, same
+from graftwork.testing.company import check_inputs_alike, check_predicted_alike
 from graftwork.testing.predicting import differs, perfect_predictions
 from graftwork.testing.subjects import Subject, load
 from graftwork.testing.surroundings import closes_files, shuffled_random
@@ -96,6 +97,13 @@ class ExampleChecks(ReadingChecks):
         with doing("calling read_once of examples"):
             once = load(examples.read_once(), rows)
         _same_batch(once, first, "in evaluation, a row is another one when it is to be read once")
+
+    def test_inputs_of_a_row_do_not_depend_on_its_company(self) -> None:
+        _, (_, _, examples) = self.both()
+        check_inputs_alike(examples)
+
+    def test_a_row_is_predicted_alike_in_any_company(self) -> None:
+        check_predicted_alike(self.subject())
 
     def test_training_examples_depend_on_seed_epoch_and_row_alone(self) -> None:
         (_, subject, examples), _ = self.both()

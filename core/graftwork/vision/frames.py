@@ -21,6 +21,7 @@ from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from graftwork.errors import DataError
 from graftwork.interfaces import ImageInput
 from graftwork.interfaces.batch import pad_rows
 from graftwork.vision.decode import decode_rgb, read_cell, turn_upright
@@ -311,12 +312,20 @@ def left_of(boxes: tv_tensors.BoundingBoxes) -> tuple[Tensor, Tensor]:
 
 
 def picture_shape(cell: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width, upright, from a picture's header."""
-    with Image.open(io.BytesIO(read_cell(cell))) as image:
-        width, height = image.size
-        if image.format == "PNG":
-            image.load()  # its EXIF data may stand behind the pixels
-        return (width, height) if turn_upright(image) in SIDEWAYS else (height, width)
+    """Height and width, upright, from a picture's header.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    data = read_cell(cell)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if image.format == "PNG":
+                image.load()  # its EXIF data may stand behind the pixels
+            return (width, height) if turn_upright(image) in SIDEWAYS else (height, width)
+    except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
+        raise DataError(f"cannot be decoded ({error})", where=str(cell.get("path") or "a picture")) from None
 
 
 def _shapes(rows: Dataset) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from graftwork.data.columns import add_column
 from graftwork.data.folders import is_junk
 from graftwork.data.sources import existing_path
 from graftwork.errors import DataError
+from graftwork.interfaces import Inputs
 from graftwork.vision.decode import SUFFIXES
 
 if TYPE_CHECKING:
@@ -21,25 +22,33 @@ if TYPE_CHECKING:
 def read_inputs(inputs: Sequence[str]) -> Dataset:
     """Images without labels: files, and folders with everything below them; columns `image` and `origin`.
 
+    What is wrong further in than a file's first bytes is met when it is decoded.
+
     Raises:
-        DataError: an input is missing, a file is no image, or a folder holds none.
+        DataError: an input is missing, a file is no image, or a folder holds none, and `Inputs.refuse` raises it.
     """
-    files: list[tuple[Path, str]] = []
-    for text in inputs:
-        path = existing_path(text)
-        if path.is_dir():
-            found = sorted(
-                file for file in path.rglob("*") if is_picture_name(file.relative_to(path)) and file.is_file()
-            )
-            if not found:
-                raise DataError("holds no image", where=text, hint=f"Wanted {', '.join(sorted(SUFFIXES))}")
-            files += [(file, str(Path(text) / file.relative_to(path))) for file in found]
-        else:
-            _check_is_image(path, text)
-            files.append((path, text))
-    if not files:
+    given = Inputs.of(inputs)
+    if not given:
         raise DataError("no image was given", hint="Give image files or folders")
+    files: list[tuple[Path, str]] = []
+    for text in given.names("pictures"):
+        try:
+            files += _files_of(text)
+        except DataError as error:
+            given.refuse(error)
     return picture_rows([str(file) for file, _ in files], [origin for _, origin in files])
+
+
+def _files_of(text: str) -> list[tuple[Path, str]]:
+    """The files that a word of the command line means, and what each is called."""
+    path = existing_path(text)
+    if not path.is_dir():
+        _check_is_image(path, text)
+        return [(path, text)]
+    found = sorted(file for file in path.rglob("*") if is_picture_name(file.relative_to(path)) and file.is_file())
+    if not found:
+        raise DataError("holds no image", where=text, hint=f"Wanted {', '.join(sorted(SUFFIXES))}")
+    return [(file, str(Path(text) / file.relative_to(path))) for file in found]
 
 
 def picture_column(rows: Dataset, home: Path | None, where: str, column: str = "image") -> Dataset:

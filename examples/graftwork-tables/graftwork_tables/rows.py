@@ -13,7 +13,7 @@ from graftwork.data.arrow import column_of
 from graftwork.data.columns import LABEL_NAMES, add_column, encode_labels, guess_columns, map_columns, with_origin
 from graftwork.data.sources import existing_path, parse_source, unknown_scheme
 from graftwork.data.tables import find_tables, read_tables
-from graftwork.interfaces import DataRequest, Facts, Finding, Spec, Tables
+from graftwork.interfaces import DataRequest, Facts, Finding, Inputs, Spec, Tables
 
 NUMBER, WORD = pa.float64(), pa.string()
 
@@ -78,11 +78,15 @@ def read_inputs(inputs: Sequence[str], facts: Facts) -> Dataset:
     """Rows of tables without labels, with the columns that the model was trained on; others are left out."""
     kinds = {name: WORD if scale is None else NUMBER for name, scale in facts["columns"].items()}
     parts = []
-    for given in inputs:
-        path = existing_path(given)
-        rows = next(iter(read_tables(path, {"train": [path]})[0].values()))
-        parts.append(pack(rows, kinds, given).select_columns(["row", "origin"]))
-    return concatenate_datasets(parts)
+    given = Inputs.of(inputs)
+    for name in given.names("tables"):
+        try:
+            path = existing_path(name)
+            rows = next(iter(read_tables(path, {"train": [path]})[0].values()))
+            parts.append(pack(rows, kinds, name).select_columns(["row", "origin"]))
+        except DataError as error:
+            given.refuse(error)
+    return concatenate_datasets(parts) if parts else Dataset.from_dict({"row": [], "origin": []})
 
 
 def bundled(spec: Spec) -> dict[str, Dataset]:

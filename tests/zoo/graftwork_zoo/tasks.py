@@ -287,6 +287,18 @@ class InclusiveCorners(TameDetection):
         return _Inclusive(rows, input, self.options, train)
 
 
+class _OneSize(DetectionExamples):
+    def sizes(self) -> None:  # type: ignore[override]
+        return None
+
+
+class HidesSizes(TameDetection):
+    """Pads pictures to the largest of their batch, and does not say that they differ."""
+
+    def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
+        return _OneSize(rows, input, self.options, train)
+
+
 class SwapsAxes(TameDetection):
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
         decoded = super().decode(predictions, facts)
@@ -333,6 +345,7 @@ ALL: Mapping[str, type[Task]] = {
     "boxes-from-one": BoxesFromOne,
     "inclusive-corners": InclusiveCorners,
     "swaps-axes": SwapsAxes,
+    "hides-sizes": HidesSizes,
 }
 
 

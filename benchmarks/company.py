@@ -1,0 +1,50 @@
+"""What it costs that rows of several sizes never share a batch in evaluation: seconds of that against batches of like size.
+
+    python benchmarks/company.py
+
+Each task's sample (its test split) is evaluated with its smallest backbone and default head on one core, in turns.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from graftwork.catalogue import load_catalogue
+from graftwork.data.sampler import in_order, one_size_each
+from graftwork.engine import evaluate
+from graftwork.machine.device import Device
+from graftwork.testing.subjects import assemble
+
+ROUNDS = 5
+TASKS = ("text-classification", "detection", "segmentation")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for task in TASKS:
+        subject = assemble(load_catalogue(), task)
+        model = subject.model(0)
+        rows = subject.data.tables.splits["test"]
+        examples = subject.task.examples(rows, model.backbone.input, subject.facts, False)
+        device = Device("cpu", "fp32")
+        seconds: dict[str, list[float]] = {"together": [], "apart": []}
+        for _ in range(ROUNDS + 1):
+            for name, batches in (("together", in_order), ("apart", one_size_each)):
+                evaluate.one_size_each = batches  # type: ignore[assignment]
+                started = time.perf_counter()
+                for _ in evaluate.predictions(model, examples, device, 16):
+                    pass
+                seconds[name].append(time.perf_counter() - started)
+        together, apart = (statistics.median(times[1:]) for times in seconds.values())
+        told = examples.sizes()
+        sizes = 1 if told is None else len(set(map(str, told)))
+        print(
+            f"{task}: {len(rows)} rows of {sizes} sizes, {together:.2f} s together, {apart:.2f} s apart: {apart / together:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
