@@ -17,7 +17,7 @@ from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, taken_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
 from graftwork.data.groups import group_by_name
-from graftwork.data.sources import existing_path, open_hf, parse_source, require_utf8, unknown_scheme
+from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import find_tables, read_tables

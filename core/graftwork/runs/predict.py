@@ -17,7 +17,7 @@ from graftwork.data.arrow import release_unused
 from graftwork.data.splits import row_keys
 from graftwork.data.tables import written_as
 from graftwork.engine.evaluate import evaluate, predictions
-from graftwork.errors import RunFailed, UsageError
+from graftwork.errors import DataError, RunFailed, UsageError
 from graftwork.files.atomic import write_json
 from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Inputs, Predictions
 from graftwork.interfaces.inputs import BESIDE
