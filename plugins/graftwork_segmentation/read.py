@@ -106,7 +106,10 @@ def _read_path(path: Path, request: DataRequest) -> Tables:
     for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
         if value:
             raise DataError(f"folders have no columns, so {option} cannot be used", where=str(path))
-    return _from_drawn(drawn, request) if layout is None and drawn is not None else _from_folders(layout, path, request)
+    if layout is not None:
+        return _from_folders(layout, path, request)
+    assert drawn is not None  # else it was refused above
+    return _from_drawn(drawn, request)
 
 
 def _tables_with_masks(path: Path, request: DataRequest, otherwise: bool) -> tuple[dict[str, Dataset], list[Finding]]:
