@@ -84,9 +84,9 @@ def check_scored(judged: Sequence[Scored], guessed: bool) -> list[Finding]:
         findings.append(Finding("unscored-pixels", "warning" if guessed else "note", message, tuple(told), concerned))
     moved = sum(judge.moved for judge in judged)
     if moved:
-        concerned = [f"{judge.origin} ({judge.moved:,} pixels)" for judge in judged if judge.moved]
+        told = [f"{judge.origin} ({judge.moved:,} pixels)" for judge in judged if judge.moved]
         message = f"masks with pixels that were taken for the nearest class ({_percent(moved / total)} of all)"
-        findings += named("nearest-mask-value", "note", message, concerned)
+        findings += named("nearest-mask-value", "note", message, told)
     return findings
 
 

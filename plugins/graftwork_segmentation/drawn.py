@@ -306,7 +306,7 @@ def _read_labelme(home: Path, found: Sequence[Path]) -> Drawn:
         objects = [shape for shape in content["shapes"] if isinstance(shape, dict)]
         sides = content.get("imageHeight"), content.get("imageWidth")
         if all(isinstance(side, int) and 0 < side < 1 << 16 for side in sides):
-            drawn.sizes[image] = sides[0], sides[1]
+            drawn.sizes[image] = int(content["imageHeight"]), int(content["imageWidth"])
         size = drawn.sizes.get(image)
         drawn.rows[split][image] = [
             Object(

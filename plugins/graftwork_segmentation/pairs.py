@@ -90,7 +90,8 @@ class Paired:
         """Folders of pictures that are not used; a warning where one of them may have been meant."""
         rows = [image for rows in self.rows.values() for image, _ in rows]
         stems = {_folded(key) for image in rows for key in (image.stem, _stripped(image.stem))}
-        fitting, other = [], []
+        fitting: list[str] = []
+        other: list[str] = []
         for folder in layout.passed:
             files = _pictures_below(folder)
             fits = any(_folded(key) in stems for file in files for key, _ in _stems(file.name))
@@ -205,18 +206,16 @@ def _by_name(part: Part, images: Sequence[Path], masks: Sequence[Path]) -> tuple
     for key, image in by_key.items():
         alike[_folded(key)].add(image)
     found: dict[Path, list[Ranked]] = defaultdict(list)
-    lonely = []
+    lonely: list[Path] = []
     for mask in masks:
         keys = _keys(part.masks, mask)
-        image, rank = next(((by_key[key], rank) for key, rank in keys if key in by_key), (None, 0))
-        if image is None:
-            single = ((alike[_folded(key)], rank) for key, rank in keys if len(alike.get(_folded(key), ())) == 1)
-            group, rank = next(single, (set(), 0))
-            image = next(iter(group), None)
-        if image is None:
+        exact = ((by_key[key], rank) for key, rank in keys if key in by_key)
+        folded = ((alike[_folded(key)], rank) for key, rank in keys if len(alike.get(_folded(key), ())) == 1)
+        hit = next(exact, None) or next(((next(iter(group)), rank) for group, rank in folded), None)
+        if hit is None:
             lonely.append(mask)
         else:
-            found[image].append((rank, mask.suffix.lower() != ".png", mask))
+            found[hit[0]].append((hit[1], mask.suffix.lower() != ".png", mask))
     return found, lonely
 
 

@@ -106,7 +106,10 @@ def _read_path(path: Path, request: DataRequest) -> Tables:
         raise DataError("holds no images with masks", where=str(path), hint=known or f"{what_is_there(path)}. {WANTED}")
     if request.columns:
         raise DataError("folders have no columns, so --column cannot be used", where=str(path))
-    return _from_drawn(drawn, request) if layout is None and drawn is not None else _from_folders(layout, path, request)
+    if layout is not None:
+        return _from_folders(layout, path, request)
+    assert drawn is not None  # else it was refused above
+    return _from_drawn(drawn, request)
 
 
 def _tables_with_masks(path: Path, request: DataRequest, otherwise: bool) -> tuple[dict[str, Dataset], list[Finding]]:
