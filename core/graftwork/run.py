@@ -39,6 +39,7 @@ from graftwork.report import write_report
 from graftwork.runs.data import RunData, read_data, tell_findings
 from graftwork.runs.directory import CHECKPOINTS, REPORT, SUMMARY, RunDirectory
 from graftwork.runs.ending import conclude
+from graftwork.runs.known import keep_rows
 from graftwork.runs.resuming import GIVEN_IN, check_same_data
 from graftwork.runs.states import about_states, facts_of_rows, identity_of
 from graftwork.runs.teachers import Teachers
@@ -72,6 +73,7 @@ def execute(
         say(format_plan(planned.described))
         if device.is_main and not (resume and directory.begun()):
             source = {**assembled.data.to_json(resolved.config.data), GIVEN_IN: str(Path.cwd())}
+            keep_rows(out, assembled.data)
             directory.begin(planned.resolved, planned.described, assembled.starting.to_json(), source)
         store = CheckpointStore(out / CHECKPOINTS)
         fitted = fit(planned, store, watchers, directory, resume)

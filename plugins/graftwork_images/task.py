@@ -44,6 +44,18 @@ class ImageClassification(Task):
     def strata(self, rows: Dataset) -> Sequence[int]:
         return list(rows["label"][:])
 
+    def contents(self, rows: Dataset) -> Sequence[str]:
+        """What the file of each picture holds."""
+        from graftwork.vision.alike import picture_contents
+
+        return picture_contents(rows)
+
+    def alike(self, rows: Dataset) -> Sequence[str]:
+        """Pictures that are the same or nearly so; each is looked at."""
+        from graftwork.vision.alike import alike_pictures
+
+        return alike_pictures(rows)
+
     def audit(self, tables: Tables) -> tuple[Tables, list[Finding]]:
         from graftwork_images.audit import audit_images
 

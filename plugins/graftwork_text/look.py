@@ -93,6 +93,16 @@ def look_at(rows: Dataset) -> Looks:
     )
 
 
+def contents_of(rows: Dataset) -> list[str]:
+    """`Looks.content` of every row."""
+    columns = [name for name in ("text", "text_pair") if name in rows.column_names]
+    found: list[str] = []
+    for batch in rows.select_columns(columns).with_format("arrow").iter(batch_size=_BATCH):
+        content, _ = _digests([pc.fill_null(batch[name].combine_chunks(), "") for name in columns])
+        found += content.to_pylist()
+    return found
+
+
 def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
     return np.asarray(pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False), dtype=np.bool_)
 

@@ -1,4 +1,4 @@
-"""Texts in different splits that are nearly alike, in any language, without comparing all with all.
+"""Texts that are nearly alike, in any language, without comparing all with all: in different splits, or to be kept in one.
 
 A text is the set of its character n-grams. MinHash signatures (Broder 1997, On the resemblance and containment of
 documents) by one permutation with rotation (Shrivastava, Li 2014) put texts that may be alike into one bucket; what meets
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from graftwork.data.alike import Linked, numbered, smallest_names
 from graftwork.interfaces import Finding
+from graftwork_text.look import contents_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,6 +41,7 @@ _READ = 2_000  # characters of a text that are compared
 _BATCH = 256
 _BINS, _ROWS_OF_BAND = 96, 6  # 16 bands: found with 0.8 alike 99 of 100 times, with 0.3 alike once in 100
 _EMPTY = np.uint32(0xFFFFFFFF)
+_WINDOW = 32  # rows that each row of one table meets in a bucket
 _BUCKET = 8  # rows of the first split that a row of the second meets in a bucket
 _CONFIRMED = 4  # candidates of a row that are compared exactly
 _APART = r"[\s\p{P}\p{Z}\p{C}]+"
@@ -66,16 +69,38 @@ def check_near_texts(
     for position, first in enumerate(names):
         for second in names[position + 1 :]:
             pairs = _candidates(signatures[first], signatures[second])
-            distinct = [
-                (i, j)
-                for i, j in zip(*(side.tolist() for side in pairs), strict=True)
-                if str(contents[first][chosen[first][i]]) != str(contents[second][chosen[second][j]])
-            ]
+            a, b = ([str(contents[split][row]) for row in chosen[split].tolist()] for split in (first, second))
+            # What is in both is told as a duplicate.
+            both = set(a).intersection(b)
+            distinct = [(i, j) for i, j in zip(*(side.tolist() for side in pairs), strict=True) if b[j] not in both]
             closest = _confirmed(looked[first], looked[second], distinct, jaccard)
             told += [(-alike, _pair(first, looked[first][i], second, looked[second][j])) for j, (alike, i) in closest]
             if closest:
                 leaked.append(f"{len(closest):,} of {len(looked[second]):,} {second} rows like a {first} row")
     return _findings(told, leaked, splits, looked)
+
+
+def alike_texts(rows: Dataset) -> list[str]:
+    """A group for every row (`Task.alike`): equal texts and nearly equal ones, with all that they are linked by.
+
+    Of more than MOST_ROWS different texts only equal ones are in one group.
+
+    Args:
+        rows: with `text`, maybe `text_pair`.
+    """
+    distinct, numbers = numbered(contents_of(rows))
+    if len(distinct) > MOST_ROWS:
+        return [distinct[number] for number in numbers.tolist()]
+    _, first = np.unique(numbers, return_index=True)
+    different = rows.select(first)
+    linked = Linked(len(distinct))
+    for a, b in _neighbours(_signatures(different)):
+        new = linked.apart((a, b))
+        pairs = list(zip(a[new].tolist(), b[new].tolist(), strict=True))
+        close = np.array([_alike(different[i], different[j]) >= JACCARD for i, j in pairs], dtype=bool)
+        linked.link((a[new][close], b[new][close]))
+    names = smallest_names(distinct, linked.components)
+    return [names[number] for number in numbers.tolist()]
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -210,6 +235,22 @@ def _candidates(first: NDArray[np.uint16], second: NDArray[np.uint16]) -> tuple[
     return i[kept], j[kept]
 
 
+def _neighbours(signatures: NDArray[np.uint16]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of rows of one table that share a bucket, each with the next few there, whose signatures promise likeness."""
+    telling = np.flatnonzero(signatures.any(axis=1))
+    for start in range(0, _BINS, _ROWS_OF_BAND):
+        keys = _keys(signatures[telling, start : start + _ROWS_OF_BAND])
+        order = np.argsort(keys, kind="stable")
+        rows, keys = telling[order], keys[order]
+        for step in range(1, min(_WINDOW, len(rows) - 1) + 1):
+            same = np.flatnonzero(keys[step:] == keys[:-step])
+            if not len(same):
+                break
+            a, b = rows[same], rows[same + step]
+            alike = (signatures[a] == signatures[b]).mean(axis=1) >= JACCARD - 0.2
+            yield a[alike], b[alike]
+
+
 def _keys(band: NDArray[np.uint16]) -> NDArray[np.uint64]:
     key = np.zeros(len(band), dtype=np.uint64)
     for column in band.T:
@@ -222,14 +263,16 @@ def _confirmed(
     first: Dataset, second: Dataset, pairs: Sequence[tuple[int, int]], jaccard: float
 ) -> list[tuple[int, tuple[float, int]]]:
     """Rows of the second with the closest row of the first, exactly; of pairs of texts the less alike side counts."""
-    columns = [name for name in ("text", "text_pair") if name in first.column_names]
     closest: dict[int, tuple[float, int]] = {}
     for i, j in pairs:
-        one, other = first[i], second[j]
-        alike = min(_jaccard(one[name] or "", other[name] or "") for name in columns)
+        alike = _alike(first[i], second[j])
         if alike >= jaccard and alike > closest.get(j, (0.0, 0))[0]:
             closest[j] = (alike, i)
     return sorted(closest.items())
+
+
+def _alike(one: Mapping[str, str | None], other: Mapping[str, str | None]) -> float:
+    return min(_jaccard(one[name] or "", other[name] or "") for name in ("text", "text_pair") if name in one)
 
 
 def _jaccard(one: str, other: str) -> float:

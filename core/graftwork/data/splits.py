@@ -1,26 +1,43 @@
 """Splits: their usual names, making the ones that are missing, and training on fewer rows.
 
-Which row goes where depends on the seed and on what the row is called (`origin`), not on the order of rows, so that a
-few more files move few rows between splits.
+Which row goes where depends on the seed and on what the row holds, not on its name or the order of rows, so that a few more
+files move few rows between splits. What is alike stays together. How rows are dealt out is `assigning`'s.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.data.alike import joined, numbered
 from graftwork.data.arrow import Numbers, Texts, column_of
+from graftwork.data.assigning import assign, shuffled_classes
 from graftwork.errors import DataError, UsageError
 from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+__all__ = [
+    "FRACTIONS",
+    "SPLITS",
+    "UNLABELLED",
+    "Alike",
+    "assign",
+    "canonical_split",
+    "choose",
+    "choose_of_each",
+    "complete",
+    "limit",
+    "ordered",
+    "rename_splits",
+    "row_keys",
+]
 
 SPLITS = ("train", "validation", "test")
 """Split names of graftwork, in order."""
@@ -78,11 +95,25 @@ def ordered(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
     return {name: splits[name] for name in (*SPLITS, UNLABELLED) if name in splits}
 
 
+@dataclass(frozen=True)
+class Alike:
+    """How a task knows rows that belong together, `Task.alike` and `Task.contents`.
+
+    Args:
+        groups: rows to a group each: what is the same, or nearly, shares one.
+        contents: rows to a text each, equal where rows are the same.
+    """
+
+    groups: Callable[[Dataset], Sequence[str]]
+    contents: Callable[[Dataset], Sequence[str]]
+
+
 def complete(
     splits: Mapping[str, Dataset],
     strata: Callable[[Dataset], Sequence[int]],
     seed: int,
     group_column: str | None = None,
+    alike: Alike | None = None,
 ) -> tuple[dict[str, Dataset], list[Finding]]:
     """Make the splits that are missing; stratified, seeded, independent of the order of rows.
 
@@ -94,6 +125,7 @@ def complete(
         strata: a class index for every row of a split.
         seed: chooses the rows.
         group_column: rows with the same value here stay in one split.
+        alike: keeps rows that are the same or nearly so in one split; splits then depend on contents and not on names.
 
     Returns:
         The splits, and findings that say what was made.
@@ -117,44 +149,117 @@ def complete(
         fractions = FRACTIONS
     train = splits["train"]
     classes = [int(label) for label in strata(train)]
-    groups = [str(value) for value in train[group_column][:]] if group_column else None
-    parts = assign(classes, fractions, seed, row_keys(train), groups)
+    # A row without a value is in no group.
+    values = train[group_column][:] if group_column else None
+    parts, findings = _dealt_out(train, classes, fractions, seed, values, alike)
     made = without_labels | {name: train.select(rows) for name, rows in parts.items()}
     if "test" in present:
         made["test"] = splits["test"]
-    return ordered(made), _made_findings(parts, classes, groups, "test" in present, seed)
+    brought = "train and test" if "test" in present else "no splits"
+    sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
+    how = [f"seed {seed}", "stratified by class"]
+    if values is not None:
+        how.append(f"{len(set(values) - {None}):,} groups kept whole")
+    message = f"the data has {brought}; made {sizes} ({', '.join(how)})"
+    told = [
+        Finding("splits-made", "note", message, (), len(classes)),
+        *findings,
+        *_classes_not_everywhere(parts, classes),
+    ]
+    return ordered(made), told
 
 
-def assign(
-    strata: Sequence[int],
+def _dealt_out(
+    train: Dataset,
+    classes: Sequence[int],
     fractions: Mapping[str, float],
     seed: int,
-    keys: Sequence[str],
-    groups: Sequence[str] | None = None,
-) -> dict[str, list[int]]:
-    """Row numbers by split, ascending; every row in exactly one, every class in `train`.
+    values: Sequence[str | None] | None,
+    alike: Alike | None,
+) -> tuple[dict[str, list[int]], list[Finding]]:
+    """Row numbers by split, and what is to be said of rows that are alike."""
+    keys = row_keys(train)
+    if alike is None:
+        groups = None if values is None else joined([f"row {key}" for key in _distinct(keys)], values)
+        return assign(classes, fractions, seed, keys, groups), []
+    near = _named_by_content(alike.groups(train), keys)
+    groups, loose = _loosened(near, lambda: _named_by_content(alike.contents(train), keys), classes, len(fractions))
+    findings = _kept_together(groups) + _told_loose(loose, classes)
+    try:
+        together = groups if values is None else joined(groups, values)
+        return assign(classes, fractions, seed, together, together), findings
+    except DataError:
+        if values is not None or len(set(near)) == len(near):
+            raise
+    # So alike is all of it that a split would be empty.
+    contents = _named_by_content(alike.contents(train), keys)
+    told = _told_loose(np.ones(len(train), dtype=bool), classes)
+    for finer in (contents, _distinct(contents)):
+        try:
+            return assign(classes, fractions, seed, finer, finer), told
+        except DataError as error:
+            last = error
+    raise last
 
-    Args:
-        strata: class index of every row.
-        fractions: share of rows by split, `train` first; they sum to 1.
-        seed: chooses the rows.
-        keys: a name for every row; equal names are told apart by their position.
-        groups: rows with equal values stay together.
 
-    Raises:
-        DataError: a split would be empty.
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, equal ones told apart by how many came before."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        found.append(f"{name} {seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return found
+
+
+def _named_by_content(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """The groups; a row that cannot be read, which has none, under its own name."""
+    return [group or f"unread {keys[row]}" for row, group in enumerate(map(str, groups))]
+
+
+def _loosened(
+    near: Sequence[str], contents: Callable[[], Sequence[str]], classes: Sequence[int], splits: int
+) -> tuple[list[str], NDArray[np.bool_]]:
+    """Groups in which rows that are only nearly alike are let go where a class would else miss in a split: a class that was
+    filmed in one go would be in train alone.
+
+    Returns:
+        Groups of rows, and which rows were let go.
     """
-    chosen = _by_row(strata, fractions, seed, keys) if groups is None else _by_group(strata, fractions, seed, groups)
-    empty = [name for name, rows in chosen.items() if not rows]
-    if empty:
-        kind = "rows" if groups is None else f"groups ({len(set(groups))})"
-        raise DataError(
-            f"too few {kind} to make a {' and a '.join(empty)} split from {len(strata)} rows",
-            hint=f"Add rows, {len(fractions)} of each class, or bring the splits yourself: a folder with train.csv and "
-            "validation.csv, or train/CLASS/ and validation/CLASS/ (the same rows in both where there are no more; the "
-            "validation figure then says nothing)",
-        )
-    return {name: sorted(rows) for name, rows in chosen.items()}
+    labels = np.asarray(classes)
+    _, groups = numbered(near)
+    few = _classes_with_fewer_groups(labels, groups, splits)
+    if not few:
+        return list(near), np.zeros(len(near), dtype=bool)
+    exact = contents()
+    more = _classes_with_fewer_groups(labels, numbered(exact)[1], splits)
+    gain = [label for label, count in few.items() if more.get(label, splits) > count]
+    loose = np.isin(groups, np.unique(groups[np.isin(labels, gain)]))
+    return [exact[row] if loose[row] else near[row] for row in range(len(near))], loose
+
+
+def _classes_with_fewer_groups(labels: NDArray[np.int64], groups: NDArray[np.int64], splits: int) -> dict[int, int]:
+    """Classes that are in fewer groups than there are splits, with the number of those."""
+    pairs = np.unique(np.stack([labels, groups]), axis=1)
+    found, counts = np.unique(pairs[0], return_counts=True)
+    return {int(label): int(count) for label, count in zip(found, counts, strict=True) if count < splits}
+
+
+def _kept_together(groups: Sequence[str]) -> list[Finding]:
+    several = [count for count in Counter(groups).values() if count > 1]
+    if not several:
+        return []
+    message = f"rows that are the same as another, or nearly, kept in one split with it ({len(several):,} groups)"
+    return [Finding("alike-rows-kept-together", "note", f"{message}: {sum(several):,}", (), sum(several))]
+
+
+def _told_loose(loose: NDArray[np.bool_], classes: Sequence[int]) -> list[Finding]:
+    if not loose.any():
+        return []
+    counts = Counter(np.asarray(classes)[loose].tolist())
+    where = tuple(f"class index {label}: {counts[label]} rows" for label in sorted(counts)[:5])
+    message = "rows nearly alike that had to be parted, since all of a class are; figures for it are too good"
+    return [Finding("alike-rows-parted", "warning", f"{message}: {int(loose.sum()):,}", where, int(loose.sum()))]
 
 
 def limit(
@@ -164,6 +269,7 @@ def limit(
     seed: int,
     of_each_class: bool = False,
     names: Sequence[str] = (),
+    keys: Sequence[str] | None = None,
 ) -> tuple[Dataset, list[Finding]]:
     """Fewer rows, chosen so that those of a larger limit contain those of a smaller one.
 
@@ -174,12 +280,13 @@ def limit(
         seed: chooses the rows.
         of_each_class: what `count` counts.
         names: of the classes by index, for messages.
+        keys: what every row is chosen by, with the seed; its origin when None.
 
     Raises:
         UsageError: `count` rows in all are fewer than the classes.
     """
     classes = [int(label) for label in strata]  # a column of `datasets` is slow to read one by one
-    keys = row_keys(rows)
+    keys = row_keys(rows) if keys is None else keys
     chosen = choose_of_each(classes, count, seed, keys) if of_each_class else choose(classes, count, seed, keys)
     fewer = _classes_with_fewer(classes, count, names) if of_each_class else []
     if len(chosen) == len(rows):
@@ -206,7 +313,7 @@ def choose(strata: Sequence[int], count: int, seed: int, keys: Sequence[str]) ->
     """Row numbers, ascending, of what `limit` keeps."""
     if count >= len(strata):
         return list(range(len(strata)))
-    by_class = _shuffled_classes(strata, seed, keys)
+    by_class = shuffled_classes(strata, seed, keys)
     if count < len(by_class):
         raise UsageError(f"a limit of {count} training rows is fewer than the {len(by_class)} classes")
     chosen: list[int] = []
@@ -220,7 +327,7 @@ def choose(strata: Sequence[int], count: int, seed: int, keys: Sequence[str]) ->
 
 def choose_of_each(strata: Sequence[int], count: int, seed: int, keys: Sequence[str]) -> list[int]:
     """Row numbers, ascending: the first `count` of each class, in the order from which `choose` takes; all of a smaller one."""
-    by_class = _shuffled_classes(strata, seed, keys)
+    by_class = shuffled_classes(strata, seed, keys)
     return sorted(int(row) for rows in by_class.values() for row in rows[:count])
 
 
@@ -229,121 +336,17 @@ def row_keys(rows: Dataset) -> Sequence[str]:
     return Texts(column_of(rows, "origin")) if "origin" in rows.column_names else Numbers(len(rows))
 
 
-def _draw(seed: int, *names: object) -> bytes:
-    return hashlib.blake2b("\0".join([str(seed), *map(str, names)]).encode(), digest_size=12).digest()
-
-
-def _shuffled_classes(strata: Sequence[int], seed: int, keys: Sequence[str]) -> dict[int, NDArray[np.int64]]:
-    """Row numbers by class, in an order that depends on seed and keys alone; 12 bytes a row, and their order."""
-    draws = np.fromiter((_draw(seed, key, 0) for key in keys), dtype="S12", count=len(keys))
-    order = np.argsort(draws, kind="stable")
-    same = np.flatnonzero(draws[order][1:] == draws[order][:-1]) + 1
-    if len(same):  # equal keys are told apart by how many came before
-        before, last = 0, -1
-        for place in same.tolist():
-            before = before + 1 if place == last + 1 else 1
-            last = place
-            row = int(order[place])
-            draws[row] = _draw(seed, keys[row], before)
-        order = np.argsort(draws, kind="stable")
-    classes = np.asarray(strata, dtype=np.int64)[order]
-    by_class = np.argsort(classes, kind="stable")
-    names, starts = np.unique(classes[by_class], return_index=True)
-    return dict(zip(names.tolist(), np.split(order[by_class], starts[1:]), strict=True))
-
-
-def _by_row(
-    strata: Sequence[int], fractions: Mapping[str, float], seed: int, keys: Sequence[str]
-) -> dict[str, list[int]]:
-    parts: dict[str, list[int]] = {name: [] for name in fractions}
-    for _, rows in sorted(_shuffled_classes(strata, seed, keys).items()):
-        start = 0
-        for name, count in _shares(len(rows), fractions).items():
-            parts[name] += rows[start : start + count].tolist()
-            start += count
-    return parts
-
-
-def _shares(count: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """How many of a class's rows go where: rounded shares, at least one each as far as the rows reach, train first."""
-    if count <= len(fractions):
-        return {name: int(position < count) for position, name in enumerate(fractions)}
-    shares = {name: max(1, math.floor(count * fraction + 0.5)) for name, fraction in fractions.items()}
-    shares["train"] = count - sum(share for name, share in shares.items() if name != "train")
-    return shares
-
-
-def _by_group(
-    strata: Sequence[int], fractions: Mapping[str, float], seed: int, groups: Sequence[str]
-) -> dict[str, list[int]]:
-    """Greedy: the largest groups first, each to the split whose class counts it brings closest to their shares."""
-    index = {value: position for position, value in enumerate(sorted(set(map(int, strata))))}
-    members: dict[str, list[int]] = defaultdict(list)
-    for row, group in enumerate(groups):
-        members[group].append(row)
-    counts = {group: np.zeros(len(index)) for group in members}
-    for group, rows in members.items():
-        for row in rows:
-            counts[group][index[int(strata[row])]] += 1
-    total = np.maximum(sum(counts.values()), 1)
-    names = list(fractions)
-    wanted = np.array([fractions[name] for name in names])
-    held = np.zeros((len(names), len(index)))
-    homes: dict[str, int] = {}
-    for group in sorted(members, key=lambda group: (-len(members[group]), _draw(seed, group))):
-        share = counts[group] / total
-        gains = ((wanted[:, None] - held) * share).sum(axis=1) / wanted
-        homes[group] = int(np.argmax(gains))
-        held[homes[group]] += share
-    _repair_groups(homes, counts, names)
-    parts: dict[str, list[int]] = {name: [] for name in names}
-    for group, home in homes.items():
-        parts[names[home]] += members[group]
-    return parts
-
-
-def _repair_groups(homes: dict[str, int], counts: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
-    """Move the fewest rows so that every class is in train (split 0) and, where groups allow it, no split is empty."""
-    size = {group: (float(count.sum()), group) for group, count in counts.items()}
-
-    def lacking() -> np.ndarray:
-        held = [counts[group] > 0 for group, home in homes.items() if home == 0]
-        return ~np.any(held, axis=0) if held else np.ones_like(next(iter(counts.values())), dtype=bool)
-
-    while lacking().any():
-        helpful = [group for group, home in homes.items() if home and (counts[group][lacking()] > 0).any()]
-        homes[min(helpful, key=size.__getitem__)] = 0
-    for split in range(1, len(names)):
-        if split in homes.values():
-            continue
-        for group in sorted((group for group, home in homes.items() if home == 0), key=size.__getitem__):
-            homes[group] = split
-            if not lacking().any():
-                break
-            homes[group] = 0
-
-
 def _no_test() -> Finding:
     message = "there is no test split: the validation figure also chooses the best epoch, so it is optimistic"
     return Finding("no-test-split", "warning", message)
 
 
-def _made_findings(
-    parts: Mapping[str, Sequence[int]],
-    classes: Sequence[int],
-    groups: Sequence[str] | None,
-    has_test: bool,
-    seed: int,
-) -> list[Finding]:
-    sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
-    how = f"seed {seed}, stratified by class" + (f", {len(set(groups)):,} groups kept whole" if groups else "")
-    brought = "train and test" if has_test else "no splits"
-    findings = [Finding("splits-made", "note", f"the data has {brought}; made {sizes} ({how})", (), len(classes))]
+def _classes_not_everywhere(parts: Mapping[str, Sequence[int]], classes: Sequence[int]) -> list[Finding]:
     held = {name: {classes[row] for row in rows} for name, rows in parts.items()}
     total = Counter(classes)
     small = sorted(label for label in total if any(label not in held[name] for name in parts))
-    if small:
-        message = f"classes with too few rows or groups for every split (train comes first): {len(small)}"
-        where = tuple(f"class index {label}: {total[label]} rows" for label in small[:5])
-        findings.append(Finding("class-not-in-every-split", "warning", message, where, len(small)))
-    return findings
+    if not small:
+        return []
+    message = f"classes with too few rows or groups for every split (train comes first): {len(small)}"
+    where = tuple(f"class index {label}: {total[label]} rows" for label in small[:5])
+    return [Finding("class-not-in-every-split", "warning", message, where, len(small))]

@@ -61,7 +61,7 @@ class Tables:
     without labels, which `Task.audit` is not given and `Task.examples` makes batches without targets of).
 
     Every dataset has, beside the task's canonical columns, `origin` (file or row it came from, text) and, with
-    `--group-by`, `group`.
+    `--group-by`, `group` (text; null where a row is in none).
 
     Args:
         splits: split name to rows.

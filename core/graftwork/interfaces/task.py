@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graftwork.interfaces.batch import Batch, Predictions
+from graftwork.interfaces.contents import BESIDE, digests_of
 from graftwork.interfaces.data import DataRequest, Examples, Facts, Finding, Tables
 from graftwork.interfaces.model import Model
 from graftwork.interfaces.page import Section
@@ -85,6 +86,31 @@ class Task(ABC):
     @abstractmethod
     def strata(self, rows: Dataset) -> Sequence[int]:
         """A class index for every row: what splits are stratified by and `--imbalance sampler` balances."""
+
+    def contents(self, rows: Dataset) -> Sequence[str]:
+        """A text for every row, equal where a model is given the same input: so rows are known again, whatever they are called.
+
+        Labels, `origin` and `group` play no part. The default is a digest of all other columns, with the files that pictures
+        lie in; a task whose audit changes or adds columns says its own. Nothing is decoded; a row whose file is not there is
+        an empty text.
+
+        Args:
+            rows: as `read` gave them, or of them what `audit` has left.
+        """
+        return digests_of(rows, [name for name in rows.column_names if name not in BESIDE])
+
+    def alike(self, rows: Dataset) -> Sequence[str]:
+        """A group for every row: rows whose inputs are the same, or nearly, share one, and made splits do not tear it.
+
+        Args:
+            rows: as `read` gave them, before the audit.
+
+        Returns:
+            Names that follow from the contents alone, so that the same rows in another order, or under other names, are split
+            alike: the smallest of `contents` in the group. What the audit names as duplicates across splits is in one group.
+            The default knows rows of equal contents.
+        """
+        return self.contents(rows)
 
     @abstractmethod
     def audit(self, tables: Tables) -> tuple[Tables, list[Finding]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,16 @@ from graftwork.config import RunConfig, parse_limit
 from graftwork.config.forms import parse_form
 from graftwork.data.arrow import release_unused
 from graftwork.data.fingerprint import combine, row_digests
-from graftwork.data.splits import UNLABELLED, complete, limit
+from graftwork.data.splits import UNLABELLED, Alike, complete, limit
 from graftwork.data.tables import written_as
 from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import DataRequest, Facts, Finding, Spec, Tables, Task
 from graftwork.log import say
 from graftwork.machine.garbage import importing
 from graftwork.models.build import Builder
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class RunData:
     Args:
         task: that has read it.
         fingerprint, digests: of all of it, and of every row by split, as `data.fingerprint` makes them.
+        every: training row that a limit chose from.
     """
 
     task: Task
@@ -37,6 +41,7 @@ class RunData:
     facts: Facts
     fingerprint: str
     digests: Mapping[str, NDArray[np.bytes_]]
+    every: Dataset
 
     def with_findings(self, more: Sequence[Finding]) -> RunData:
         """The same data, of which more is known."""
@@ -71,21 +76,23 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
     with written_as(parse_form(config.data_options)):
         tables = task.read(request)
     group = "group" if config.group_by else None
-    splits, made = complete(tables.splits, task.strata, config.seed, group)
+    splits, made = complete(tables.splits, task.strata, config.seed, group, Alike(task.alike, task.contents))
     # A task audits what has labels.
     without_labels = {UNLABELLED: splits.pop(UNLABELLED)} if UNLABELLED in splits else {}
     tables, audited = task.audit(Tables(splits, tables.findings, tables.names))
     findings = [*tables.findings, *made, *audited]
+    every = tables.splits["train"]
     if rows_wanted is not None:
-        rows = tables.splits["train"]
-        rows, limited = limit(rows, task.strata(rows), rows_wanted, config.seed, of_each_class, tables.names)
+        # Where splits were made, names of files count for nothing.
+        keys = task.contents(every) if any(finding.code == "splits-made" for finding in made) else None
+        rows, limited = limit(every, task.strata(every), rows_wanted, config.seed, of_each_class, tables.names, keys)
         tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
         findings += limited
     facts = task.facts(tables)
     tables = Tables({**tables.splits, **without_labels}, tables.findings, tables.names)
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
     release_unused()
-    return RunData(task, tables, tuple(findings), facts, combine(digests, tables.names), digests)
+    return RunData(task, tables, tuple(findings), facts, combine(digests, tables.names), digests, every)
 
 
 def tell_findings(findings: Sequence[Finding]) -> None:

@@ -16,7 +16,7 @@ from graftwork.data.arrow import release_unused
 from graftwork.data.splits import row_keys
 from graftwork.data.tables import written_as
 from graftwork.engine.evaluate import evaluate, predictions
-from graftwork.errors import DataError, RunFailed, UsageError
+from graftwork.errors import RunFailed, UsageError
 from graftwork.files.atomic import write_json
 from graftwork.interfaces import Batch, DataRequest, Examples, Predictions
 from graftwork.log import say
@@ -24,6 +24,7 @@ from graftwork.machine.device import Device, keep_freed_memory
 from graftwork.models.artifact import Artifact, load_artifact
 from graftwork.models.build import Builder
 from graftwork.runs.data import samples_of
+from graftwork.runs.known import Known, known_rows, rows_to_measure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,28 +86,32 @@ class Predictor:
             raise UsageError(f"task {name!r} draws no predictions", hint="Leave --draw out")
         return _png(picture)
 
-    def evaluate(self, request: DataRequest, split: str) -> dict[str, Any]:
+    def evaluate(self, request: DataRequest, split: str, known: Known | None = None) -> dict[str, Any]:
         """Metrics on a split of labelled data, whose classes must be the model's: `rows`, `metrics`, `details`.
+
+        `trained_on` says on how many of these rows the model was trained (None: not known), `left_out` how many of the data's
+        were passed over for it.
 
         Args:
             request: what to read; its options are the task's.
+            split: of the data, or of the run where the data has no such one, see `known.rows_to_measure`.
+            known: the rows of the run; None where it kept none.
 
         Raises:
             DataError: no such split, or classes that the model does not know.
         """
         task, facts = self.artifact.task, self.artifact.facts
         tables = task.read(request)
-        if split not in tables.splits:
-            hint = f"It has {', '.join(tables.splits)}: pass --split"
-            raise DataError(f"{request.source} has no split {split!r}", hint=hint)
-        one = task.align(type(tables)({split: tables.splits[split]}, tables.findings, tables.names), facts)
+        chosen = rows_to_measure(task, tables, split, known, request.source)
+        one = task.align(type(tables)({split: chosen.rows}, tables.findings, tables.names), facts)
         for finding in one.findings:
             if finding.level != "note":
                 say(f"data: {finding.message}")
         examples = self.examples(one.splits[split])
         metrics = task.metrics(facts, self.device.torch_device)
         values = evaluate(self.artifact.model, examples, metrics, self.device, 1)
-        return {"rows": len(examples), "metrics": values, "details": metrics.details()}
+        about = {"rows": len(examples), "trained_on": chosen.trained_on, "left_out": chosen.left_out}
+        return {**about, "metrics": values, "details": metrics.details()}
 
     def test(self, rows: Dataset, examples: Examples, batch_size: int, out: Path) -> dict[str, float]:
         """Evaluate a split that a run has kept for its end, and keep what was predicted, row by row.
@@ -175,7 +180,8 @@ def evaluate_run(
     """What `graft evaluate` shows: metrics of a trained model on a split of labelled data."""
     with open_predictor(run, catalogue, device, data_options) as (predictor, builder):
         options = predictor.artifact.card["task"]["options"]
-        found = predictor.evaluate(DataRequest(data, columns, None, options, samples_of(builder)), split)
+        request = DataRequest(data, columns, None, options, samples_of(builder))
+        found = predictor.evaluate(request, split, known_rows(run))
     return {"run": str(run), "data": data, "split": split, **found}
 
 

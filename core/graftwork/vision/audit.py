@@ -5,10 +5,7 @@ For every task on pictures. One picture is looked at in `look`; what its annotat
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.data.arrow import Texts, column_of
-from graftwork.data.audit import check_duplicates, check_groups, check_near_duplicates, first_rows
+from graftwork.data.arrow import Texts
+from graftwork.data.audit import check_duplicates, check_groups, first_rows
 from graftwork.data.columns import add_column
 from graftwork.data.fingerprint import CONTENT
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError
 from graftwork.interfaces import Finding, Tables
 from graftwork.vision.earlier import EarlierLooks
+from graftwork.vision.likeness import near_across
 from graftwork.vision.look import DETAIL, Looks
 
 if TYPE_CHECKING:
@@ -35,15 +33,9 @@ TINY = 16
 HUGE = 8000
 """Pixels; a longer side is reported."""
 
-NEAR_BITS = 10
-NEAR_CORRELATION = 0.97
-"""Bits of 64, and correlation of 16×16 grey pixels. On CIFAR-10's test against train this names 73 of 10,000 rows, all or
-nearly all rightly by eye; at 0.96 seascapes of different ships begin to pair."""
-
 Level = Literal["error", "warning", "note"]
 
 _SHOWN = 5
-_BATCH = 256
 
 _PROBLEMS = {
     "missing-file": "files of the table that are not there",
@@ -109,7 +101,7 @@ def see_pictures(tables: Tables) -> Seen:
         tables: splits with `image` and `origin`, all splits already made.
     """
     earlier = EarlierLooks()
-    looks = {split: _look_at_all(rows, earlier) for split, rows in tables.splits.items()}
+    looks = {split: earlier.look_at_all(rows) for split, rows in tables.splits.items()}
     earlier.keep(looks.values())
     findings = _unusable(looks, {split: row_keys(rows) for split, rows in tables.splits.items()})
     kept = {split: np.delete(np.arange(len(seen)), list(seen.problems)) for split, seen in looks.items()}
@@ -132,13 +124,11 @@ def check_alike(seen: Seen, labels: Mapping[str, Sequence[int]], names: Sequence
     splits = seen.tables.splits
     origins = {split: row_keys(rows) for split, rows in splits.items()}
     contents = {split: Texts(looks.content) for split, looks in seen.looks.items()}
-    hashes = {split: looks.hashes for split, looks in seen.looks.items()}
-    views = {split: looks.views for split, looks in seen.looks.items()}
-    groups = {split: Texts(column_of(rows, "group")) for split, rows in splits.items() if "group" in rows.column_names}
+    groups = {split: rows["group"][:] for split, rows in splits.items() if "group" in rows.column_names}
     return [
         *check_duplicates(contents, labels, origins, names),
         *check_groups(groups),
-        *check_near_duplicates(hashes, views, contents, origins, NEAR_BITS, NEAR_CORRELATION),
+        *near_across(seen.looks, contents, origins),
     ]
 
 
@@ -173,15 +163,6 @@ def to_measure_on(tables: Tables, audited: Tables, found: Sequence[Finding]) -> 
         raise DataError("; ".join(lost))
     told = tuple(finding for finding in found if finding.level != "error")
     return Tables(audited.splits, (*tables.findings, *told), audited.names)
-
-
-def _look_at_all(rows: Dataset, earlier: EarlierLooks) -> Looks:
-    """A look at every row, in threads: Pillow decodes outside the interpreter's lock."""
-    images = rows.select_columns("image")
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")  # odd metadata and large pictures: what matters is in the findings
-        batches = (batch["image"] for batch in images.iter(batch_size=_BATCH))
-        return Looks.gather(len(images), (earlier.look_at(cells, pool) for cells in batches))
 
 
 def _keep(rows: Dataset, kept: NDArray[np.int64], looks: Looks) -> Dataset:

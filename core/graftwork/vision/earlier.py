@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +23,9 @@ from graftwork.errors import UsageError
 from graftwork.vision.decode import PIXEL_LIMIT, decoders
 from graftwork.vision.look import LIKENESS, Look, Looks, digest_of, look_at, traits_of
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 KIND = "looks"
 FORMAT = 1
 """Of what is kept; another number when the same libraries begin to show other things through changes of ours."""
@@ -30,6 +35,7 @@ WORTH_SECONDS = 0.5
 
 _RECORD = np.dtype([("size", "<i4", 2), ("traits", "u1"), ("likeness", "u1", LIKENESS)])
 _TOGETHER = 1000
+_BATCH = 256
 
 
 class EarlierLooks:
@@ -46,6 +52,14 @@ class EarlierLooks:
         self._known = self._store.lookup()
         self._likely = len(self._known) > 0
         self._started = time.monotonic()
+
+    def look_at_all(self, rows: Dataset) -> Looks:
+        """A look at the column `image` of every row, in threads: Pillow decodes outside the interpreter's lock."""
+        images = rows.select_columns("image")
+        with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            warnings.simplefilter("ignore")  # odd metadata and large pictures: what matters is in the findings
+            batches = (batch["image"] for batch in images.iter(batch_size=_BATCH))
+            return Looks.gather(len(images), (self.look_at(cells, pool) for cells in batches))
 
     def look_at(self, cells: Sequence[Mapping[str, Any] | None], pool: Executor) -> list[Look]:
         """Looks at image cells, earlier ones where there are.

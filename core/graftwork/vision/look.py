@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
-_COARSE, _FINE = (9, 8), (16, 16)  # pixels; the coarse one has a column more than the hash has bits
-LIKENESS = 8 + _FINE[0] * _FINE[1]  # bytes
+_COARSE = (9, 8)  # pixels; a column more than the hash has bits
+FINE = (16, 16)
+"""Pixels of the small grey picture."""
+
+LIKENESS = 8 + FINE[0] * FINE[1]  # bytes
 SIDEWAYS = frozenset(
     {Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90}
 )
@@ -158,10 +161,10 @@ class Looks:
         return len(self.traits)
 
     def select(self, rows: NDArray[np.int64] | Sequence[int]) -> Looks:
-        """Those of some rows, in ascending order."""
-        if len(rows) == len(self):
-            return self
+        """Those of some rows, each once."""
         chosen = np.asarray(rows, np.int64)
+        if np.array_equal(chosen, np.arange(len(self))):
+            return self
         places = {int(row): place for place, row in enumerate(chosen) if row in self.problems}
         problems = {place: self.problems[row] for row, place in places.items()}
         columns = (self.sizes, self.traits, self.hashes, self.views)
@@ -216,7 +219,7 @@ def _likeness(image: Image.Image) -> bytes:
     turn = turn_upright(image)
     if turn is not None:
         grey = grey.transpose(turn)
-    coarse, fine = (grey.resize(size, Image.Resampling.BOX, reducing_gap=3.0).tobytes() for size in (_COARSE, _FINE))
+    coarse, fine = (grey.resize(size, Image.Resampling.BOX, reducing_gap=3.0).tobytes() for size in (_COARSE, FINE))
     grid = np.frombuffer(coarse, np.uint8).reshape(_COARSE[1], _COARSE[0]).astype(np.int16)
     return np.packbits(grid[:, 1:] - grid[:, :-1] >= _STEP).tobytes() + fine
 
