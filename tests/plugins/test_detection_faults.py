@@ -186,6 +186,7 @@ def plant_files(pictures: Untouched, form: str) -> Planted:
 def plant_leaks(data: Data, pictures: Untouched) -> Planted:
     """The same picture in two splits, nearly the same one, and the same with other boxes."""
     seen, alike, other = pictures.take("train", 3), pictures.take("validation", 3), pictures.take("train", 3)
+    twice = pictures.take("train", 1)
 
     def copy(of: Picture, name: str, content: bytes, things: list[Thing]) -> Picture:
         return Picture(name, content, of.size, [Thing(thing.label, thing.box) for thing in things])
@@ -194,11 +195,12 @@ def plant_leaks(data: Data, pictures: Untouched) -> Planted:
     data["test"].append(copy(seen, "leaked.png", seen.content, seen.things))
     data["test"].append(copy(alike, "alike.jpg", jpeg, alike.things))
     data["train"].append(copy(other, "again.png", other.content, other.things[1:]))
+    data["train"].append(copy(twice, "twice.png", twice.content, twice.things))
     return [
         ("duplicate-across-splits", "leaked.png"),
         ("near-duplicate-across-splits", "alike.jpg"),
         ("duplicate-with-other-label", "again.png"),
-        ("duplicate-within-split", "again.png"),
+        ("duplicate-within-split", "twice.png"),
     ]
 
 

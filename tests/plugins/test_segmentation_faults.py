@@ -165,7 +165,11 @@ FAULTS: dict[str, tuple[Files, str, int]] = {
         "train: train/images/again.jpg (mask ",
         1,
     ),
-    "duplicate-within-split": ({}, "train: train/images/again.jpg (mask ", 1),
+    "duplicate-within-split": (
+        {**pair("train/same1", picture(140), mask(140)), **pair("train/same2", picture(140), mask(140))},
+        "train: train/images/same1.jpg (mask ",
+        1,
+    ),
     "near-duplicate-across-splits": (
         {
             **pair("train/shot", picture(119, (128, 96)), mask(119, (128, 96))),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from graftwork.data.fingerprint import fingerprint, row_digests
-from graftwork.data.splits import SPLITS, complete
+from graftwork.data.splits import SPLITS, Alike, complete
 from graftwork.errors import DataError, GraftworkError, UsageError
 from graftwork.interfaces import DataRequest, Finding, Spec, Tables, Task
 from graftwork.testing.base import Conformance, doing
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _ROWS = 24  # of each split, where data is spoilt and read again
+_LEAKS = ("duplicate-across-splits", "near-duplicate-across-splits")
 _GARBAGE = b"\xff\xfe\x00 not what it says it is \x00\x01" * 4
 
 
@@ -102,6 +103,34 @@ class ReadingChecks(Conformance):
                 found = subject.task.strata(rows)
             assert len(found) == len(rows), f"strata of {split} has {len(found)} numbers for {len(rows)} rows"
             assert all(int(number) == number for number in found), f"strata of {split} are not whole numbers"
+
+    def test_rows_that_are_alike_stay_together(self) -> None:
+        """Groups of `alike` follow from contents alone, and made splits hold no duplicate that the audit names."""
+        subject = self.subject()
+        task, rows = subject.task, _doubled(subject.task, _read(subject))
+        with doing("telling which rows are alike"):
+            groups, contents = [list(map(str, told(rows))) for told in (task.alike, task.contents)]
+        for name, told in (("alike", groups), ("contents", contents)):
+            assert len(told) == len(rows), f"{name} tells of {len(told)} rows where there are {len(rows)}"
+        half = len(rows) // 2
+        assert contents[:half] == contents[half:], "the contents of a row are others once it is called otherwise"
+        torn = sum(first != second for first, second in zip(groups[:half], groups[half:], strict=True))
+        assert not torn, f"of {half} rows that are there twice, {torn} are in two groups"
+        turned = list(map(str, subject.same_task().alike(rows.select(range(len(rows))[::-1]))))[::-1]
+        assert turned == groups, "in another order of rows, alike gives other groups"
+        splits, _ = complete({"train": rows}, task.strata, 0, None, Alike(task.alike, task.contents))
+        _, findings = task.audit(Tables(splits, (), _read(subject).names))
+        leaks = [finding.message for finding in findings if finding.code in _LEAKS]
+        assert not leaks, f"splits made by what is alike leak: {leaks[0]}"
+
+    def test_rows_are_known_again_after_the_audit(self) -> None:
+        subject = self.subject()
+        tables = _small(subject.task, _whole(subject, _read(subject)))
+        audited, _ = subject.task.audit(tables)
+        for split, rows in audited.splits.items():
+            known = set(map(str, subject.task.contents(tables.splits[split])))
+            lost = sum(str(content) not in known for content in subject.task.contents(rows))
+            assert not lost, f"the contents of {lost} of {len(rows)} rows of {split} are others after the audit"
 
     def test_facts_are_plain_json(self) -> None:
         facts = self.subject().facts
@@ -193,8 +222,19 @@ def _read(subject: Subject, task: Task | None = None, source: str = "", samples:
 
 def _whole(subject: Subject, tables: Tables) -> Tables:
     """With the splits that are missing, as a run makes them."""
-    splits, _ = complete(tables.splits, subject.task.strata, subject.config.seed, None)
+    task = subject.task
+    splits, _ = complete(tables.splits, task.strata, subject.config.seed, None, Alike(task.alike, task.contents))
     return Tables(splits, tables.findings, tables.names)
+
+
+def _doubled(task: Task, tables: Tables) -> Dataset:
+    """Some training rows, and the same again under other names."""
+    from datasets import concatenate_datasets
+
+    rows = tables.splits["train"]
+    few = rows.select(picked(task, rows, 2 * _ROWS))
+    again = few.remove_columns("origin").add_column("origin", [f"copy of {origin}" for origin in few["origin"][:]])
+    return concatenate_datasets([few, again.select_columns(few.column_names)])
 
 
 def _small(task: Task, tables: Tables) -> Tables:

@@ -232,6 +232,23 @@ class AuditsInPlace(TamePictures):
         return super().audit(tables)
 
 
+class AlikeByName(TamePictures):
+    def alike(self, rows: Dataset) -> Sequence[str]:
+        return list(rows["origin"][:])
+
+
+class AlikeByPlace(TamePictures):
+    def alike(self, rows: Dataset) -> Sequence[str]:
+        first: dict[str, int] = {}
+        return [str(first.setdefault(content, row)) for row, content in enumerate(self.contents(rows))]
+
+
+class ContentsOfAudit(TamePictures):
+    def contents(self, rows: Dataset) -> Sequence[str]:
+        told = list(super().contents(rows))
+        return [f"audited {content}" for content in told] if "content" in rows.column_names else told
+
+
 class KeepsNumbers(TamePictures):
     def align(self, tables: Tables, facts: Facts) -> Tables:
         super().align(tables, facts)  # refuses strangers
@@ -325,6 +342,9 @@ ALL: Mapping[str, type[Task]] = {
     "decodes-tensors": DecodesTensors,
     "raises-value-error": RaisesValueError,
     "audits-in-place": AuditsInPlace,
+    "alike-by-name": AlikeByName,
+    "alike-by-place": AlikeByPlace,
+    "contents-of-audit": ContentsOfAudit,
     "keeps-numbers": KeepsNumbers,
     "reads-in-any-order": ReadsInAnyOrder,
     "other-metric-name": OtherMetricName,
