@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork.data.folders import is_junk
+from graftwork.data.groups import group_by_name
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import canonical_split, rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -18,7 +19,7 @@ from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Tables
 from graftwork_detection.coco import find_coco, read_coco
 from graftwork_detection.findings import Notes
-from graftwork_detection.rows import relative, subfolder, to_tables
+from graftwork_detection.rows import Read, relative, subfolder, to_tables
 from graftwork_detection.upstream import read_upstream
 from graftwork_detection.voc import find_voc, read_voc
 from graftwork_detection.yolo import find_yolo, read_yolo
@@ -64,16 +65,21 @@ def _read_path(path: Path, request: DataRequest) -> Tables:
     form = _form_of_file(root) if root.is_file() else _form_of_folder(root, notes)
     if form == "table":
         return _read_table(root, request)
-    for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
-        if value:
-            raise DataError(f"{form} annotations have no columns, so {option} cannot be used", where=str(path))
+    if request.columns:
+        raise DataError(f"{form} annotations have no columns, so --column cannot be used", where=str(path))
+    tables = to_tables(_read_form(form, root, notes), notes, str(path))
+    splits, more = group_by_name(tables.splits, request.group_by, str(path))
+    return Tables(splits, (*tables.findings, *more), tables.names)
+
+
+def _read_form(form: str, root: Path, notes: Notes) -> Read:
     if form == "COCO":
-        return to_tables(read_coco(root, find_coco(root, notes), notes), notes, str(path))
+        return read_coco(root, find_coco(root, notes), notes)
     if form == "Pascal VOC":
-        return to_tables(read_voc(root, find_voc(root), notes), notes, str(path))
+        return read_voc(root, find_voc(root), notes)
     description = find_yolo(root)
     assert description is not None
-    return to_tables(read_yolo(root, description, notes), notes, str(path))
+    return read_yolo(root, description, notes)
 
 
 def _form_of_file(file: Path) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from graftwork.data.columns import LABEL_NAMES, add_column, encode_labels, guess_columns, map_columns, with_origin
 from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
+from graftwork.data.groups import group_by_name
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -83,10 +84,11 @@ def _read_path(path: Path, request: DataRequest) -> Tables:
         home = path if path.is_dir() else path.parent
         return _from_splits(splits, request, [*findings, *more], home)
     folders = read_class_folders(path, SUFFIXES, noun="image")
-    for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
-        if value:
-            raise DataError(f"class folders have no columns, so {option} cannot be used", where=str(path))
-    return _from_folders(folders)
+    if request.columns:
+        raise DataError("class folders have no columns, so --column cannot be used", where=str(path))
+    tables = _from_folders(folders)
+    splits, more = group_by_name(tables.splits, request.group_by, str(path))
+    return Tables(splits, (*tables.findings, *more), tables.names)
 
 
 def _tables_with_images(path: Path, request: DataRequest) -> tuple[dict[str, list[Path]], list[Finding]] | None:

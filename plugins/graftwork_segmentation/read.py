@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import add_column, guess_columns, map_columns, with_origin
 from graftwork.data.folders import is_junk
+from graftwork.data.groups import group_by_name
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits, row_keys
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -103,9 +104,8 @@ def _read_path(path: Path, request: DataRequest) -> Tables:
         if path.is_file():
             raise DataError("is one file, and no table", where=str(path), hint=known or WANTED)
         raise DataError("holds no images with masks", where=str(path), hint=known or f"{what_is_there(path)}. {WANTED}")
-    for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
-        if value:
-            raise DataError(f"folders have no columns, so {option} cannot be used", where=str(path))
+    if request.columns:
+        raise DataError("folders have no columns, so --column cannot be used", where=str(path))
     return _from_drawn(drawn, request) if layout is None and drawn is not None else _from_folders(layout, path, request)
 
 
@@ -136,10 +136,10 @@ def _is_labels(file: Path) -> bool:
 def _from_folders(layout: Layout, home: Path, request: DataRequest) -> Tables:
     paired = pair_files(layout, home)
     paired.others += [paired.name(file) for file in _loose_files(layout, str(request.options.get("labels") or ""))]
-    splits = _with_pictures(paired.rows, paired.name)
+    splits, more = group_by_name(_with_pictures(paired.rows, paired.name), request.group_by, str(home))
     first = next(iter(layout.parts.values())).images
     places = (layout.root, home, first, first.parent)
-    return _with_map(splits, request, paired.findings(layout), places, layout.voc, paired.labels)
+    return _with_map(splits, request, [*paired.findings(layout), *more], places, layout.voc, paired.labels)
 
 
 def _from_drawn(drawn: Drawn, request: DataRequest) -> Tables:
@@ -149,8 +149,8 @@ def _from_drawn(drawn: Drawn, request: DataRequest) -> Tables:
         raise DataError(f"no annotated image is there{lost}", where=str(drawn.home))
     message = "masks were drawn from outlines; smaller objects lie on larger ones"
     note = Finding("outlines-drawn", "note", message, (), sum(map(len, rows.values())))
-    findings = [note, *drawn.findings()]
-    return _with_map(_with_pictures(rows, drawn.name), request, findings, (drawn.home,), False, drawn.labels)
+    splits, more = group_by_name(_with_pictures(rows, drawn.name), request.group_by, str(drawn.home))
+    return _with_map(splits, request, [note, *drawn.findings(), *more], (drawn.home,), False, drawn.labels)
 
 
 def _with_pictures(rows: Mapping[str, Sequence[tuple[Path, Mask]]], name: Callable[[Path], str]) -> dict[str, Dataset]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
+from graftwork.data.groups import group_by_name
 from graftwork.data.sources import existing_path, open_hf, parse_source, require_utf8, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -194,9 +195,8 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
         splits, more = read_tables(path, files)
         return _from_splits(splits, request, labels, [*findings, *more])
     folders = read_class_folders(path, {".txt"}, noun="text")
-    for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
-        if value:
-            raise DataError(f"class folders have no columns, so {option} cannot be used", where=str(path))
+    if request.columns:
+        raise DataError("class folders have no columns, so --column cannot be used", where=str(path))
     read: dict[str, Dataset] = {}
     damaged: list[str] = []
     for split, files_of in folders.splits.items():
@@ -204,7 +204,8 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
         labels_of = (label for label, names in files_of.items() for _ in names)
         read[split], bad = _files(zip(map(folders.root.joinpath, origins), labels_of, strict=True), origins)
         damaged += bad
-    return encode(read, labels, request, [*folders.findings, *_damage(damaged)])
+    grouped, more = group_by_name(read, request.group_by, str(path))
+    return encode(grouped, labels, request, [*folders.findings, *more, *_damage(damaged)])
 
 
 def _tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:

@@ -291,8 +291,8 @@ def test_a_folder_without_annotations_says_what_is_there(tmp_path: Path) -> None
 
 def test_columns_of_a_form_without_columns_are_refused(tmp_path: Path) -> None:
     voc_own(tmp_path)
-    with pytest.raises(DataError, match="no columns, so --group-by"):
-        read(tmp_path, group_by="patient")
+    with pytest.raises(DataError, match="no columns, so --column"):
+        read(tmp_path, columns={"image": "file"})
 
 
 def test_an_unknown_scheme_is_refused() -> None:

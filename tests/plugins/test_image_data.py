@@ -349,7 +349,10 @@ def test_other_wrong_sources_are_refused_in_one_line(tmp_path: Path) -> None:
         (DataRequest(str(tmp_path / "dota")), "does not exist .* Did you mean .*data"),
         (DataRequest(str(tmp_path / "one.jpg")), "is one file, and no table"),
         (DataRequest("simple:digits"), "unknown kind of data source 'simple'"),
-        (DataRequest(str(tmp_path / "data"), group_by="patient"), "class folders have no columns, so --group-by"),
+        (DataRequest(str(tmp_path / "data"), columns={"label": "x"}), "class folders have no columns, so --column"),
+        (DataRequest(str(tmp_path / "data"), group_by="patient"), "--group-by 'patient' is found in no file's path"),
+        (DataRequest(str(tmp_path / "data"), group_by="1"), r"puts all rows into one group, '1'.*--group-by folder"),
+        (DataRequest(str(tmp_path / "data"), group_by="(a"), r"'\(a' is no regular expression"),
     ):
         with pytest.raises((DataError, UsageError), match=message):
             read_images(request)

@@ -242,7 +242,8 @@ def test_other_wrong_sources_are_refused_in_one_line(tmp_path: Path) -> None:
         (DataRequest(str(tmp_path / "image")), "does not exist .* Did you mean .*images"),
         (DataRequest(str(tmp_path / "images/a.jpg")), "is one file, and no table"),
         (DataRequest("simple:digit-masks"), "unknown kind of data source 'simple'"),
-        (DataRequest(str(tmp_path), group_by="city"), "folders have no columns, so --group-by"),
+        (DataRequest(str(tmp_path), columns={"mask": "m"}), "folders have no columns, so --column"),
+        (DataRequest(str(tmp_path), group_by="city"), "--group-by 'city' is found in no file's path"),
         (DataRequest(str(tmp_path), options={"labels": str(tmp_path / "label.yaml")}), "does not exist .*labels.yaml"),
     ):
         with pytest.raises((DataError, UsageError), match=message):

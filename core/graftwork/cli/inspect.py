@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graftwork.cli.options import Column, Json, Set, columns_of
+from graftwork.cli.options import GROUP_BY, Column, Json, Set, columns_of
 from graftwork.console import duration, number, out, out_json, out_table
 from graftwork.errors import DataError, UsageError
 
@@ -21,7 +21,7 @@ def command(
         str | None, typer.Option(metavar="B", help="Whose input limits the rows are held against.")
     ] = None,
     column: Column = None,
-    group_by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Never torn between splits.")] = None,
+    group_by: Annotated[str | None, typer.Option(metavar="COLUMN", help=GROUP_BY)] = None,
     seed: Annotated[int | None, typer.Option(help="Of a split that has to be made.")] = None,
     assignments: Set = None,
     json: Json = False,

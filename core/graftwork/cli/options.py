@@ -26,6 +26,8 @@ SetData = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(metavar="auto|cpu|cuda[:N]|mps", help="Where to compute.")]
 
+GROUP_BY = "Never torn between splits. Of folders: folder, or a regular expression on the path."
+
 
 def columns_of(pairs: Sequence[str] | None) -> dict[str, str]:
     """`--column label=stars` as a mapping.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graftwork.cli import Interrupted
-from graftwork.cli.options import Column, Device, Json, Set, columns_of
+from graftwork.cli.options import GROUP_BY, Column, Device, Json, Set, columns_of
 from graftwork.console import duration, number, out, out_json, out_table
 from graftwork.errors import UsageError
 from graftwork.machine.garbage import importing
@@ -69,7 +69,7 @@ def command(
     ] = None,
     cache: Annotated[Text, typer.Option(metavar="auto|off", help="Keep what frozen stages make of rows.")] = None,
     column: Column = None,
-    group_by: Annotated[Text, typer.Option(metavar="COLUMN", help="Never torn between splits.")] = None,
+    group_by: Annotated[Text, typer.Option(metavar="COLUMN", help=GROUP_BY)] = None,
     limit_train: Annotated[
         Text, typer.Option(metavar="N|N/class", help="Use only so many training rows, or so many of each class.")
     ] = None,

@@ -26,7 +26,9 @@ class RunConfig(BaseModel):
     task: str = Field(description="kind of problem, a catalogue name")
     data: str = Field(description="path, sample:NAME, hf:NAME[:CONFIG] or another SCHEME:NAME")
     columns: dict[str, str] = Field({}, description="canonical column to the data's column")
-    group_by: str | None = Field(None, description="column whose values are never torn between splits")
+    group_by: str | None = Field(
+        None, description="column whose values are never torn between splits; or folder, or a pattern"
+    )
     limit_train: int | str | None = Field(
         None, description="use only so many training rows, stratified, or N/class; fewer are among more"
     )

@@ -114,6 +114,10 @@ class _Grouped:
         """Rows of each class in a group, [classes]."""
         return np.bincount(self.classes[self._members[group]], minlength=self.count)
 
+    def split_of(self, group: int) -> int:
+        """Where a group is."""
+        return int(self.home[self._members[group][0]])
+
     def held(self, split: int) -> NDArray[np.int64]:
         """Rows of each class in a split, [classes]."""
         return np.bincount(self.classes[self.home == split], minlength=self.count)
@@ -168,9 +172,10 @@ def _repair(rows: _Grouped, splits: int) -> None:
     for split in range(1, splits):
         if (rows.home == split).any():
             continue
-        train = rows.held(0)
-        for group in rows.by_size(np.flatnonzero(rows.home == 0)):
-            counts = rows.counts(group)
-            if (train - counts)[counts > 0].all():
+        held = [rows.held(other) for other in range(splits)]
+        for group in rows.by_size(np.arange(len(rows.home))):
+            counts, home = rows.counts(group), rows.split_of(group)
+            left = held[home] - counts
+            if left[counts > 0].all() if home == 0 else left.any():
                 rows.move(group, split)
                 break

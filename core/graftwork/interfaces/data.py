@@ -43,7 +43,8 @@ class DataRequest:
     Args:
         source: a path, `sample:NAME`, `hf:NAME[:CONFIG]` or another `SCHEME:NAME` that the task knows.
         columns: canonical column to the source's column, as `--column label=category` gives it.
-        group_by: a source column whose values must not be torn between splits; kept as the column `group`.
+        group_by: a source column whose values must not be torn between splits, or, where files have no columns, `folder` or a
+            regular expression (`graftwork.data.groups`); kept as the column `group`.
         options: the task's options.
         samples: opens `sample:NAME`; supplied by the core, which finds it in the catalogue.
     """
