@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from graftwork.vision.likeness import near_across, near_pairs
-from graftwork.vision.look import Looks
+from graftwork.vision.likeness import CORRELATION, likeness, near_across, near_pairs
+from graftwork.vision.look import Looks, look_at
 
 
 def seen(contents: list[str], hashes: NDArray[np.uint64], views: NDArray[np.uint8]) -> Looks:
@@ -65,3 +69,67 @@ def test_sixty_thousand_hashes_are_compared_in_seconds() -> None:
     a, b = near_pairs(first, second, 10)
     assert time.perf_counter() - start < 30
     assert {(n, 9_990 + n) for n in range(10)} <= set(zip(a.tolist(), b.tolist(), strict=True))
+
+
+BACKDROPS = {
+    "white": (255, 255, 255),
+    "black": (0, 0, 0),
+    "green": (40, 160, 60),
+    "grey with grain": (140, 140, 140),
+    "cream": (240, 230, 200),
+}
+OBJECTS = ("disc", "square", "triangle", "ring", "cross", "bar")
+
+
+def drawn(thing: str, backdrop: str, colour: tuple[int, int, int], radius: int = 34) -> Image.Image:
+    """A thing in the middle of a plain backdrop, 128×128."""
+    image = Image.new("RGB", (128, 128), BACKDROPS[backdrop])
+    draw = ImageDraw.Draw(image)
+    low, high, third = 64 - radius, 64 + radius, radius // 3
+    if thing == "disc":
+        draw.ellipse((low, low, high, high), fill=colour)
+    elif thing == "square":
+        draw.rectangle((low, low, high, high), fill=colour)
+    elif thing == "triangle":
+        draw.polygon([(64, low), (low, high), (high, high)], fill=colour)
+    elif thing == "ring":
+        draw.ellipse((low, low, high, high), outline=colour, width=third)
+    if thing in ("cross", "bar"):
+        draw.rectangle((low, 64 - third, high, 64 + third), fill=colour)
+    if thing == "cross":
+        draw.rectangle((64 - third, low, 64 + third, high), fill=colour)
+    if "grain" in backdrop:
+        noise = np.random.default_rng(0).normal(0, 3, (128, 128, 1))
+        image = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+    return image
+
+
+def looked(*images: Image.Image, **options: Any) -> Looks:
+    cells = []
+    for image in images:
+        buffer = io.BytesIO()
+        image.save(
+            buffer, options.get("kind", "PNG"), **{key: value for key, value in options.items() if key != "kind"}
+        )
+        cells.append({"bytes": buffer.getvalue(), "path": None})
+    return Looks.gather(len(cells), [[look_at(cell) for cell in cells]])
+
+
+def near_of(first: Looks, second: Looks) -> set[tuple[int, int]]:
+    a, b = near_pairs(first.hashes, second.hashes, 10)
+    close = likeness(first, a, second, b) >= CORRELATION
+    return set(zip(a[close].tolist(), b[close].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("backdrop", BACKDROPS)
+def test_different_objects_on_one_plain_backdrop_are_not_alike_and_copies_are(backdrop: str) -> None:
+    light, dark = (200, 180, 60), (90, 30, 110)
+    images = [drawn(thing, backdrop, colour) for thing in OBJECTS for colour in (light, dark)]
+    looks = looked(*images)
+    assert {(i, j) for i, j in near_of(looks, looks) if i != j} == set()
+    telling = {i for i, j in near_of(looks, looks) if i == j}
+    assert len(telling) >= 10
+    copies = near_of(looks, looked(*images, kind="JPEG", quality=80))
+    assert {i for i, j in copies if i == j} >= telling and all(i == j for i, j in copies)
+    smaller = near_of(looks, looked(*(image.resize((96, 96)) for image in images)))
+    assert len({i for i, j in smaller if i == j}) >= len(telling) - 2 and all(i == j for i, j in smaller)
