@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
     data: Annotated[str, typer.Option("--data", metavar="D", help="A path, sample:NAME, hf:NAME, …")],
-    split: Annotated[str, typer.Option("--split", metavar="NAME", help="Which split to measure on.")] = "test",
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="Of the data; else the run's own.")] = "test",
     column: Column = None,
     assignments: SetData = None,
     device: Device = None,
