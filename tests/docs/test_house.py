@@ -16,7 +16,9 @@ PROMISED = {
     "graftwork.console", "graftwork.log", "graftwork.cache.room", "graftwork.files.yaml",
 }  # fmt: skip
 LIBRARIES = ("graftwork.classification", "graftwork.vision", "graftwork.strategies", "graftwork.interfaces")
-DATA = ("arrow", "audit", "columns", "fingerprint", "folders", "names", "paths", "sources", "splits", "tables")
+DATA = (
+    "alike", "arrow", "audit", "columns", "fingerprint", "folders", "groups", "names", "paths", "sources", "splits", "tables",
+)  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="an installation without the repository")
 
