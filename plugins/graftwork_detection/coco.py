@@ -7,12 +7,15 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
+from graftwork.data.paths import Files, Found, part_clashes, shown
 from graftwork.errors import DataError
+from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.findings import Notes
+from graftwork_detection.outlines import box_of_outline
 from graftwork_detection.rows import (
     Annotated,
     Read,
@@ -155,8 +158,9 @@ def read_coco(root: Path, files: Mapping[str, Path], notes: Notes) -> Read:
     index, names = classes.index(notes)
     splits: dict[str, list[Annotated]] = {}
     seen: set[Path] = set()
+    pictures = _find_all(home, contents)
     for split, (file, content) in contents.items():
-        by_id = _images(home, split, file, content["images"], notes)
+        by_id = _images(home, split, file, content["images"], pictures, notes)
         _objects(content["annotations"], by_id, index, relative(file, home), notes)
         images = list({id(image): image for image in by_id.values() if image is not None}.values())
         splits[split] = images
@@ -187,11 +191,28 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
+def _find_all(home: Path, contents: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> dict[tuple[str, str], Found]:
+    """What each split's file names lead to; different names never lead to one picture, in no split."""
+    files = Files(home, SUFFIXES, outside=False)
+    found = {}
+    for split, (file, content) in contents.items():
+        places, without = _image_folders(home, split, file)
+        for entry in content["images"]:
+            name = entry.get("file_name") if isinstance(entry, Mapping) else None
+            if isinstance(name, str) and (split, name) not in found:
+                found[split, name] = files.look(name, places, without)
+    return part_clashes(found)
+
+
 def _images(
-    home: Path, split: str, file: Path, entries: Sequence[Any], notes: Notes
+    home: Path,
+    split: str,
+    file: Path,
+    entries: Sequence[Any],
+    pictures: Mapping[tuple[str, str], Found],
+    notes: Notes,
 ) -> dict[int | str, Annotated | None]:
     """Image id to image; None where its file is not there."""
-    folders = _image_folders(home, split, file)
     by_id: dict[int | str, Annotated | None] = {}
     by_file: dict[Path, Annotated] = {}
     called: dict[int | str, str] = {}
@@ -202,11 +223,12 @@ def _images(
             raise DataError(f"has an image without id or file_name: {str(entry)[:80]}", where=str(file))
         if called.setdefault(key, name) != name:
             raise DataError(f"two images have the id {key}: {called[key]} and {name}", where=str(file))
-        found = _find(name, folders)
-        if found is None:
-            notes.add("annotation-without-image", f"{relative(file, home)}: {name}")
+        picture = pictures[split, name]
+        if picture.path is None:
+            notes.add("annotation-without-image", f"{relative(file, home)}: {_why_not(picture, home)}")
             by_id[key] = None
             continue
+        found = picture.path
         if found in by_file:
             notes.add("image-listed-twice", f"{split}: {relative(found, home)}")
             by_id[key] = by_file[found]  # its objects may be spread over both entries
@@ -216,46 +238,39 @@ def _images(
     return by_id
 
 
+def _why_not(picture: Found, home: Path) -> str:
+    name = shown(picture.name)
+    if picture.shared:
+        return f"{name} (other names lead to {relative(picture.shared, home)} as well)"
+    if picture.several:
+        return f"{name} (fits {', '.join(relative(path, home) for path in picture.several[:3])})"
+    return f"{name} (looked for in {shown(home)} and below)"
+
+
 def _side(value: Any) -> int:
     """Pixels; 0 where nothing sensible is declared."""
     side = number(value)
     return int(side) if side is not None and 0 < side < 1e9 else 0
 
 
-def _image_folders(home: Path, split: str, file: Path) -> list[Path]:
-    """Where a split's images may lie, most likely first."""
+def _image_folders(home: Path, split: str, file: Path) -> tuple[list[Path], list[Path]]:
+    """Where a split's images may lie, most likely first; and the folders of other splits, where it has one of its own."""
     near = file.parent
     roots = dict.fromkeys([near, near.parent if near != home else home, home])
     folders: list[Path] = []
+    others: list[Path] = []
     for root in roots:
-        named = [folder for key, folder in split_folders(root).items() if key == split]
         images = subfolder(root, "images", "jpegimages", "imgs")
-        if images:
-            named += [folder for key, folder in split_folders(images).items() if key == split]
-            named.append(images)
-        folders += [root, *named]
+        named = []
+        for place in (root, images):
+            of_splits = split_folders(place) if place else {}
+            named += [folder for key, folder in of_splits.items() if key == split]
+            others += [folder for key, folder in of_splits.items() if key != split]
+        folders += [root, *named, *([images] if images else [])]
     # A split's own folder comes before folders that all splits share: 000001.jpg may be in each.
     own = [folder for folder in folders if folder == near or split_in_name(folder.name) == split]
-    return list(dict.fromkeys([*own, *folders]))
-
-
-def _find(name: str, folders: list[Path]) -> Path | None:
-    """The file in the first folder that has it; that folder is then looked into first.
-
-    Paths of another machine, and those that climb out of the data's folder, are taken by their last part.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    apart = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
-    for candidate in dict.fromkeys([path.name if apart else str(path), path.name]):
-        for place, folder in enumerate(folders):
-            try:
-                found = (folder / candidate).is_file()
-            except (OSError, ValueError):  # too long a name, or a NUL in it
-                return None
-            if found:
-                folders.insert(0, folders.pop(place))
-                return folder / candidate
-    return None
+    has_own = any(split_in_name(folder.name) == split for folder in own)
+    return list(dict.fromkeys([*own, *folders])), list(dict.fromkeys(others)) if has_own else []
 
 
 def _objects(
@@ -282,15 +297,21 @@ def _objects(
         if key is None or key not in index:
             notes.add("unknown-class", f"{told} (category {entry.get('category_id')})")
             continue
-        values = entry.get("bbox")
+        values, outline = entry.get("bbox"), entry.get("segmentation")
         numbers = [number(value) for value in values] if isinstance(values, list) else []
+        around = None
+        if outline and (len(numbers) != 4 or None in numbers):
+            around = box_of_outline(outline)
+            numbers = list(around or ())
         if len(numbers) != 4 or None in numbers:
             notes.add("malformed-box", f"{told} ({str(values)[:60]})")
             continue
         crowd = bool(entry.get("iscrowd"))
         if crowd:
             notes.add("crowd-objects", told)
-        elif entry.get("segmentation"):
+        elif around:
+            notes.add("polygon-as-box", told)
+        elif outline:
             notes.add("segmentation-not-used", told)
         image.add((numbers[0], numbers[1], numbers[2], numbers[3]), index[key], crowd)  # type: ignore[arg-type]
 

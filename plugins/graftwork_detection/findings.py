@@ -36,7 +36,7 @@ CODES: dict[str, tuple[Level, str]] = {
     "crowd-objects": ("note", "objects marked as crowds, not scored"),
     "difficult-objects": ("note", "objects marked as difficult, not scored"),
     "segmentation-not-used": ("note", "objects with an outline, of which only the box is used"),
-    "polygon-as-box": ("note", "polygons, of which the surrounding box is used"),
+    "polygon-as-box": ("note", "outlines, of which the surrounding box is used"),
     "zero-coordinate": ("note", "boxes that begin at 0, though Pascal VOC counts from 1; taken as 1"),
     # Boxes
     "non-finite-box": ("warning", "boxes with a number that is not finite, removed"),
