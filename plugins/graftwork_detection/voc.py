@@ -142,6 +142,7 @@ class _Reader:
         self.names: dict[str, int] = {}  # in order of appearance
         self._root = root
         self._notes = notes
+        self._corners: list[tuple[float, ...]] = []
         self._pictures: dict[Path, dict[str, Path]] = {}
 
     def read(self, split: str, folder: Folder, stems: Sequence[str] | None) -> list[Annotated]:

@@ -112,7 +112,8 @@ class Files:
         """The file at the very place that a name says from the root, but for the way its letters are written."""
         if _is_file(self.root / name):
             return self.root / name
-        parts = parts_of(name)
+        below = Path(name)
+        parts = parts_of(str(below.relative_to(self.root) if below.is_relative_to(self.root) else below))
         found = self._ranked(parts, ()) if parts else []
         whole = [path for path, shared, _ in found if shared == len(parts) == path.count("/") + 1]
         return self.root / whole[0] if len(whole) == 1 else None
