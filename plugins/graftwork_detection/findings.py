@@ -45,13 +45,12 @@ CODES: dict[str, tuple[Level, str]] = {
     # Boxes
     "boxes-in-shares": (
         "error",
-        "splits whose boxes all lie within 0 to 1, so they are shares of the picture's sides where pixels are wanted; multiply x "
-        "and width by the picture's width, y and height by its height",
+        "splits whose boxes all lie within 0 to 1, so they are shares of the picture's sides where pixels are wanted (multiply "
+        "them by the picture's width and height)",
     ),
     "boxes-not-in-shares": (
         "error",
-        "splits whose boxes are no shares of the picture's sides, as YOLO wants them; divide x and width by the picture's width, y "
-        "and height by its height",
+        "splits whose boxes are no shares of the picture's sides, as YOLO wants them (divide them by its width and height)",
     ),
     "boxes-look-like-top-left": (
         "warning",

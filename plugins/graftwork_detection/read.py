@@ -20,7 +20,7 @@ from graftwork_detection.coco import find_coco, read_coco
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import relative, subfolder, to_tables
 from graftwork_detection.upstream import read_upstream
-from graftwork_detection.voc import find_voc, read_voc
+from graftwork_detection.voc import find_voc, find_voc_below, read_voc
 from graftwork_detection.yolo import find_yolo, read_yolo
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _read_path(path: Path, request: DataRequest) -> Tables:
     if form == "COCO":
         return to_tables(read_coco(root, find_coco(root, notes), notes), notes, str(path))
     if form == "Pascal VOC":
-        return to_tables(read_voc(root, find_voc(root), notes), notes, str(path))
+        return to_tables(read_voc(root, find_voc(root) or find_voc_below(root), notes), notes, str(path))
     description = find_yolo(root)
     assert description is not None
     return to_tables(read_yolo(root, description, notes), notes, str(path))
@@ -99,10 +99,12 @@ def _form_of_folder(root: Path, notes: Notes) -> str:
         found["COCO"] = relative(next(iter(coco.values())), root)
     voc = find_voc(root)
     if voc:
-        found["Pascal VOC"] = relative(next(iter(voc.values())).annotations, root) + "/*.xml"
+        found["Pascal VOC"] = relative(voc[0].annotations, root) + "/*.xml"
     yolo = find_yolo(root)
     if yolo is not None:
         found["YOLO"] = relative(yolo, root)
+    if not found and (below := find_voc_below(root)):
+        found["Pascal VOC"] = relative(below[0].annotations, root) + "/*.xml"
     table = None if found else _table_in(root)
     if table is not None:
         found["table"] = relative(table, root)
