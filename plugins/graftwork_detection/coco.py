@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
-from graftwork.data.paths import Files, Found, part_clashes, shown
+from graftwork.data.names import shown
+from graftwork.data.paths import Files, Found, part_clashes
 from graftwork.errors import DataError
 from graftwork.vision.decode import SUFFIXES
+from graftwork.vision.outlines import box_of_outline
 from graftwork_detection.findings import Notes
-from graftwork_detection.outlines import box_of_outline
 from graftwork_detection.rows import (
     Annotated,
     Read,
@@ -302,7 +303,7 @@ def _objects(
         around = None
         if outline and (len(numbers) != 4 or None in numbers):
             around = box_of_outline(outline)
-            numbers = list(around or ())
+            numbers = [around[0], around[1], around[2] - around[0], around[3] - around[1]] if around else []
         if len(numbers) != 4 or None in numbers:
             notes.add("malformed-box", f"{told} ({str(values)[:60]})")
             continue

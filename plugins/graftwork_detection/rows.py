@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.data.names import shown
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
 from graftwork.interfaces import Tables
@@ -76,7 +77,7 @@ def to_rows(images: Sequence[Annotated]) -> Dataset:
 
     return Dataset.from_dict(
         {
-            "image": [{"bytes": None, "path": str(image.file)} for image in images],
+            "image": [{"bytes": None, "path": shown(image.file)} for image in images],
             "objects": [
                 {"bbox": [list(box) for box in image.boxes], "category": image.classes, "crowd": image.crowd}
                 for image in images
@@ -149,7 +150,7 @@ def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
 
 def relative(path: Path, root: Path) -> str:
     """The path as it is called in messages: from the data's folder where it lies in it."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return shown(path.relative_to(root).as_posix() if path.is_relative_to(root) else path)
 
 
 def number(value: Any) -> float | None:

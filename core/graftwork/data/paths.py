@@ -13,6 +13,7 @@ from typing import TypeVar
 from urllib.parse import unquote
 
 from graftwork.data.folders import is_junk
+from graftwork.data.names import is_text, shown
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -219,30 +220,6 @@ def _spelled(name: str) -> tuple[str, ...]:
     """What makes two names one: their parts, whichever way slashes and accents are written, and the drive."""
     drive = _DRIVE.match(name)
     return (drive[0] if drive else "", *(unicodedata.normalize("NFC", part) for part in parts_of(name)))
-
-
-def shown(path: str | Path) -> str:
-    """A path as it can be printed and written: bytes that are no UTF-8 as `\\xe4`.
-
-    Example:
-        >>> shown("tr\\udce4in.csv")
-        'tr\\\\xe4in.csv'
-    """
-    if is_text(path):
-        return str(path)
-    try:
-        return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half a pair, which no file's name has
-        return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def is_text(path: str | Path) -> bool:
-    """Whether a path is UTF-8 through and through."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _readings(name: str) -> Iterator[tuple[str, ...]]:
