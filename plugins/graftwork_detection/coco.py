@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
-from graftwork.data.names import shown
 from graftwork.data.paths import Files, Found, part_clashes
 from graftwork.errors import DataError
 from graftwork.vision.decode import SUFFIXES
 from graftwork.vision.outlines import box_of_outline
 from graftwork_detection.findings import Notes
+from graftwork_detection.foreign import what_it_is
 from graftwork_detection.rows import (
     Annotated,
     Read,
+    image_folders,
     number,
     pictures_in,
     relative,
     split_folders,
     split_in_name,
     subfolder,
+    why_not,
 )
 
 _KEYS = ("images", "annotations", "categories")
@@ -185,7 +187,8 @@ def _load(file: Path) -> dict[str, Any]:
         raise DataError(f"cannot be read ({str(error) or type(error).__name__})", where=str(file)) from None
     if not isinstance(content, dict) or "images" not in content:
         keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise DataError(f"is JSON, but no COCO file: wanted {', '.join(_KEYS)}; found {keys}", where=str(file))
+        told = f"is JSON, but no COCO file: wanted {', '.join(_KEYS)}; found {keys}"
+        raise DataError(told, where=str(file), hint=what_it_is(file))
     for key in _KEYS:
         if (key != "annotations" or key in content) and not isinstance(content.setdefault(key, []), list):
             raise DataError(f"is no COCO file: its {key!r} are no list", where=str(file))
@@ -197,7 +200,7 @@ def _find_all(home: Path, contents: Mapping[str, tuple[Path, Mapping[str, Any]]]
     files = Files(home, SUFFIXES, outside=False)
     found = {}
     for split, (file, content) in contents.items():
-        places, without = _image_folders(home, split, file)
+        places, without = image_folders(home, split, file)
         for entry in content["images"]:
             name = entry.get("file_name") if isinstance(entry, Mapping) else None
             if isinstance(name, str) and (split, name) not in found:
@@ -226,7 +229,7 @@ def _images(
             raise DataError(f"two images have the id {key}: {called[key]} and {name}", where=str(file))
         picture = pictures[split, name]
         if picture.path is None:
-            notes.add("annotation-without-image", f"{relative(file, home)}: {_why_not(picture, home)}")
+            notes.add("annotation-without-image", f"{relative(file, home)}: {why_not(picture, home)}")
             by_id[key] = None
             continue
         found = picture.path
@@ -239,39 +242,10 @@ def _images(
     return by_id
 
 
-def _why_not(picture: Found, home: Path) -> str:
-    name = shown(picture.name)
-    if picture.shared:
-        return f"{name} (other names lead to {relative(picture.shared, home)} as well)"
-    if picture.several:
-        return f"{name} (fits {', '.join(relative(path, home) for path in picture.several[:3])})"
-    return f"{name} (looked for in {shown(home)} and below)"
-
-
 def _side(value: Any) -> int:
     """Pixels; 0 where nothing sensible is declared."""
     side = number(value)
     return int(side) if side is not None and 0 < side < 1e9 else 0
-
-
-def _image_folders(home: Path, split: str, file: Path) -> tuple[list[Path], list[Path]]:
-    """Where a split's images may lie, most likely first; and the folders of other splits, where it has one of its own."""
-    near = file.parent
-    roots = dict.fromkeys([near, near.parent if near != home else home, home])
-    folders: list[Path] = []
-    others: list[Path] = []
-    for root in roots:
-        images = subfolder(root, "images", "jpegimages", "imgs")
-        named = []
-        for place in (root, images):
-            of_splits = split_folders(place) if place else {}
-            named += [folder for key, folder in of_splits.items() if key == split]
-            others += [folder for key, folder in of_splits.items() if key != split]
-        folders += [root, *named, *([images] if images else [])]
-    # A split's own folder comes before folders that all splits share: 000001.jpg may be in each.
-    own = [folder for folder in folders if folder == near or split_in_name(folder.name) == split]
-    has_own = any(split_in_name(folder.name) == split for folder in own)
-    return list(dict.fromkeys([*own, *folders])), list(dict.fromkeys(others)) if has_own else []
 
 
 def _objects(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.data.names import shown
+from graftwork.data.paths import Found
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
 from graftwork.interfaces import Tables
@@ -140,6 +141,35 @@ def subfolder(root: Path, *names: str) -> Path | None:
     """The folder in `root` with one of these names, in any letter case; the first name that there is."""
     there = {entry.name.lower(): entry for entry in sorted(root.iterdir(), reverse=True) if entry.is_dir()}
     return next((there[name] for name in names if name in there), None)
+
+
+def image_folders(home: Path, split: str, file: Path) -> tuple[list[Path], list[Path]]:
+    """Where a split's images may lie, most likely first; and the folders of other splits, where it has one of its own."""
+    near = file.parent
+    roots = dict.fromkeys([near, near.parent if near != home else home, home])
+    folders: list[Path] = []
+    others: list[Path] = []
+    for root in roots:
+        images = subfolder(root, "images", "jpegimages", "imgs")
+        named = []
+        for place in (root, images):
+            of_splits = split_folders(place) if place else {}
+            named += [folder for key, folder in of_splits.items() if key == split]
+            others += [folder for key, folder in of_splits.items() if key != split]
+        folders += [root, *named, *([images] if images else [])]
+    # A split's own folder comes before folders that all splits share: 000001.jpg may be in each.
+    own = [folder for folder in folders if folder == near or split_in_name(folder.name) == split]
+    has_own = any(split_in_name(folder.name) == split for folder in own)
+    return list(dict.fromkeys([*own, *folders])), list(dict.fromkeys(others)) if has_own else []
+
+
+def why_not(picture: Found, home: Path) -> str:
+    name = shown(picture.name)
+    if picture.shared:
+        return f"{name} (other names lead to {relative(picture.shared, home)} as well)"
+    if picture.several:
+        return f"{name} (fits {', '.join(relative(path, home) for path in picture.several[:3])})"
+    return f"{name} (looked for in {shown(home)} and below)"
 
 
 def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
