@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,6 @@ class RunData:
     def to_json(self, source: str) -> dict[str, Any]:
         return {
             "source": source,
-            "folder": str(Path.cwd()),  # where a relative source starts from, for whoever resumes elsewhere
             "rows": {name: len(rows) for name, rows in self.tables.splits.items()},
             "facts": self.facts,
             "findings": [asdict(finding) for finding in self.findings],
