@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graftwork.data.names import shown
+from graftwork.data.filenames import shown
 from graftwork.data.paths import Found
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError

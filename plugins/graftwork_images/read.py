@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.data.columns import LABEL_NAMES, add_column, encode_labels, guess_columns, map_columns, with_origin
+from graftwork.data.filenames import shown
 from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
-from graftwork.data.names import shown
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, map_columns, with_origin
+from graftwork.data.filenames import meant
 from graftwork.data.folders import is_junk, read_class_folders
-from graftwork.data.names import meant
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES

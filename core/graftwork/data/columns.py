@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.data.arrow import column_of, dataset_of, distinct_values
-from graftwork.data.names import shown
+from graftwork.data.filenames import shown
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError, UsageError, did_you_mean
 from graftwork.interfaces.data import Finding

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
+from graftwork.data.filenames import is_text as is_text
+from graftwork.data.filenames import shown as shown
 from graftwork.data.folders import is_junk
-from graftwork.data.names import is_text, shown
 
 Key = TypeVar("Key", bound=Hashable)
 
