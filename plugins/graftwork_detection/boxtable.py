@@ -89,7 +89,7 @@ def box_columns(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str
         if all(found[key] for key in wanted) and len({found[key] for key in wanted}) == len(wanted):
             size = ("width", "height") if wanted != _SIZES else ()
             chosen = {key: found[key] for key in ("image", *wanted, "label", *size, "group") if found[key]}
-            return chosen if found["image"] and found["image"] in names else None
+            return chosen if found["image"] and set(chosen.values()) <= set(names) else None
     return None
 
 

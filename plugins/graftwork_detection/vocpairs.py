@@ -111,6 +111,9 @@ class Pairs:
         names = names or [file for file in files if said and file.name.lower() == said[-1].lower()]
         if len(names) > 1:  # of one name in several folders
             names = [file for file in names if len(said) > 1 and file.parts[-len(said) :] == said]
+        folder = self.annotations[key].parent.name  # labels/train/0.json is of images/train/0.jpg
+        if len(names) != 1 and len(beside := [file for file in files if file.parent.name == folder]) == 1:
+            names = beside
         if len(names) != 1 and len({file.parent for file in files}) > 1:
             self._why[key] = f"fits {', '.join(file.relative_to(self._files.root).as_posix() for file in files[:3])}"
             return []

@@ -101,6 +101,10 @@ BOX = [("x", 5, 6, 10, 20)]
         ),
         (
             {"images/train/a.jpg": None, "images/val/a.jpg": None, "j/train/a.json": "a.jpg", "j/val/a.json": "a.jpg"},
+            {"train": ["images/train/a.jpg"], "validation": ["images/val/a.jpg"]},
+        ),
+        (
+            {"images/x/a.jpg": None, "images/y/a.jpg": None, "j/a.json": "a.jpg"},
             {},  # which of the two is meant is not said
         ),
         ({"a.jpg": None, "a.png": None, "a.json": "a.png"}, {"train": ["a.png"]}),
@@ -121,7 +125,9 @@ def test_labelme_files_go_with_their_pictures(
         else:
             text(tmp_path / name, labelme(path, RECTANGLE))
     if not kept:
-        with pytest.raises(DataError, match=r"annotation-without-image j/train/a\.json \(.*fits|looked for"):
+        with pytest.raises(
+            DataError, match=r"annotation-without-image j/a\.json \(fits images/x/a\.jpg, images/y/a\.jpg"
+        ):
             read(tmp_path)
         return
     tables = read(tmp_path)
