@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graftwork.data.filenames import shown
-from graftwork.data.paths import Found
+from graftwork.data.paths import Found, shown
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
 from graftwork.interfaces import Tables

@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from graftwork.data.filenames import shown
-from graftwork.data.paths import Files, parts_of
+from graftwork.data.paths import Files, parts_of, shown
 from graftwork_detection.rows import pictures_in
 
 

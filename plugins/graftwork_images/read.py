@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.data.columns import LABEL_NAMES, add_column, encode_labels, guess_columns, map_columns, with_origin
-from graftwork.data.filenames import shown
 from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
@@ -129,7 +128,7 @@ def _from_folders(folders: ClassFolders) -> Tables:
     from pyarrow import compute
 
     index = {name: number for number, name in enumerate(folders.classes)}
-    root = shown(folders.root.as_posix().rstrip("/"))
+    root = folders.root.as_posix().rstrip("/")
     splits = {}
     for split, files_of in folders.splits.items():
         parts = [pa.array(names, pa.string()) for names in files_of.values()]

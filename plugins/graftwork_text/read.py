@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, map_columns, with_origin
-from graftwork.data.filenames import meant
 from graftwork.data.folders import is_junk, read_class_folders
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
@@ -201,8 +200,7 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
     for split, files_of in folders.splits.items():
         origins = [name for names in files_of.values() for name in names]
         labels_of = (label for label, names in files_of.items() for _ in names)
-        files = (Path(meant(str(folders.root / name))) for name in origins)
-        read[split], bad = _files(zip(files, labels_of, strict=True), origins)
+        read[split], bad = _files(zip(map(folders.root.joinpath, origins), labels_of, strict=True), origins)
         damaged += bad
     return encode(read, labels, request, [*folders.findings, *_damage(damaged)])
 

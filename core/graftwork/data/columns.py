@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.data.arrow import column_of, dataset_of, distinct_values
-from graftwork.data.filenames import shown
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError, UsageError, did_you_mean
 from graftwork.interfaces.data import Finding
@@ -33,7 +32,7 @@ def with_origin(rows: Dataset, name: str) -> Dataset:
     from pyarrow import compute
 
     numbers = pa.array(np.arange(1, len(rows) + 1)).cast(pa.string())
-    return add_column(rows, "origin", compute.binary_join_element_wise(f"{shown(name)} row ", numbers, ""))
+    return add_column(rows, "origin", compute.binary_join_element_wise(f"{name} row ", numbers, ""))
 
 
 def add_column(rows: Dataset, name: str, values: Sequence[Any] | pa.Array) -> Dataset:

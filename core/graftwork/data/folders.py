@@ -9,7 +9,6 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graftwork.data.filenames import shown
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
@@ -153,7 +152,7 @@ def _read_classes(folder: Path, seen: _Seen, noun: str) -> dict[str, list[str]]:
     for class_folder in folders:
         found = _walk(class_folder, seen)
         if found:
-            files_of[shown(class_folder.name)] = found
+            files_of[class_folder.name] = found
         else:
             seen.empty.append(seen.name(class_folder) + "/")
     return files_of
@@ -183,13 +182,13 @@ def _walk(folder: Path, seen: _Seen) -> list[str]:
             folders.clear()
             continue
         visited.add(real)
-        place = shown(seen.name(Path(here)))
+        place = seen.name(Path(here))
         seen.junk += [f"{place}/{name}" for name in (*folders, *files) if is_junk(name)]
         folders[:] = sorted(name for name in folders if not is_junk(name))
         for name in sorted(files):
             if not is_junk(name):
                 wanted = name.lower().endswith(endings)
-                (found if wanted else seen.others).append(f"{place}/{shown(name)}")
+                (found if wanted else seen.others).append(f"{place}/{name}")
     return sorted(found, key=lambda name: name.replace("/", "\0"))  # part by part, as paths are sorted
 
 

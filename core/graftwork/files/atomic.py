@@ -36,10 +36,8 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as JSON, as `write_file` does; a byte of a file's name that is no UTF-8 is read back as it was."""
-    write_file(
-        path, (json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n").encode(errors="backslashreplace")
-    )
+    """Write plain data as JSON, as `write_file` does."""
+    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n").encode())
 
 
 def sync_folder(folder: Path) -> None:

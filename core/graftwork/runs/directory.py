@@ -56,7 +56,7 @@ class RunDirectory:
 
     def write(self, name: str, text: str) -> None:
         """Write a text file so that readers see the old one or the new one, whole."""
-        write_file(self.path / name, text.encode(errors="backslashreplace"))  # of a file's name that is no UTF-8
+        write_file(self.path / name, text.encode())
 
     def write_json(self, name: str, value: Any) -> None:
         """Write plain data as JSON."""

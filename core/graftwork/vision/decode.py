@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError, features
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
-from graftwork.data.filenames import meant
+from graftwork.data.paths import meant
 from graftwork.errors import DataError
 
 PIXEL_LIMIT = 178_956_970
