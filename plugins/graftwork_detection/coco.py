@@ -94,7 +94,10 @@ def _looks_like_coco(file: Path) -> bool:
     with file.open("rb") as stream:
         start = stream.read(_PEEK)
     # A damaged file by COCO's own name is COCO's all the same: it is to be named, not passed over.
-    return _MARK.search(start) is not None or file.name.lower().startswith(("instances", "_annotations.coco"))
+    is_object = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"  # a list is Label Studio's or CreateML's
+    return (is_object and _MARK.search(start) is not None) or file.name.lower().startswith(
+        ("instances", "_annotations.coco")
+    )
 
 
 @dataclass

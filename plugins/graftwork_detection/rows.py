@@ -101,9 +101,14 @@ def to_tables(read: Read, notes: Notes, where: str) -> Tables:
             notes.add("unlabelled-split", split)
     splits = {split: to_rows(read.splits[split]) for split in SPLITS if read.splits.get(split)}
     if not splits:
-        codes = ("unreadable-annotation", "image-without-annotation", "annotation-without-image", "unlabelled-split")
+        codes = ("unreadable-annotation", "annotation-without-image", "image-without-annotation", "unlabelled-split")
         told = next((f"{code} {notes.first(code)}" for code in codes if code in notes), "no image")
-        raise DataError(f"no annotated image can be used (first: {told})", where=where)
+        hint = (
+            "Put the images below the data's folder, in the folders that their names have"
+            if codes[1] in notes
+            else None
+        )
+        raise DataError(f"no annotated image can be used (first: {told})", where=where, hint=hint)
     if not read.names:
         raise DataError("its annotations name no class", where=where)
     return Tables(splits, tuple(notes.findings()), read.names)
