@@ -156,9 +156,9 @@ def read_boxes(
             raise DataError(f"has no column for the class; its columns: {there}", where=str(files[split]), hint=hint)
         for row in table:
             cells = {key: row[name] for key, name in columns.items()}
-            image = str(cells["image"] or "").strip()
-            if image:
-                rows.append((split, image, cells, row["origin"]))
+            called = str(cells["image"] or "").strip()
+            if called:
+                rows.append((split, called, cells, row["origin"]))
             else:
                 notes.add("annotation-without-image", f"{row['origin']} (names no picture)")
     pictures = _find_all(home, files, rows)

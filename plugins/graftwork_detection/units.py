@@ -90,18 +90,16 @@ def _leave(boxes: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[n
     """bool [boxes], whether a centre with width and height reaches beyond 0 or the limits."""
     slack = _SLACK * limits
     half = boxes[:, 2:] / 2
-    outside: NDArray[np.bool_] = ((boxes[:, :2] - half < -slack) | (boxes[:, :2] + half > limits + slack)).any(axis=1)
-    return outside
+    outside = (boxes[:, :2] - half < -slack) | (boxes[:, :2] + half > limits + slack)
+    return np.asarray(outside.any(axis=1))
 
 
 def _fit_as_corners(boxes: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
     first, second = boxes[:, :2], boxes[:, 2:]
-    fit: NDArray[np.bool_] = ((first >= 0) & (second > first) & (second <= limits * (1 + _SLACK))).all(axis=1)
-    return fit
+    fit = (first >= 0) & (second > first) & (second <= limits * (1 + _SLACK))
+    return np.asarray(fit.all(axis=1))
 
 
 def _fit_from_top_left(boxes: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.bool_]:
-    fit: NDArray[np.bool_] = (
-        (boxes[:, :2] >= 0) & (boxes[:, 2:] > 0) & (boxes[:, :2] + boxes[:, 2:] <= limits * (1 + _SLACK))
-    ).all(axis=1)
-    return fit
+    fit = (boxes[:, :2] >= 0) & (boxes[:, 2:] > 0) & (boxes[:, :2] + boxes[:, 2:] <= limits * (1 + _SLACK))
+    return np.asarray(fit.all(axis=1))

@@ -223,11 +223,11 @@ def _listed(entries: Mapping[str, Sequence[tuple[str, str]]], base: Path) -> dic
         DataError: an entry of train or validation is not there, or holds nothing.
     """
     surely = {entry: base / entry for of in entries.values() for _, entry in of if (base / entry).exists()}
-    guessed = {entry: found for entry in _all_but(entries, surely) if (found := _nearby(entry, base)) is not None}
+    guessed = {entry: near for entry in _all_but(entries, surely) if (near := _nearby(entry, base)) is not None}
     # What is guessed is nobody else's: of /x/train/images and /x/valid/images not both are images/ here.
     places = [place.resolve() for place in (*surely.values(), *guessed.values())]
-    for entry, place in list(guessed.items()):
-        if sum(_overlap(place.resolve(), other) for other in places) > 1:
+    for entry in list(guessed):
+        if sum(_overlap(guessed[entry].resolve(), other) for other in places) > 1:
             del guessed[entry]
     found = {**surely, **guessed}
     pictures: dict[str, list[Path]] = {}

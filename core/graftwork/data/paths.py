@@ -361,12 +361,12 @@ def _walk(root: Path) -> Iterator[str]:
 
 def _descend(folder: Path, parts: Sequence[str]) -> Path | None:
     for part in parts:
-        if (folder / part).exists():
-            folder /= part
-            continue
         try:
+            if (folder / part).exists():
+                folder /= part
+                continue
             alike = [entry for entry in folder.iterdir() if _key(entry.name) == _key(part)]
-        except OSError:
+        except (OSError, ValueError):  # no folder, too long a name, or a NUL in it
             return None
         if len(alike) != 1:
             return None
