@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.data.folders import is_junk
+from graftwork.data.names import class_name
 from graftwork.data.paths import Files, Found, part_clashes
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest
@@ -240,8 +241,7 @@ def _number(value: Any) -> float | None:
 
 
 def _label(value: Any) -> str | None:
-    text = "" if value is None else str(value).strip()
-    return text or None
+    return class_name("" if value is None else str(value)) or None
 
 
 def _classes(labels: Iterable[Any]) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
+from graftwork.data.names import class_name
 from graftwork.data.paths import Files
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError
@@ -95,7 +96,7 @@ def _image(
     image = Annotated(path, relative(path, root), int(width), int(height))
     for position, shape in enumerate(content["shapes"], start=1):
         told = f"{called}: shape {position}"
-        name = str(shape.get("label") or "").strip() if isinstance(shape, Mapping) else ""
+        name = class_name(str(shape.get("label") or "")) if isinstance(shape, Mapping) else ""
         if not name:
             notes.add("object-without-class", told)
             continue

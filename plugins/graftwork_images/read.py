@@ -5,7 +5,6 @@ No image is decoded here; `audit` looks at every one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
-from graftwork.data.tables import find_tables, read_tables
+from graftwork.data.tables import column_names, find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.decode import SUFFIXES
@@ -102,25 +101,11 @@ def _tables_with_images(path: Path, request: DataRequest) -> tuple[dict[str, lis
         return None
     if path.is_dir() and not request.columns:
         first = next(iter(files.values()))[0]
-        names = _column_names(first)
+        names = column_names(first)
         folders = [entry for entry in path.iterdir() if entry.is_dir() and not is_junk(entry.name)]
         if folders and "image" not in guess_columns(names, {"image": IMAGE_NAMES}):
             return None
     return files, findings
-
-
-def _column_names(file: Path) -> list[str]:
-    if file.suffix.lower() == ".parquet":
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        try:
-            return list(parquet.read_schema(file).names)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"cannot be read ({error})", where=str(file)) from None
-    with file.open(encoding="utf-8-sig", errors="replace") as stream:
-        header = stream.readline()
-    return re.findall(r"[^\s,;{}:\"'][^,;\t{}:\"'\n]*", header)
 
 
 def _from_folders(folders: ClassFolders) -> Tables:
