@@ -24,6 +24,7 @@ from graftwork.vision.decode import read_cell, turn_upright
 from graftwork.vision.look import SIDEWAYS
 from graftwork_detection.boxes import Objects, look_like_corners, odd_sizes, pack, repair, turn, unpack
 from graftwork_detection.findings import Notes
+from graftwork_detection.units import all_in_shares
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -97,7 +98,9 @@ def _audit_split(split: str, seen: Seen, notes: Notes) -> Objects:
     sizes = looks.sizes.astype(np.int64)
     objects = _check_sizes(unpack(rows), rows, seen, split, notes)
     with np.errstate(over="ignore"):  # corners of absurd boxes
-        if look_like_corners(objects, sizes):
+        if all_in_shares(objects.boxes, sizes[objects.rows]):
+            notes.add("boxes-in-shares", split)
+        elif look_like_corners(objects, sizes):
             notes.add("boxes-look-like-corners", split)
         repaired = repair(objects, sizes, notes, lambda found, place: _told(found, place, origins, names))
     before, after = objects.per_row(), repaired.per_row()

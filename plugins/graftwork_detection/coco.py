@@ -7,22 +7,28 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
+from graftwork.data.paths import Files, Found, part_clashes
 from graftwork.errors import DataError
+from graftwork.vision.decode import SUFFIXES
+from graftwork.vision.outlines import box_of_outline
 from graftwork_detection.findings import Notes
+from graftwork_detection.foreign import what_it_is
 from graftwork_detection.rows import (
     Annotated,
     Read,
+    image_folders,
     number,
     pictures_in,
     relative,
     split_folders,
     split_in_name,
     subfolder,
+    why_not,
 )
 
 _KEYS = ("images", "annotations", "categories")
@@ -89,7 +95,10 @@ def _looks_like_coco(file: Path) -> bool:
     with file.open("rb") as stream:
         start = stream.read(_PEEK)
     # A damaged file by COCO's own name is COCO's all the same: it is to be named, not passed over.
-    return _MARK.search(start) is not None or file.name.lower().startswith(("instances", "_annotations.coco"))
+    is_object = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"  # a list is Label Studio's or CreateML's
+    return (is_object and _MARK.search(start) is not None) or file.name.lower().startswith(
+        ("instances", "_annotations.coco")
+    )
 
 
 @dataclass
@@ -156,8 +165,9 @@ def read_coco(root: Path, files: Mapping[str, Path], notes: Notes) -> Read:
     index, names = classes.index(notes)
     splits: dict[str, list[Annotated]] = {}
     seen: set[Path] = set()
+    pictures = _find_all(home, contents)
     for split, (file, content) in contents.items():
-        by_id = _images(home, split, file, content["images"], notes)
+        by_id = _images(home, split, file, content["images"], pictures, notes)
         _objects(content["annotations"], by_id, index, relative(file, home), notes)
         images = list({id(image): image for image in by_id.values() if image is not None}.values())
         splits[split] = images
@@ -181,18 +191,36 @@ def _load(file: Path) -> dict[str, Any]:
         raise DataError(f"cannot be read ({str(error) or type(error).__name__})", where=str(file)) from None
     if not isinstance(content, dict) or "images" not in content:
         keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise DataError(f"is JSON, but no COCO file: wanted {', '.join(_KEYS)}; found {keys}", where=str(file))
+        told = f"is JSON, but no COCO file: wanted {', '.join(_KEYS)}; found {keys}"
+        raise DataError(told, where=str(file), hint=what_it_is(file))
     for key in _KEYS:
         if (key != "annotations" or key in content) and not isinstance(content.setdefault(key, []), list):
             raise DataError(f"is no COCO file: its {key!r} are no list", where=str(file))
     return content
 
 
+def _find_all(home: Path, contents: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> dict[tuple[str, str], Found]:
+    """What each split's file names lead to; different names never lead to one picture, in no split."""
+    files = Files(home, SUFFIXES, outside=False)
+    found = {}
+    for split, (file, content) in contents.items():
+        places, without = image_folders(home, split, file)
+        for entry in content["images"]:
+            name = entry.get("file_name") if isinstance(entry, Mapping) else None
+            if isinstance(name, str) and (split, name) not in found:
+                found[split, name] = files.look(name, places, without)
+    return part_clashes(found)
+
+
 def _images(
-    home: Path, split: str, file: Path, entries: Sequence[Any], notes: Notes
+    home: Path,
+    split: str,
+    file: Path,
+    entries: Sequence[Any],
+    pictures: Mapping[tuple[str, str], Found],
+    notes: Notes,
 ) -> dict[int | str, Annotated | None]:
     """Image id to image; None where its file is not there."""
-    folders = _image_folders(home, split, file)
     by_id: dict[int | str, Annotated | None] = {}
     by_file: dict[Path, Annotated] = {}
     called: dict[int | str, str] = {}
@@ -203,11 +231,12 @@ def _images(
             raise DataError(f"has an image without id or file_name: {str(entry)[:80]}", where=str(file))
         if called.setdefault(key, name) != name:
             raise DataError(f"two images have the id {key}: {called[key]} and {name}", where=str(file))
-        found = _find(name, folders)
-        if found is None:
-            notes.add("annotation-without-image", f"{relative(file, home)}: {name}")
+        picture = pictures[split, name]
+        if picture.path is None:
+            notes.add("annotation-without-image", f"{relative(file, home)}: {why_not(picture, home)}")
             by_id[key] = None
             continue
+        found = picture.path
         if found in by_file:
             notes.add("image-listed-twice", f"{split}: {relative(found, home)}")
             by_id[key] = by_file[found]  # its objects may be spread over both entries
@@ -221,42 +250,6 @@ def _side(value: Any) -> int:
     """Pixels; 0 where nothing sensible is declared."""
     side = number(value)
     return int(side) if side is not None and 0 < side < 1e9 else 0
-
-
-def _image_folders(home: Path, split: str, file: Path) -> list[Path]:
-    """Where a split's images may lie, most likely first."""
-    near = file.parent
-    roots = dict.fromkeys([near, near.parent if near != home else home, home])
-    folders: list[Path] = []
-    for root in roots:
-        named = [folder for key, folder in split_folders(root).items() if key == split]
-        images = subfolder(root, "images", "jpegimages", "imgs")
-        if images:
-            named += [folder for key, folder in split_folders(images).items() if key == split]
-            named.append(images)
-        folders += [root, *named]
-    # A split's own folder comes before folders that all splits share: 000001.jpg may be in each.
-    own = [folder for folder in folders if folder == near or split_in_name(folder.name) == split]
-    return list(dict.fromkeys([*own, *folders]))
-
-
-def _find(name: str, folders: list[Path]) -> Path | None:
-    """The file in the first folder that has it; that folder is then looked into first.
-
-    Paths of another machine, and those that climb out of the data's folder, are taken by their last part.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    apart = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
-    for candidate in dict.fromkeys([path.name if apart else str(path), path.name]):
-        for place, folder in enumerate(folders):
-            try:
-                found = (folder / candidate).is_file()
-            except (OSError, ValueError):  # too long a name, or a NUL in it
-                return None
-            if found:
-                folders.insert(0, folders.pop(place))
-                return folder / candidate
-    return None
 
 
 def _objects(
@@ -283,15 +276,21 @@ def _objects(
         if key is None or key not in index:
             notes.add("unknown-class", f"{told} (category {entry.get('category_id')})")
             continue
-        values = entry.get("bbox")
+        values, outline = entry.get("bbox"), entry.get("segmentation")
         numbers = [number(value) for value in values] if isinstance(values, list) else []
+        around = None
+        if outline and (len(numbers) != 4 or None in numbers):
+            around = box_of_outline(outline)
+            numbers = [around[0], around[1], around[2] - around[0], around[3] - around[1]] if around else []
         if len(numbers) != 4 or None in numbers:
             notes.add("malformed-box", f"{told} ({str(values)[:60]})")
             continue
         crowd = bool(entry.get("iscrowd"))
         if crowd:
             notes.add("crowd-objects", told)
-        elif entry.get("segmentation"):
+        elif around:
+            notes.add("polygon-as-box", told)
+        elif outline:
             notes.add("segmentation-not-used", told)
         image.add((numbers[0], numbers[1], numbers[2], numbers[3]), index[key], crowd)  # type: ignore[arg-type]
 

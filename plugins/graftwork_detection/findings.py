@@ -15,6 +15,10 @@ CODES: dict[str, tuple[Level, str]] = {
     "annotation-without-image": ("warning", "annotations whose image is not there, left out"),
     "unreadable-annotation": ("warning", "annotation files that cannot be read, their images left out"),
     "image-listed-twice": ("warning", "images that are listed more than once in a split, taken once"),
+    "several-pictures": (
+        "warning",
+        "pictures that differ from an annotated one only in suffix or letter case, not used",
+    ),
     "unlabelled-split": ("warning", "splits without any annotation, not used"),
     "not-in-any-split": ("note", "annotated images that no split lists, not used"),
     "other-files": ("note", "files of a like form, not used"),
@@ -36,9 +40,22 @@ CODES: dict[str, tuple[Level, str]] = {
     "crowd-objects": ("note", "objects marked as crowds, not scored"),
     "difficult-objects": ("note", "objects marked as difficult, not scored"),
     "segmentation-not-used": ("note", "objects with an outline, of which only the box is used"),
-    "polygon-as-box": ("note", "polygons, of which the surrounding box is used"),
+    "polygon-as-box": ("note", "outlines, of which the surrounding box is used"),
     "zero-coordinate": ("note", "boxes that begin at 0, though Pascal VOC counts from 1; taken as 1"),
     # Boxes
+    "boxes-in-shares": (
+        "error",
+        "splits whose boxes all lie within 0 to 1, so they are shares of the picture's sides where pixels are wanted (multiply "
+        "them by the picture's width and height)",
+    ),
+    "boxes-not-in-shares": (
+        "error",
+        "splits whose boxes are no shares of the picture's sides, as YOLO wants them (divide them by its width and height)",
+    ),
+    "boxes-look-like-top-left": (
+        "warning",
+        "splits whose boxes fit their images only when x and y are the top left corner; YOLO wants the centre",
+    ),
     "non-finite-box": ("warning", "boxes with a number that is not finite, removed"),
     "inverted-box": ("warning", "boxes whose corners are swapped, put right"),
     "zero-area-box": ("warning", "boxes without width or height, removed"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.data.paths import Found, shown
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
 from graftwork.interfaces import Tables
@@ -76,7 +77,7 @@ def to_rows(images: Sequence[Annotated]) -> Dataset:
 
     return Dataset.from_dict(
         {
-            "image": [{"bytes": None, "path": str(image.file)} for image in images],
+            "image": [{"bytes": None, "path": shown(image.file)} for image in images],
             "objects": [
                 {"bbox": [list(box) for box in image.boxes], "category": image.classes, "crowd": image.crowd}
                 for image in images
@@ -100,9 +101,14 @@ def to_tables(read: Read, notes: Notes, where: str) -> Tables:
             notes.add("unlabelled-split", split)
     splits = {split: to_rows(read.splits[split]) for split in SPLITS if read.splits.get(split)}
     if not splits:
-        codes = ("unreadable-annotation", "image-without-annotation", "annotation-without-image", "unlabelled-split")
+        codes = ("unreadable-annotation", "annotation-without-image", "image-without-annotation", "unlabelled-split")
         told = next((f"{code} {notes.first(code)}" for code in codes if code in notes), "no image")
-        raise DataError(f"no annotated image can be used (first: {told})", where=where)
+        hint = (
+            "Put the images below the data's folder, in the folders that their names have"
+            if codes[1] in notes
+            else None
+        )
+        raise DataError(f"no annotated image can be used (first: {told})", where=where, hint=hint)
     if not read.names:
         raise DataError("its annotations name no class", where=where)
     return Tables(splits, tuple(notes.findings()), read.names)
@@ -141,6 +147,35 @@ def subfolder(root: Path, *names: str) -> Path | None:
     return next((there[name] for name in names if name in there), None)
 
 
+def image_folders(home: Path, split: str, file: Path) -> tuple[list[Path], list[Path]]:
+    """Where a split's images may lie, most likely first; and the folders of other splits, where it has one of its own."""
+    near = file.parent
+    roots = dict.fromkeys([near, near.parent if near != home else home, home])
+    folders: list[Path] = []
+    others: list[Path] = []
+    for root in roots:
+        images = subfolder(root, "images", "jpegimages", "imgs")
+        named = []
+        for place in (root, images):
+            of_splits = split_folders(place) if place else {}
+            named += [folder for key, folder in of_splits.items() if key == split]
+            others += [folder for key, folder in of_splits.items() if key != split]
+        folders += [root, *named, *([images] if images else [])]
+    # A split's own folder comes before folders that all splits share: 000001.jpg may be in each.
+    own = [folder for folder in folders if folder == near or split_in_name(folder.name) == split]
+    has_own = any(split_in_name(folder.name) == split for folder in own)
+    return list(dict.fromkeys([*own, *folders])), list(dict.fromkeys(others)) if has_own else []
+
+
+def why_not(picture: Found, home: Path) -> str:
+    name = shown(picture.name)
+    if picture.shared:
+        return f"{name} (other names lead to {relative(picture.shared, home)} as well)"
+    if picture.several:
+        return f"{name} (fits {', '.join(relative(path, home) for path in picture.several[:3])})"
+    return f"{name} (looked for in {shown(home)} and below)"
+
+
 def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
     """Picture files of a folder, sorted; of everything below it when `deep`."""
     entries: Iterable[Path] = folder.rglob("*") if deep else folder.iterdir()
@@ -149,7 +184,7 @@ def pictures_in(folder: Path, deep: bool = False) -> list[Path]:
 
 def relative(path: Path, root: Path) -> str:
     """The path as it is called in messages: from the data's folder where it lies in it."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return shown(path.relative_to(root).as_posix() if path.is_relative_to(root) else path)
 
 
 def number(value: Any) -> float | None:

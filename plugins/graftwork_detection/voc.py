@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,19 +12,21 @@ from xml.parsers import expat
 
 from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
+from graftwork.data.paths import Files
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError
+from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import (
     Annotated,
     Box,
     Read,
-    pictures_in,
     relative,
     split_folders,
     spoken,
     subfolder,
 )
+from graftwork_detection.vocpairs import Pairs
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -33,42 +37,58 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True)
 class Folder:
-    """Annotations and the images that they are of."""
+    """Annotations and the images that they are of.
 
+    Args:
+        home: where lists of splits would lie.
+        split: the split that all of it is; empty where lists say so, or nothing does.
+        annotations: the folder of XML files.
+        deep: whether folders in it count.
+        images: folders of pictures, most likely first.
+    """
+
+    home: Path
+    split: str
     annotations: Path
+    deep: bool
     images: tuple[Path, ...]
 
 
-def find_voc(root: Path) -> dict[str, Folder]:
-    """The folders of annotations, by split; `` is the one whose splits are listed in ImageSets/Main, or not at all."""
+def find_voc(root: Path) -> list[Folder]:
+    """The folders of annotations: one, whose splits may be listed in ImageSets/Main, or one a split."""
     if root.is_file():
-        return {}
-    whole = _folder(root)
+        return []
+    whole = _folder(root, "")
     if whole is not None:
-        return {"": whole}
-    return {split: found for split, folder in split_folders(root).items() if (found := _folder(folder)) is not None}
+        return [whole]
+    found = (_folder(folder, split) for split, folder in split_folders(root).items())
+    return [folder for folder in found if folder is not None]
 
 
-def _folder(root: Path) -> Folder | None:
+def find_voc_below(root: Path) -> list[Folder]:
+    """Those of the folders in a folder, such as VOC2007 and VOC2012 of one VOCdevkit; they are read together."""
+    inner = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not is_junk(entry.name)]
+    return [found for folder in inner for found in find_voc(folder)]
+
+
+def _folder(root: Path, split: str) -> Folder | None:
     inner = subfolder(root, "annotations")
     images = subfolder(root, "jpegimages", "images")
     places = tuple(place for place in (images, root) if place is not None)
-    if inner is not None and _has_xml(inner):
-        return Folder(inner, (*places, inner))
-    if _has_xml(root):
-        return Folder(root, (root, *places))
+    if inner is not None and next(_xml_in(inner, deep=True), None):
+        return Folder(root, split, inner, True, (*places, inner))
+    if next(_xml_in(root, deep=False), None):
+        return Folder(root, split, root, False, (root, *places))
     return None
 
 
-def _has_xml(folder: Path) -> bool:
-    return any(_is_xml(entry) for entry in folder.iterdir())
+def _xml_in(folder: Path, deep: bool) -> Iterator[Path]:
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if deep and not is_junk(name))
+        yield from (Path(here, name) for name in sorted(files) if name.lower().endswith(".xml") and not is_junk(name))
 
 
-def _is_xml(file: Path) -> bool:
-    return file.suffix.lower() == ".xml" and not is_junk(file.name)
-
-
-def read_voc(root: Path, folders: Mapping[str, Folder], notes: Notes) -> Read:
+def read_voc(root: Path, folders: Sequence[Folder], notes: Notes) -> Read:
     """Images and objects of VOC annotations; classes in the order of their names.
 
     VOC counts pixels from 1 and its `xmax` and `ymax` are the last pixels inside. A box becomes x = xmin - 1, y = ymin - 1,
@@ -78,21 +98,19 @@ def read_voc(root: Path, folders: Mapping[str, Folder], notes: Notes) -> Read:
     Raises:
         DataError: a list of a split is damaged.
     """
-    reader = _Reader(root, notes)
-    splits: dict[str, list[Annotated]] = {}
-    for split, folder in folders.items():
-        if split:
-            splits[split] = reader.read(split, folder, None)
-            continue
-        lists = _lists(root)
+    reader = _Reader(root, folders, notes)
+    splits: dict[str, list[Annotated]] = defaultdict(list)
+    for folder in folders:
+        lists = {} if folder.split else _lists(folder.home)
+        for split, stems in lists.items():
+            splits[split] += reader.read(split, folder, stems)
         if not lists:
-            splits["train"] = reader.read("train", folder, None)
+            split = folder.split or "train"
+            splits[split] += reader.read(split, folder, None)
             continue
-        for name, stems in lists.items():
-            splits[name] = reader.read(name, folder, stems)
         listed = {stem for stems in lists.values() for stem in stems}
-        for file in sorted(filter(_is_xml, folder.annotations.iterdir())):
-            if file.stem not in listed:
+        for file in _xml_in(folder.annotations, folder.deep):
+            if file.stem not in listed and _key_of(file, folder.annotations) not in listed:
                 notes.add("not-in-any-split", relative(file, root))
     names = tuple(sorted(reader.names))
     index = [names.index(name) for name in reader.names]
@@ -100,6 +118,11 @@ def read_voc(root: Path, folders: Mapping[str, Folder], notes: Notes) -> Read:
         for image in images:
             image.classes = [index[number] for number in image.classes]
     return Read(splits, names)
+
+
+def _key_of(file: Path, folder: Path) -> str:
+    """A file's path in its folder, without suffix."""
+    return file.relative_to(folder).with_suffix("").as_posix()
 
 
 def _lists(root: Path) -> dict[str, list[str]]:
@@ -139,53 +162,66 @@ def _stem(line: str) -> str:
 
 
 class _Reader:
-    def __init__(self, root: Path, notes: Notes) -> None:
+    def __init__(self, root: Path, folders: Sequence[Folder], notes: Notes) -> None:
         self.names: dict[str, int] = {}  # in order of appearance
         self._root = root
         self._notes = notes
-        self._pictures: dict[Path, dict[str, Path]] = {}
+        self._homes = [folder.home for folder in folders if folder.home != root]
+        self._files = Files(root, SUFFIXES, outside=False)
+        self._pairs: dict[Path, Pairs] = {}
+        self._corners: list[list[float]] = []
 
     def read(self, split: str, folder: Folder, stems: Sequence[str] | None) -> list[Annotated]:
         """The listed images of a folder; all when `stems` is None."""
-        pictures = self._by_stem(folder.images)
-        files = {file.stem: file for file in sorted(filter(_is_xml, folder.annotations.iterdir()))}
-        wanted = list(dict.fromkeys([*files, *pictures] if stems is None else stems))
-        for stem in {stem for stem in wanted if stems is not None and stems.count(stem) > 1} if stems else ():
-            self._notes.add("image-listed-twice", f"{split}: {stem}")
-        images = []
+        if folder.annotations not in self._pairs:
+            self._pairs[folder.annotations] = self._pair(folder)
+        pairs = self._pairs[folder.annotations]
+        wanted = list(dict.fromkeys([*pairs.annotations, *pairs.lonely] if stems is None else stems))
+        if stems is not None:
+            for stem, count in Counter(stems).items():
+                if count > 1:
+                    self._notes.add("image-listed-twice", f"{split}: {stem}")
+        self._corners = []
+        images: dict[Path, Annotated] = {}
         for stem in wanted:
-            image = self._one(stem, files.get(stem), pictures, split)
+            image = self._one(pairs.key(stem), pairs, split, images)
             if image is not None:
-                images.append(image)
-        return images
+                images[image.file] = image
+        if self._corners and all(0 <= corner <= 1 for corners in self._corners for corner in corners):
+            self._notes.add("boxes-in-shares", split)
+        return list(images.values())
 
-    def _by_stem(self, folders: Iterable[Path]) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for folder in folders:
-            if folder not in self._pictures:
-                self._pictures[folder] = {file.stem: file for file in reversed(pictures_in(folder))}
-            found = {**self._pictures[folder], **found}
-        return found
+    def _pair(self, folder: Folder) -> Pairs:
+        apart = [home for home in self._homes if home != folder.home]
+        annotations = {_key_of(file, folder.annotations): file for file in _xml_in(folder.annotations, folder.deep)}
+        pairs = Pairs(annotations, folder.images, self._files, apart, _file_name)
+        for picture in pairs.shut:
+            self._notes.add("several-pictures", relative(picture, self._root))
+        return pairs
 
-    def _one(self, stem: str, file: Path | None, pictures: Mapping[str, Path], split: str) -> Annotated | None:
-        picture = pictures.get(stem)
-        if file is None:
-            told = relative(picture, self._root) if picture else f"{stem} (listed in {split}; neither image nor XML)"
+    def _one(self, key: str, pairs: Pairs, split: str, images: Mapping[Path, Annotated]) -> Annotated | None:
+        if key not in pairs.annotations:
+            picture = pairs.lonely.get(key)
+            told = relative(picture, self._root) if picture else f"{key} (listed in {split}; neither image nor XML)"
             self._notes.add("image-without-annotation", told)
             return None
-        called = relative(file, self._root)
+        called = relative(pairs.annotations[key], self._root)
         try:
-            tree = parse_xml(file)
+            tree = parse_xml(pairs.annotations[key])
         except DataError as error:
             self._notes.add("unreadable-annotation", f"{called}: {error.what}")
             return None
-        picture = picture or pictures.get(Path((tree.findtext("filename") or "").strip()).stem)
+        picture = pairs.pictures.get(key)
         if picture is None:
-            self._notes.add("annotation-without-image", called)
+            self._notes.add("annotation-without-image", f"{called} ({pairs.why_not(key)})")
             return None
         sides = [spoken(tree.findtext(f"size/{side}") or "") or 0 for side in ("width", "height")]
         width, height = (int(side) if 0 < side < 1e9 else 0 for side in sides)
-        image = Annotated(picture, relative(picture, self._root), width, height)
+        image = images.get(picture)
+        if image is None:
+            image = Annotated(picture, relative(picture, self._root), width, height)
+        else:
+            self._notes.add("image-listed-twice", f"{split}: {relative(picture, self._root)}")
         for position, element in enumerate(tree.findall("object"), start=1):
             self._object(image, element, f"{called}: object {position}")
         return image
@@ -199,7 +235,8 @@ class _Reader:
         if any(corner is None for corner in corners):
             self._notes.add("malformed-box", f"{told} ({name})")
             return
-        left, top, right, bottom = (corner for corner in corners if corner is not None)
+        left, top, right, bottom = numbers = [corner for corner in corners if corner is not None]
+        self._corners.append(numbers)
         if left == 0 or top == 0:
             # Written by a tool that counts from 0. A pixel to the left of the image is no fault to tell of each time.
             self._notes.add("zero-coordinate", f"{told} ({name})")
@@ -208,6 +245,14 @@ class _Reader:
         if difficult:
             self._notes.add("difficult-objects", f"{told} ({name})")
         image.add(from_corners(left, top, right, bottom), self.names.setdefault(name, len(self.names)), difficult)
+
+
+def _file_name(annotation: Path) -> str:
+    """What an annotation says its picture is called; empty where it says nothing, or cannot be read."""
+    try:
+        return (parse_xml(annotation).findtext("filename") or "").strip()
+    except DataError:
+        return ""
 
 
 def from_corners(left: float, top: float, right: float, bottom: float) -> Box:

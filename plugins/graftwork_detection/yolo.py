@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
+from graftwork.data.paths import Files, Found, part_clashes, parts_of
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError, UsageError
 from graftwork.files.yaml import read_yaml
@@ -25,8 +27,8 @@ from graftwork_detection.rows import (
     spoken,
     subfolder,
 )
-
-CLASS_FILES = ("classes.txt", "obj.names", "classes.names")
+from graftwork_detection.units import Numbers
+from graftwork_detection.yololines import CLASS_FILES, Labels, add_objects, owners
 
 
 @dataclass(frozen=True)
@@ -105,45 +107,33 @@ def read_yolo(root: Path, description: Path, notes: Notes) -> Read:
     home = root if root.is_dir() else root.parent
     in_yaml = description.suffix.lower() in (".yaml", ".yml")
     layout = _from_yaml(description, notes) if in_yaml else _from_folders(home, description)
+    labels = Labels(home)
     splits: dict[str, list[Annotated]] = {}
     used: set[Path] = set()
-    folders: set[Path] = set()
     for split, files in layout.pictures.items():
+        for file, count in Counter(files).items():
+            if count > 1:
+                notes.add("image-listed-twice", f"{split}: {relative(file, home)}", count - 1)
+        found, shut = owners(list(dict.fromkeys(files)), labels)
+        for file in shut:
+            notes.add("several-pictures", relative(file, home))
         images: list[Annotated] = []
-        listed: set[Path] = set()
-        for file in files:
-            if file in listed:
-                notes.add("image-listed-twice", f"{split}: {relative(file, home)}")
-                continue
-            listed.add(file)
-            label = _label_of(file, home)
-            used.add(label or file)
-            folders.update(path.parent for path in _label_paths(file, home))
+        numbers = Numbers()
+        for file, label in found.items():
+            used |= {label} if label else set()
             image = _one(file, label, layout, home, notes)
             if image is not None:
-                images.append(image)
+                images.append(image[0])
+                numbers.extend(image[1])
+        if (doubt := numbers.doubt()) is not None:
+            notes.add(doubt[0], f"{split}: {doubt[1]}")
         splits[split] = images
-    for folder in sorted(filter(Path.is_dir, folders)):
-        for file in sorted(set(folder.glob("*.txt")) - used):
-            if _is_label(file):
-                notes.add(
-                    "not-in-any-split" if _has_picture(file) else "annotation-without-image", relative(file, home)
-                )
+    for file in labels.loose(used):
+        notes.add("not-in-any-split" if labels.has_picture(file) else "annotation-without-image", relative(file, home))
     return Read(splits, layout.names)
 
 
-def _is_label(file: Path) -> bool:
-    name = file.name.lower()
-    return name not in CLASS_FILES and not canonical_split(file.stem) and not is_junk(name) and "readme" not in name
-
-
-def _has_picture(label: Path) -> bool:
-    at = max((at for at, part in enumerate(label.parts) if part == "labels"), default=None)
-    places = [label] if at is None else [label, Path(*label.parts[:at], "images", *label.parts[at + 1 :])]
-    return any(place.with_suffix(suffix).exists() for place in places for suffix in SUFFIXES)
-
-
-def _one(file: Path, label: Path | None, layout: Layout, home: Path, notes: Notes) -> Annotated | None:
+def _one(file: Path, label: Path | None, layout: Layout, home: Path, notes: Notes) -> tuple[Annotated, Numbers] | None:
     name = relative(file, home)
     if not file.is_file():
         notes.add("annotation-without-image", f"{relative(label, home) if label else name} ({name} is not there)")
@@ -152,59 +142,13 @@ def _one(file: Path, label: Path | None, layout: Layout, home: Path, notes: Note
         notes.add("image-without-annotation", name)
         return None
     called = relative(label, home)
+    image = Annotated(file, name, *upright_size(file))
     try:
-        lines = label.read_text(encoding="utf-8-sig").splitlines()
+        return image, add_objects(image, label, called, len(layout.names), layout.keypoints, notes)
     except (OSError, UnicodeDecodeError) as error:
         reason = "is not text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
         notes.add("unreadable-annotation", f"{called}: {reason}")
         return None
-    width, height = upright_size(file)
-    image = Annotated(file, name, width, height)
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            _object(image, line.split(), layout, f"{called}:{number}", notes)
-    return image
-
-
-def _object(image: Annotated, words: Sequence[str], layout: Layout, told: str, notes: Notes) -> None:
-    numbers = [spoken(word) for word in words]
-    if len(words) == 6 and None not in numbers:
-        message = (
-            "has six columns: a class, a box and what looks like a confidence, so these are predictions, not labels"
-        )
-        raise DataError(message, where=told, hint="Keep the class and four numbers a line")
-    is_pose = layout.keypoints and len(words) == 5 + layout.keypoints
-    is_polygon = not is_pose and len(words) >= 7 and len(words) % 2 == 1
-    if None in numbers or not (len(words) == 5 or is_pose or is_polygon):
-        notes.add("malformed-line", f"{told} ({' '.join(words)[:60]})")
-        return
-    index, *shares = (number for number in numbers if number is not None)
-    if not math.isfinite(index) or index != int(index) or not 0 <= index < len(layout.names):
-        notes.add("unknown-class", f"{told} (class {words[0]} of {len(layout.names)})")
-        return
-    if is_polygon:
-        notes.add("polygon-as-box", told)
-        xs, ys = shares[0::2], shares[1::2]
-        left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
-        box = (left, top, right - left, bottom - top)
-    else:
-        x, y, width, height = shares[:4]
-        box = (x - width / 2, y - height / 2, width, height)
-    scale = (image.width, image.height) * 2
-    image.add(tuple(value * side for value, side in zip(box, scale, strict=True)), int(index))  # type: ignore[arg-type]
-
-
-def _label_paths(picture: Path, home: Path) -> list[Path]:
-    """Where a picture's labels may lie: `images/` turned into `labels/` (the last one, inside the data), or beside it."""
-    name = picture.with_suffix(".txt")
-    parts = list(name.parts)
-    start = len(home.parts) if name.is_relative_to(home) else 0
-    places = [at for at in range(start, len(parts) - 1) if parts[at].lower() == "images"]
-    return [Path(*parts[: places[-1]], "labels", *parts[places[-1] + 1 :]), name] if places else [name]
-
-
-def _label_of(picture: Path, home: Path) -> Path | None:
-    return next((path for path in _label_paths(picture, home) if path.is_file()), None)
 
 
 def upright_size(file: Path) -> tuple[int, int]:
@@ -235,14 +179,15 @@ def _from_yaml(file: Path, notes: Notes) -> Layout:
     given = content.get("path")
     if isinstance(given, str):
         # A path that is not here is the author's machine's; what it holds lies beside the description then.
-        base = next((place for place in (base / given, Path(given)) if place.is_dir()), base)
-    pictures = {}
+        places = (base / given, Path(given), Files(base).tail(given))
+        base = next((place for place in places if place is not None and place.is_dir()), base)
+    entries = {}
     for key in ("train", "val", "valid", "validation", "test"):
         split = canonical_split(key)
-        if split and split not in pictures and content.get(key):
-            entries = content[key] if isinstance(content[key], list) else [content[key]]
-            found = [_listed(str(entry), base, f"{file}: {key}", needed=split != "test") for entry in entries]
-            pictures[split] = [_tidy(picture) for files in found for picture in files]
+        if split and split not in entries and content.get(key):
+            given = content[key] if isinstance(content[key], list) else [content[key]]
+            entries[split] = [(f"{file}: {key}", str(entry)) for entry in given]
+    pictures = _listed(entries, base)
     if not pictures:
         raise DataError("names neither train, val nor test", where=str(file), hint="Add train: images/train")
     shape = content.get("kpt_shape")
@@ -269,37 +214,78 @@ def _tidy(path: Path) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _listed(entry: str, base: Path, where: str, needed: bool) -> list[Path]:
-    """Pictures of an entry: a folder with everything below it, or a text file with a picture a line."""
-    # Roboflow writes ../train/images for what lies in train/images.
-    inside = entry
-    while inside.startswith("../"):
-        inside = inside[3:]
-    found = next((base / name for name in dict.fromkeys([entry, inside]) if (base / name).exists()), None)
-    if found is None:
-        if not needed:  # exporters write a test entry whether there is one or not
-            return []
-        raise DataError(f"{entry} is not there", where=where, hint=f"Looked in {base}")
-    if found.is_dir():
-        pictures = pictures_in(found, deep=True)
-        if not pictures and needed:
-            raise DataError(f"{entry} holds no image", where=where)
-        return pictures
-    return _from_list(found, base)
+def _listed(entries: Mapping[str, Sequence[tuple[str, str]]], base: Path) -> dict[str, list[Path]]:
+    """Pictures of each split's entries: a folder with everything below it, or a text file with a picture a line.
+
+    Args:
+        entries: by split, where each stands (for messages) and what it says.
+
+    Raises:
+        DataError: an entry of train or validation is not there, or holds nothing.
+    """
+    surely = {entry: base / entry for of in entries.values() for _, entry in of if (base / entry).exists()}
+    guessed = {entry: near for entry in _all_but(entries, surely) if (near := _nearby(entry, base)) is not None}
+    # What is guessed is nobody else's: of /x/train/images and /x/valid/images not both are images/ here.
+    places = [place.resolve() for place in (*surely.values(), *guessed.values())]
+    for entry in list(guessed):
+        if sum(_overlap(guessed[entry].resolve(), other) for other in places) > 1:
+            del guessed[entry]
+    found = {**surely, **guessed}
+    pictures: dict[str, list[Path]] = {}
+    lists: dict[str, list[Path]] = {}
+    for split, of in entries.items():
+        for where, entry in of:
+            place = found.get(entry)
+            if place is None:
+                if split == "test":  # exporters write a test entry whether there is one or not
+                    continue
+                tails = "and for the ends of that path there" if len(parts_of(entry)) > 1 else ""
+                raise DataError(f"{entry} is not there", where=where, hint=f"Looked in {base} {tails}".rstrip())
+            if place.is_dir():
+                inside = pictures_in(place, deep=True)
+                if not inside and split != "test":
+                    raise DataError(f"{entry} holds no image", where=where)
+                pictures.setdefault(split, []).extend(map(_tidy, inside))
+            else:
+                lists.setdefault(split, []).append(place)
+                pictures.setdefault(split, [])
+    for split, files in _from_lists(lists, base).items():
+        pictures[split] += files
+    return pictures
 
 
-def _from_list(file: Path, base: Path) -> list[Path]:
-    """The pictures that a text file lists, relative to itself or to the data's folder; those not there included."""
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read as a list of images ({error})", where=str(file)) from None
-    pictures = []
-    for line in filter(None, lines):
-        # Darknet and CVAT write data/obj_train_data/x.jpg for what lies in obj_train_data/.
-        tails = [line, line.partition("/")[2]] if "/" in line else [line]
-        tried = [place / tail for tail in tails if tail for place in (file.parent, base)]
-        pictures.append(_tidy(next((path for path in tried if path.is_file()), tried[0])))
+def _all_but(entries: Mapping[str, Sequence[tuple[str, str]]], known: Mapping[str, Path]) -> list[str]:
+    return list(dict.fromkeys(entry for of in entries.values() for _, entry in of if entry not in known))
+
+
+def _nearby(entry: str, base: Path) -> Path | None:
+    """What an entry that is not there leads to: Roboflow writes ../train/images, Colab /content/set/train/images."""
+    return Files(base).tail(entry)
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one == other or one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _from_lists(lists: Mapping[str, Sequence[Path]], base: Path) -> dict[str, list[Path]]:
+    """The pictures that text files list, relative to themselves or to the data's folder; those not there included.
+
+    Darknet and CVAT write data/obj_train_data/x.jpg for what lies in obj_train_data/.
+    """
+    files = Files(base, SUFFIXES)
+    found: dict[tuple[str, Path, int], Found] = {}
+    for split, parts in lists.items():
+        for file in parts:
+            try:
+                lines = file.read_text(encoding="utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(f"cannot be read as a list of images ({error})", where=str(file)) from None
+            for place, line in enumerate(lines):
+                if line.strip():
+                    found[split, file, place] = files.look(line.strip(), [file.parent, base])
+    pictures: dict[str, list[Path]] = {split: [] for split in lists}
+    for (split, _, _), one in part_clashes(found).items():
+        pictures[split].append(_tidy(one.path or base / one.name))
     return pictures
 
 
@@ -312,7 +298,7 @@ def _from_folders(root: Path, classes: Path) -> Layout:
     names = _names(list(contents.get(classes) or _lines(classes)), classes)
     lists = {split: file for file in sorted(root.glob("*.txt")) if (split := canonical_split(file.stem))}
     if lists:
-        return Layout(classes, names, {split: _from_list(file, root) for split, file in lists.items()})
+        return Layout(classes, names, _from_lists({split: [file] for split, file in lists.items()}, root))
     images = subfolder(root, "images")
     for place in (images, root):
         folders = split_folders(place) if place else {}

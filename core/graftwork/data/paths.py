@@ -35,6 +35,7 @@ class Found:
         exact: it lies at the very place that the name says.
         whole: all of the name is in the file's path, letter by letter; where not, this is a guess.
         several: files that fit equally well, where that is why there is none.
+        shared: a file that other names lead to as well, where that is why there is none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Found:
     exact: bool = False
     whole: bool = False
     several: tuple[Path, ...] = ()
+    shared: Path | None = None
 
 
 class Files:
@@ -105,6 +107,16 @@ class Files:
         if self._too_many:
             return f"{shown(name)} in {shown(self.root)}; not below, where more than {MOST_FILES:,} files lie"
         return f"{shown(name)} in {shown(self.root)} and below"
+
+    def at(self, name: str) -> Path | None:
+        """The file at the very place that a name says from the root, but for the way its letters are written."""
+        if _is_file(self.root / name):
+            return self.root / name
+        below = Path(name)
+        parts = parts_of(str(below.relative_to(self.root) if below.is_relative_to(self.root) else below))
+        found = self._ranked(parts, ()) if parts else []
+        whole = [path for path, shared, _ in found if shared == len(parts) == path.count("/") + 1]
+        return self.root / whole[0] if len(whole) == 1 else None
 
     def tail(self, name: str) -> Path | None:
         """The file or folder that the longest tail of a name leads to from the root itself, in any letter case.
@@ -180,7 +192,7 @@ def part_clashes(found: Mapping[Key, Found]) -> dict[Key, Found]:
     if not lost:
         return dict(found)
     return {
-        key: replace(one, path=None, exact=False, whole=False)
+        key: replace(one, path=None, exact=False, whole=False, shared=one.path)
         if one.path and (one.path, _spelled(one.name)) in lost
         else one
         for key, one in found.items()
@@ -222,6 +234,16 @@ def shown(path: str | Path) -> str:
         return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a pair, which no file's name has
         return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def meant(path: str) -> str:
+    """The path that `shown` was given, where it is that of a file; else the text itself."""
+    if "\\x" not in path or os.path.lexists(path):
+        return path
+    written = re.sub(
+        rb"\\x([0-9a-f]{2})", lambda byte: bytes([int(byte[1], 16)]), path.encode("utf-8", "surrogateescape")
+    )
+    return os.fsdecode(written) if os.path.lexists(written) else path
 
 
 def is_text(path: str | Path) -> bool:
@@ -339,12 +361,12 @@ def _walk(root: Path) -> Iterator[str]:
 
 def _descend(folder: Path, parts: Sequence[str]) -> Path | None:
     for part in parts:
-        if (folder / part).exists():
-            folder /= part
-            continue
         try:
+            if (folder / part).exists():
+                folder /= part
+                continue
             alike = [entry for entry in folder.iterdir() if _key(entry.name) == _key(part)]
-        except OSError:
+        except (OSError, ValueError):  # no folder, too long a name, or a NUL in it
             return None
         if len(alike) != 1:
             return None

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError, features
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
+from graftwork.data.paths import meant
 from graftwork.errors import DataError
 
 PIXEL_LIMIT = 178_956_970
@@ -90,7 +91,7 @@ def read_cell(cell: Mapping[str, Any] | None) -> bytes:
     if not path:
         raise DataError("an image cell has neither bytes nor a path")
     try:
-        return Path(path).read_bytes()
+        return Path(meant(path)).read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
 
