@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from graftwork.interfaces import Batch, Examples, ImageInput
 from graftwork.vision.decode import decode_rgb
 from graftwork.vision.kept import KeptPixels, stack_channels_last
+from graftwork.vision.levels import NO_RANGES, Ranges
 from graftwork_images.augment import ImageOptions as ImageOptions  # the task takes it from here
 from graftwork_images.augment import Move, PadCropFlip, build_transforms, move
 from graftwork_images.mixing import build_mixing
@@ -41,6 +42,7 @@ class ImageExamples(Examples):
         options: of the task.
         train: whether to augment and to mix.
         cache_bytes: bytes, the most that is kept in memory; 0 for keeping nothing.
+        ranges: by which deep levels become 8 bits.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ImageExamples(Examples):
         options: ImageOptions,
         train: bool,
         cache_bytes: int = CACHE_BYTES,
+        ranges: Ranges = NO_RANGES,
     ) -> None:
         self._images = rows.select_columns(["image"])
         # As one tensor: a cached row is then served without touching the table.
@@ -58,7 +61,8 @@ class ImageExamples(Examples):
         self._prepare, self._augment = build_transforms(input, options, train)
         self._input, self._options = input, options
         self._mix = build_mixing(options.mixup, options.cutmix, classes) if train else None
-        self._kept = KeptPixels(rows, str(self._prepare), cache_bytes)
+        self._kept = KeptPixels(rows, str(self._prepare), cache_bytes, ranges)
+        self._ranges = ranges
 
     def __len__(self) -> int:
         return len(self._images)
@@ -85,7 +89,7 @@ class ImageExamples(Examples):
 
     def load(self, row: int) -> Example:
         """Pixels and label. What can be done for a batch at once is only drawn here."""
-        pixels = self._kept.get(row, lambda: self._prepare(decode_rgb(self._images[row]["image"])))
+        pixels = self._kept.get(row, lambda: self._prepare(decode_rgb(self._images[row]["image"], self._ranges)))
         label = None if self._labels is None else int(self._labels[row])
         if isinstance(self._augment, PadCropFlip):
             return pixels, label, self._augment.draw()

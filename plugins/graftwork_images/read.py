@@ -21,6 +21,7 @@ from graftwork.data.tables import find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.decode import SUFFIXES
+from graftwork.vision.files import dropped_pictures
 from graftwork.vision.inputs import picture_column, picture_rows
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ def _from_folders(folders: ClassFolders) -> Tables:
         files = compute.binary_join_element_wise(root, origins, "/")
         labels = pa.array(np.repeat([index[label] for label in files_of], [len(part) for part in parts]))
         splits[split] = add_column(picture_rows(files, origins), "label", labels)
-    return Tables(splits, folders.findings, folders.classes)
+    dropped = dropped_pictures(folders.root, folders.others)
+    return Tables(splits, (*folders.findings, *dropped), folders.classes)
 
 
 def _from_splits(

@@ -8,6 +8,7 @@ from typing import Any
 from graftwork.classification.sections import classification_sections, short, wrong_rows
 from graftwork.errors import DataError
 from graftwork.interfaces import Evaluation, Facts, Pictures, Section, Text
+from graftwork.vision.levels import Ranges, ranges_of
 
 MISTAKES = 24
 
@@ -17,11 +18,11 @@ def image_sections(evaluation: Evaluation, facts: Facts) -> list[Section]:
     sections = classification_sections(evaluation, facts)
     classes = [str(name) for name in evaluation.details.get("classes") or facts["classes"]]
     if evaluation.predictions:
-        sections.append(Section("Most confident mistakes", _mistakes(evaluation, classes)))
+        sections.append(Section("Most confident mistakes", _mistakes(evaluation, classes, ranges_of(facts))))
     return sections
 
 
-def _mistakes(evaluation: Evaluation, classes: Sequence[str]) -> list[Any]:
+def _mistakes(evaluation: Evaluation, classes: Sequence[str], ranges: Ranges) -> list[Any]:
     rows = evaluation.rows
     wrong = wrong_rows(evaluation, classes)
     if wrong is None or rows is None:
@@ -31,7 +32,7 @@ def _mistakes(evaluation: Evaluation, classes: Sequence[str]) -> list[Any]:
     pictures = []
     for at, truth in wrong[:MISTAKES]:
         line = evaluation.predictions[at]
-        image = _picture(rows[at])
+        image = _picture(rows[at], ranges)
         if image is not None:
             origin = str(line.get("origin") or rows[at].get("origin") or f"row {at}")
             said = short(line["label"])
@@ -41,12 +42,12 @@ def _mistakes(evaluation: Evaluation, classes: Sequence[str]) -> list[Any]:
     return [Text(count), Pictures(pictures)]
 
 
-def _picture(row: Mapping[str, Any]) -> Any:
+def _picture(row: Mapping[str, Any], ranges: Ranges) -> Any:
     from PIL import Image
 
     from graftwork.vision.decode import decode_rgb
 
     try:
-        return Image.fromarray(decode_rgb(row["image"]).permute(1, 2, 0).contiguous().numpy())
+        return Image.fromarray(decode_rgb(row["image"], ranges).permute(1, 2, 0).contiguous().numpy())
     except DataError:
         return None  # moved or deleted since; its line is in the predictions all the same

@@ -21,6 +21,7 @@ from graftwork.interfaces import (
     Tables,
     Task,
 )
+from graftwork.vision.levels import range_fact, ranges_of
 from graftwork_images.examples import ImageExamples, ImageOptions
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class ImageClassification(Task):
         counts = [0] * len(tables.names)
         for label in train["label"][:] if train is not None else []:
             counts[label] += 1
-        return {"classes": list(tables.names), "train_counts": counts}
+        return {"classes": list(tables.names), "train_counts": counts, **range_fact(train)}
 
     def align(self, tables: Tables, facts: Facts) -> Tables:
         from datasets import Value
@@ -76,10 +77,10 @@ class ImageClassification(Task):
             plain = rows.remove_columns("label").add_column("label", labels)
             splits[split] = plain.cast_column("label", Value("int64"))
         audited, found = self.audit(Tables(splits, tables.findings, tuple(facts["classes"])))
-        return to_measure_on(tables, audited, found)
+        return to_measure_on(tables, audited, found, facts)
 
     def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
-        return ImageExamples(rows, input, len(facts["classes"]), self.options, train)
+        return ImageExamples(rows, input, len(facts["classes"]), self.options, train, ranges=ranges_of(facts))
 
     def metrics(self, facts: Facts, device: torch.device) -> Metrics:
         from graftwork.classification.metrics import ClassificationMetrics
@@ -99,7 +100,7 @@ class ImageClassification(Task):
     def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
         from graftwork.vision.inputs import read_inputs
 
-        return read_inputs(inputs)
+        return read_inputs(inputs, facts)
 
     def sections(self, evaluation: Evaluation, facts: Facts) -> list[Section]:
         from graftwork_images.sections import image_sections

@@ -11,15 +11,25 @@ from graftwork.data.columns import add_column
 from graftwork.data.folders import is_junk
 from graftwork.data.sources import existing_path
 from graftwork.errors import DataError
+from graftwork.interfaces import Facts, Finding
+from graftwork.log import say
 from graftwork.vision.decode import SUFFIXES
+from graftwork.vision.files import check_files, dropped_pictures
+from graftwork.vision.levels import ranges_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
 
-def read_inputs(inputs: Sequence[str]) -> Dataset:
+def read_inputs(inputs: Sequence[str], facts: Facts | None = None) -> Dataset:
     """Images without labels: files, and folders with everything below them; columns `image` and `origin`.
+
+    What of a folder is not used though it is a picture, and what the model does not know of images, is said.
+
+    Args:
+        inputs: paths.
+        facts: of the model.
 
     Raises:
         DataError: an input is missing, a file is no image, or a folder holds none.
@@ -28,18 +38,21 @@ def read_inputs(inputs: Sequence[str]) -> Dataset:
     for text in inputs:
         path = existing_path(text)
         if path.is_dir():
-            found = sorted(
-                file for file in path.rglob("*") if is_picture_name(file.relative_to(path)) and file.is_file()
-            )
+            found, others = _pictures_below(path)
+            dropped = dropped_pictures(path, others)
             if not found:
-                raise DataError("holds no image", where=text, hint=f"Wanted {', '.join(sorted(SUFFIXES))}")
+                hint = dropped[0].message if dropped else f"Wanted {', '.join(sorted(SUFFIXES))}"
+                raise DataError("holds no image", where=text, hint=hint)
+            _tell(dropped)
             files += [(file, str(Path(text) / file.relative_to(path))) for file in found]
         else:
             _check_is_image(path, text)
             files.append((path, text))
     if not files:
         raise DataError("no image was given", hint="Give image files or folders")
-    return picture_rows([str(file) for file, _ in files], [origin for _, origin in files])
+    paths, origins = [file for file, _ in files], [origin for _, origin in files]
+    _tell(check_files(paths, origins, ranges_of(facts or {})))
+    return picture_rows([str(file) for file in paths], origins)
 
 
 def picture_column(rows: Dataset, home: Path | None, where: str, column: str = "image") -> Dataset:
@@ -82,6 +95,26 @@ def picture_rows(files: Sequence[str] | pa.Array, origins: Sequence[str] | pa.Ar
 def is_picture_name(path: Path) -> bool:
     """Whether a path ends like a picture's and no part of it is hidden or a system's."""
     return path.suffix.lower() in SUFFIXES and not any(is_junk(part) for part in path.parts)
+
+
+def _pictures_below(folder: Path) -> tuple[list[Path], list[str]]:
+    """Picture files below a folder, sorted, and the names of other files; hidden and system files are neither."""
+    pictures: list[Path] = []
+    others: list[str] = []
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if any(is_junk(part) for part in name.parts) or not file.is_file():
+            continue
+        if is_picture_name(name):
+            pictures.append(file)
+        else:
+            others.append(name.as_posix())
+    return pictures, others
+
+
+def _tell(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        say(f"inputs: {finding.message} ({', '.join(finding.where[:3])})")
 
 
 def _check_is_image(path: Path, where: str) -> None:
