@@ -1,0 +1,364 @@
+"""Files found by names that were written on another machine. What readers do with a name that stays unfound is theirs."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote
+
+from graftwork.data.folders import is_junk
+
+Key = TypeVar("Key", bound=Hashable)
+
+MOST_FILES = 3_000_000
+"""Files and folders below a folder that are looked through; of a larger one (a home folder, a whole disk) nothing is guessed."""
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_QUERY = re.compile(r"[?&]d=([^&#]+)")  # Label Studio's /data/local-files/?d=folder/a.jpg
+_CODE_PAGES = ("cp1252", "cp437")  # of Windows, and of its older archives
+_LITERAL, _COMPOSED, _FOLDED, _DECODED = 3, 2, 1, 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name led to.
+
+    Args:
+        name: the name as it was written.
+        path: the file; None where there is none, or no single one.
+        exact: it lies at the very place that the name says.
+        whole: all of the name is in the file's path, letter by letter; where not, this is a guess.
+        several: files that fit equally well, where that is why there is none.
+    """
+
+    name: str
+    path: Path | None = None
+    exact: bool = False
+    whole: bool = False
+    several: tuple[Path, ...] = ()
+
+
+class Files:
+    """The files below a folder, by names that need not fit to the letter.
+
+    A name that leads to a file as it is written is taken first, and costs one look. Only when one does not, all names below
+    the folder are collected, once. Then that file is taken whose path shares the longest tail with the name: whatever
+    the case of letters, composed or decomposed (NFC, NFD), percent-encoded, with `\\`, a drive, a server's folders or
+    a URL before it, or without its suffix. Where several share it, the one below the first of `places` that holds only
+    one; else none is taken.
+
+    Args:
+        root: the folder. Hidden and system files in it are not looked at.
+        suffixes: which files count, lower case with the dot; a name without one of them is looked for with each. All
+            files when empty.
+        outside: whether an absolute name, or one that climbs with `..`, may lead to where it says.
+    """
+
+    def __init__(self, root: Path, suffixes: Set[str] = frozenset(), outside: bool = True) -> None:
+        self.root = root
+        self._suffixes = suffixes
+        self._outside = outside
+        self._index: dict[str, str | list[str]] | None = None  # a last part to paths below the root
+        self._too_many = False
+
+    def find(self, name: str, places: Sequence[Path] = (), without: Sequence[Path] = ()) -> Path | None:
+        """The file that a name means, or None; see `look`."""
+        return self.look(name, places, without).path
+
+    def look(self, name: str, places: Sequence[Path] = (), without: Sequence[Path] = ()) -> Found:
+        """The file that a name means, and how it was found.
+
+        Args:
+            name: a path of any machine; relative ones start from `places`, then from the root.
+            places: folders, most likely first.
+            without: folders below which nothing is guessed (another split's own).
+        """
+        if not name.strip():
+            return Found(name)
+        if self._outside or not _leaves(name):
+            for place in dict.fromkeys([*places, self.root]):
+                if _is_file(place / name):
+                    return Found(name, place / name, exact=True, whole=True)
+        best: list[tuple[str, int, int]] = []
+        for parts in _readings(name):
+            ranked = self._ranked(parts, without)
+            best = max(best, ranked, key=lambda found: found[0][1:] if found else (0, 0))
+        paths = [self.root / path for path, _, _ in best]
+        if len(paths) > 1:
+            paths = _below_the_first(paths, places)
+        if len(paths) != 1:
+            return Found(name, several=tuple(paths))
+        return Found(name, paths[0], whole=_is_whole(name, paths[0]))
+
+    def looked_for(self, name: str, places: Sequence[Path] = (), without: Sequence[Path] = ()) -> str:
+        """Where a name that stays unfound was looked for, for messages: `cam1/0.png in /data and below`."""
+        found = self.look(name, places, without)
+        if found.several:
+            fitting = ", ".join(shown(path.relative_to(self.root)) for path in found.several[:3])
+            return f"{shown(name)} in {shown(self.root)} and below, where {len(found.several)} fit: {fitting}"
+        if self._too_many:
+            return f"{shown(name)} in {shown(self.root)}; not below, where more than {MOST_FILES:,} files lie"
+        return f"{shown(name)} in {shown(self.root)} and below"
+
+    def tail(self, name: str) -> Path | None:
+        """The file or folder that the longest tail of a name leads to from the root itself, in any letter case.
+
+        For folders, and for what a description beside the data says: `/content/set/train/images` is `train/images` here.
+        """
+        for parts in _readings(name):
+            for start in range(len(parts)):
+                found = _descend(self.root, parts[start:])
+                if found is not None:
+                    return found
+        return None
+
+    def _ranked(self, parts: Sequence[str], without: Sequence[Path]) -> list[tuple[str, int, int]]:
+        """The paths that share most with a name: each with the number of parts shared, and how alike these are."""
+        barred = [self.root / folder for folder in without]
+        ranked = [
+            (path, *_shared(parts, path.split("/"), self._suffixes))
+            for path in self._called(parts[-1])
+            if not any((self.root / path).is_relative_to(folder) for folder in barred)
+        ]
+        most = max((found[1:] for found in ranked), default=None)
+        return [found for found in ranked if found[1:] == most]
+
+    def _called(self, name: str) -> list[str]:
+        """The paths below the root whose last part may be meant by `name`."""
+        index = self._scanned()
+        key = _key(name)
+        found = index.get(key)
+        if found is None and self._suffixes and not key.endswith(tuple(self._suffixes)):
+            with_suffix = (index.get(key + suffix, ()) for suffix in sorted(self._suffixes))
+            return [path for paths in with_suffix for path in ([paths] if isinstance(paths, str) else paths)]
+        return [found] if isinstance(found, str) else list(found or ())
+
+    def _scanned(self) -> dict[str, str | list[str]]:
+        if self._index is None:
+            self._index = {}
+            endings = tuple(self._suffixes)
+            for number, path in enumerate(_walk(self.root)):
+                if number >= MOST_FILES:  # not all seen, so nothing is known to be the only one
+                    self._index, self._too_many = {}, True
+                    break
+                name = path.rpartition("/")[2]
+                if not endings or name.lower().endswith(endings):
+                    for key in _keys_of_file(name):
+                        before = self._index.setdefault(key, path)
+                        if isinstance(before, list):
+                            before.append(path)
+                        elif before is not path:
+                            self._index[key] = [before, path]
+        return self._index
+
+
+def part_clashes(found: Mapping[Key, Found]) -> dict[Key, Found]:
+    """The same findings, but different names never lead to one file.
+
+    Of names that do, those that say the file's very place keep it, or else the only one that is whole in its path; all
+    others lose it, since which of them is meant cannot be known: `cam1/0.png` and `cam2/0.png` are not both `0.png`.
+    """
+    names: dict[Path, dict[tuple[str, ...], Found]] = defaultdict(dict)
+    for one in found.values():
+        if one.path is not None:
+            before = names[one.path].setdefault(_spelled(one.name), one)
+            if one.exact and not before.exact:
+                names[one.path][_spelled(one.name)] = one
+    lost: set[tuple[Path, tuple[str, ...]]] = set()
+    for path, spellings in names.items():
+        exact = {spelled for spelled, one in spellings.items() if one.exact}
+        whole = {spelled for spelled, one in spellings.items() if one.whole}
+        kept = exact or (whole if len(whole) == 1 else set())
+        if len(spellings) > 1:
+            lost |= {(path, spelled) for spelled in spellings if spelled not in kept}
+    if not lost:
+        return dict(found)
+    return {
+        key: replace(one, path=None, exact=False, whole=False)
+        if one.path and (one.path, _spelled(one.name)) in lost
+        else one
+        for key, one in found.items()
+    }
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """The parts of a path of any machine, without drive, `.` and `..`.
+
+    Example:
+        >>> parts_of("C:\\\\data\\\\.\\\\a.jpg")
+        ('data', 'a.jpg')
+    """
+    parts: list[str] = []
+    for part in name.replace("\\", "/").split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part.strip() not in ("", ".") and not (not parts and _DRIVE.fullmatch(part)):
+            parts.append(part.strip())
+    return tuple(parts)
+
+
+def _spelled(name: str) -> tuple[str, ...]:
+    """What makes two names one: their parts, whichever way slashes and accents are written, and the drive."""
+    drive = _DRIVE.match(name)
+    return (drive[0] if drive else "", *(unicodedata.normalize("NFC", part) for part in parts_of(name)))
+
+
+def shown(path: str | Path) -> str:
+    """A path as it can be printed and written: bytes that are no UTF-8 as `\\xe4`.
+
+    Example:
+        >>> shown("tr\\udce4in.csv")
+        'tr\\\\xe4in.csv'
+    """
+    if is_text(path):
+        return str(path)
+    try:
+        return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a pair, which no file's name has
+        return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def is_text(path: str | Path) -> bool:
+    """Whether a path is UTF-8 through and through."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _readings(name: str) -> Iterator[tuple[str, ...]]:
+    """The parts of a name, as it stands and as a URL."""
+    readings = [name, name.partition("?")[0], *_QUERY.findall(name)]
+    readings += [_unquoted(reading) for reading in readings]
+    yield from filter(None, dict.fromkeys(map(parts_of, readings)))
+
+
+def _unquoted(name: str) -> str:
+    for _ in range(3):  # what was encoded twice
+        decoded = unquote(name, errors="strict") if "%" in name and _is_quoted_text(name) else name
+        if decoded == name:
+            break
+        name = decoded
+    return name
+
+
+def _is_quoted_text(name: str) -> bool:
+    try:
+        unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _folded(part: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())
+
+
+def _key(part: str) -> str:
+    return part.lower() if part.isascii() and "%" not in part else _folded(_unquoted(part))
+
+
+def _keys_of_file(name: str) -> list[str]:
+    """What a file's last part may be called; a name that is no UTF-8 also by what it is in Windows' code pages."""
+    keys = [_key(name)]
+    if not is_text(name):
+        for page in _CODE_PAGES:
+            try:
+                keys.append(_key(os.fsencode(name).decode(page)))
+            except UnicodeDecodeError:
+                continue
+    return keys
+
+
+def _shared(parts: Sequence[str], path: Sequence[str], suffixes: Set[str]) -> tuple[int, int]:
+    """How many last parts a name and a path share, and the least that one of them is alike."""
+    count, level = 1, _level(parts[-1], path[-1])
+    if suffixes and _key(parts[-1]) == _key(path[-1]).rpartition(".")[0]:
+        level = _level(parts[-1], path[-1].rpartition(".")[0])  # named without its suffix
+    for mine, theirs in zip(parts[-2::-1], path[-2::-1], strict=False):
+        if _key(mine) != _key(theirs):
+            break
+        count, level = count + 1, min(level, _level(mine, theirs))
+    return count, level
+
+
+def _level(mine: str, theirs: str) -> int:
+    if mine == theirs:
+        return _LITERAL
+    if unicodedata.normalize("NFC", mine) == unicodedata.normalize("NFC", theirs):
+        return _COMPOSED
+    return _FOLDED if _folded(mine) == _folded(theirs) else _DECODED
+
+
+def _is_whole(name: str, path: Path) -> bool:
+    """Whether all of a name is at the end of a path; its suffix may be missing."""
+    mine = _spelled(name)[1:]
+    return any(_spelled(str(theirs))[1:][-len(mine) :] == mine for theirs in (path, path.with_suffix("")))
+
+
+def _below_the_first(paths: Sequence[Path], places: Sequence[Path]) -> list[Path]:
+    """The path below the first place that holds only one of them; all where there is no such place."""
+    for place in places:
+        inside = [path for path in paths if path.is_relative_to(place)]
+        if len(inside) == 1:
+            return inside
+    return sorted(paths)
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Files below a folder, as text from there with `/`; nearest first. Links are followed, but never in a circle."""
+    visited: set[str] = set()
+    pending = deque([""])
+    while pending:
+        place = pending.popleft()
+        here = root / place
+        real = os.path.realpath(here)
+        if real in visited:
+            continue
+        visited.add(real)
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    path = f"{place}/{entry.name}" if place else entry.name
+                    if is_junk(entry.name):
+                        continue
+                    if entry.is_dir():
+                        pending.append(path)
+                    else:
+                        yield path
+        except OSError:  # a folder that may not be read holds nothing that can be
+            continue
+
+
+def _descend(folder: Path, parts: Sequence[str]) -> Path | None:
+    for part in parts:
+        if (folder / part).exists():
+            folder /= part
+            continue
+        try:
+            alike = [entry for entry in folder.iterdir() if _key(entry.name) == _key(part)]
+        except OSError:
+            return None
+        if len(alike) != 1:
+            return None
+        folder = alike[0]
+    return folder
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long a name, or a NUL in it
+        return False
+
+
+def _leaves(name: str) -> bool:
+    slashed = name.replace("\\", "/")
+    return slashed.startswith("/") or ".." in slashed.split("/") or _DRIVE.match(slashed) is not None
