@@ -183,7 +183,7 @@ def _few_left(looks: Looks, ranges: Ranges) -> NDArray[np.bool_]:
     few = np.zeros(len(looks), np.bool_)
     for row in np.flatnonzero(deep).tolist():
         ends = ranges.get("float" if floats[row] else "integer")
-        few[row] = ends is not None and levels_left(*looks.levels[row].tolist(), ends) < FEW
+        few[row] = ends is not None and levels_left(looks.levels[row, 0], looks.levels[row, 1], ends) < FEW
     return few
 
 

@@ -65,14 +65,15 @@ def deep_values(image: Image.Image, data: bytes) -> NDArray[Any] | None:
         data: the file's content.
     """
     if image.mode.startswith(("I", "F")):
-        return np.asarray(image)
+        values: NDArray[Any] = np.asarray(image)
+        return values
     turned = _turned(image)
     if not turned:
         return None
     upper = np.asarray(image).astype(np.uint16)
     with Image.open(io.BytesIO(data)) as other:
         other.tile = turned
-        lower = np.asarray(other)
+        lower: NDArray[Any] = np.asarray(other)
     return upper * 256 + lower
 
 
@@ -168,7 +169,7 @@ def _turned(image: Image.Image) -> list[Any]:
     if image.mode not in ("RGB", "RGBA"):
         return []
     turned = []
-    for tile in image.tile:
+    for tile in getattr(image, "tile", ()):
         whole = isinstance(tile.args, str)
         raw = tile.args if whole else (tile.args[0] if tile.args else "")
         if not isinstance(raw, str) or raw[:-4] not in _COLOURS or raw[-4:] not in _OTHER_ORDER:
