@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from graftwork.classification.labels import targets_of
 from graftwork.interfaces import Batch, Examples, ImageInput
 from graftwork.vision.decode import decode_rgb
 from graftwork.vision.kept import KeptPixels, stack_channels_last
@@ -36,7 +37,8 @@ class ImageExamples(Examples):
     gives the same pixels as without that.
 
     Args:
-        rows: columns `image` ({bytes, path}, not decoded) and, unless for prediction, `label` (class index).
+        rows: columns `image` ({bytes, path}, not decoded) and, unless for prediction, `label` (class index, list of them, or
+            number, as the options say).
         input: what the backbone wants.
         classes: how many there are.
         options: of the task.
@@ -57,10 +59,11 @@ class ImageExamples(Examples):
     ) -> None:
         self._images = rows.select_columns(["image"])
         # As one tensor: a cached row is then served without touching the table.
-        self._labels = torch.tensor(rows["label"][:], dtype=torch.int64) if "label" in rows.column_names else None
+        about = {"labels": options.labels, "classes": range(classes)}
+        self._targets = targets_of(rows["label"][:], about) if "label" in rows.column_names else None
         self._prepare, self._augment = build_transforms(input, options, train)
         self._input, self._options = input, options
-        self._mix = build_mixing(options.mixup, options.cutmix, classes) if train else None
+        self._mix = build_mixing(options.mixup, options.cutmix, max(classes, 1)) if train else None
         self._kept = KeptPixels(rows, str(self._prepare), cache_bytes, ranges)
         self._ranges = ranges
 
@@ -90,24 +93,27 @@ class ImageExamples(Examples):
     def load(self, row: int) -> Example:
         """Pixels and label. What can be done for a batch at once is only drawn here."""
         pixels = self._kept.get(row, lambda: self._prepare(decode_rgb(self._images[row]["image"], self._ranges)))
-        label = None if self._labels is None else int(self._labels[row])
+        label = int(self._targets[1][row]) if self._targets is not None and self._targets[0] == "label" else None
         if isinstance(self._augment, PadCropFlip):
             return pixels, label, self._augment.draw()
         return pixels if self._augment is None else self._augment(pixels), label, None
 
     def collate(self, rows: Sequence[int], examples: Sequence[Example]) -> Batch:
-        """Inputs {"pixels": uint8 [B, 3, size, size] in channels_last}, targets {"label": int64 [B]}.
+        """Inputs {"pixels": uint8 [B, 3, size, size] in channels_last}, targets {"label": int64 [B]}, {"labels": float32
+        [B, classes]} or {"value": float32 [B]}, by what a label is.
 
-        {} where rows have no labels. With mixup or cutmix: {"pixels": float32 in 0..1}, {"probabilities": float32 [B, classes]}.
+        {} where rows have no labels. With mixup or cutmix: {"pixels": float32 in 0..1}, and {"probabilities": float32
+        [B, classes]} in place of `label`.
         """
         numbers = torch.tensor(rows, dtype=torch.int64)
         pixels = stack_channels_last([example[0] for example in examples])
         if any(example[2] for example in examples):
             pixels = move(pixels, [example[2] or (0, 0, False) for example in examples])
-        if self._labels is None:
+        if self._targets is None:
             return Batch(numbers, {"pixels": pixels}, {})
-        labels = torch.tensor([example[1] for example in examples], dtype=torch.int64)
+        name, values = self._targets
+        labels = values[numbers]
         if self._mix is None:
-            return Batch(numbers, {"pixels": pixels}, {"label": labels})
-        mixed, probabilities = self._mix(pixels, labels)
-        return Batch(numbers, {"pixels": mixed}, {"probabilities": probabilities})
+            return Batch(numbers, {"pixels": pixels}, {name: labels})
+        mixed, soft = self._mix(pixels, labels)
+        return Batch(numbers, {"pixels": mixed}, {"probabilities" if name == "label" else name: soft})

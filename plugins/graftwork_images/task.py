@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from graftwork.errors import DataError
+from graftwork.classification.labels import PRIMARY
 from graftwork.interfaces import (
     DataRequest,
     Evaluation,
@@ -29,70 +29,74 @@ if TYPE_CHECKING:
 
 
 class ImageClassification(Task):
-    """One class an image. Columns: `image` ({bytes, path}) and `label` (class index), with `origin`."""
+    """Classes (one or several an image) or a number for an image.
 
-    primary_metric = "accuracy"
-    head_facts = frozenset({"train_counts"})
+    Columns: `image` ({bytes, path}), `label` (class index, list of class indices, or number) and `origin`.
+    """
+
+    head_facts = frozenset({"train_counts", "train_rows", "mean", "std"})
 
     def __init__(self, options: ImageOptions) -> None:
         self.options = options
+        self.primary_metric = PRIMARY[options.labels]
+        # The threshold above which a class is named is chosen on validation.
+        self.decides = options.labels == "multi"
+        self.one_class_a_row = options.labels == "single"
 
     def read(self, request: DataRequest) -> Tables:
         from graftwork_images.read import read_images
 
-        return read_images(request)
+        return read_images(request, self.options.labels)
 
     def strata(self, rows: Dataset) -> Sequence[int]:
-        return list(rows["label"][:])
+        from graftwork.classification.labels import strata
+
+        return strata(rows["label"][:], self.options.labels)
 
     def audit(self, tables: Tables) -> tuple[Tables, list[Finding]]:
         from graftwork_images.audit import audit_images
 
-        return audit_images(tables)
+        return audit_images(tables, self.options.labels)
 
     def facts(self, tables: Tables) -> Facts:
-        """`classes`: names by index; `train_counts`: training rows of each."""
+        """`classes`, names by index, and `train_counts`, training rows of each; but of one class `labels` and `train_rows`;
+        of numbers `mean` and `std`; of pictures of more than 8 bits `pixel_range`."""
+        from graftwork.classification.labels import facts_of
+
         train = tables.splits.get("train")
-        counts = [0] * len(tables.names)
-        for label in train["label"][:] if train is not None else []:
-            counts[label] += 1
-        return {"classes": list(tables.names), "train_counts": counts, **range_fact(train)}
+        facts = facts_of(train["label"][:] if train is not None else [], tables.names, self.options.labels)
+        if self.options.labels == "single":  # as it always was
+            facts = {name: facts[name] for name in ("classes", "train_counts")}
+        return {**facts, **range_fact(train)}
 
     def align(self, tables: Tables, facts: Facts) -> Tables:
-        from datasets import Value
-
+        from graftwork.classification.encode import renumber
         from graftwork.vision.audit import to_measure_on
 
-        index = {name: number for number, name in enumerate(facts["classes"])}
-        new = {number: index.get(name, -1) for number, name in enumerate(tables.names)}
-        splits = {}
-        for split, rows in tables.splits.items():
-            labels = [new[label] for label in rows["label"][:]]
-            strangers = sorted(
-                {tables.names[old] for old, label in zip(rows["label"][:], labels, strict=True) if label < 0}
-            )
-            if strangers:
-                hint = f"It knows {', '.join(facts['classes'][:12])}"
-                raise DataError(f"has classes that the model does not know: {', '.join(strangers[:12])}", hint=hint)
-            plain = rows.remove_columns("label").add_column("label", labels)
-            splits[split] = plain.cast_column("label", Value("int64"))
-        audited, found = self.audit(Tables(splits, tables.findings, tuple(facts["classes"])))
+        audited, found = self.audit(renumber(tables, facts, self.options.labels))
         return to_measure_on(tables, audited, found, facts)
 
     def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
         return ImageExamples(rows, input, len(facts["classes"]), self.options, train, ranges=ranges_of(facts))
 
     def metrics(self, facts: Facts, device: torch.device) -> Metrics:
-        from graftwork.classification.metrics import ClassificationMetrics
+        from graftwork.classification.labels import metrics_of
 
-        return ClassificationMetrics(facts, device)
+        return metrics_of(facts, device)
+
+    def decide(self, metrics: Metrics, facts: Facts) -> Facts:
+        """With `threshold`: the probability above which a class is named, as it gives the best F1 on validation."""
+        return {**facts, "threshold": metrics.compute()["threshold"]}
 
     def chance(self, facts: Facts) -> float:
-        """One class as likely as the other."""
-        return 1 / len(facts["classes"])
+        """One class as likely as the other; where a row has several, rows in any order; 0 for the rank of numbers."""
+        from graftwork.classification.labels import chance
+
+        return chance(facts)
 
     def decode(self, predictions: Predictions, facts: Facts) -> list[dict[str, Any]]:
-        """A row: `label`, the most probable class; `confidence`, its probability; `probabilities` by class."""
+        """A row: `label`, the most probable class; `confidence`, its probability; `probabilities` by class. Where a row has
+        several classes `labels`, those above the threshold, and `probabilities`; a number is `value`."""
         from graftwork.classification.labels import decode
 
         return decode(predictions, facts)

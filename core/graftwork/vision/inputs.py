@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import add_column
 from graftwork.data.folders import is_junk
+from graftwork.data.paths import Files, part_clashes
 from graftwork.data.sources import existing_path
 from graftwork.errors import DataError
 from graftwork.interfaces import Facts, Finding
@@ -55,13 +56,25 @@ def read_inputs(inputs: Sequence[str], facts: Facts | None = None) -> Dataset:
     return picture_rows([str(file) for file in paths], origins)
 
 
-def picture_column(rows: Dataset, home: Path | None, where: str, column: str = "image") -> Dataset:
+def picture_column(
+    rows: Dataset,
+    home: Path | None,
+    where: str,
+    column: str = "image",
+    files: Files | None = None,
+    places: Sequence[Path] = (),
+) -> Dataset:
     """The column `column` as {bytes, path}, not decoded, from an Image feature, encoded bytes, or paths.
 
+    Paths need not be written as the files are called, see `graftwork.data.paths`. Different paths never lead to one file; one
+    that leads nowhere stays as it was written, below `home`.
+
     Args:
-        home: the folder that relative paths start from; the current one when None.
+        home: the folder that relative paths start from; the current one when None, and then paths are taken as they are.
         where: the source, for messages.
         column: its name.
+        files: those below `home`, where several columns or splits are looked for there.
+        places: folders in which pictures most likely lie.
 
     Raises:
         DataError: it holds something else.
@@ -75,8 +88,13 @@ def picture_column(rows: Dataset, home: Path | None, where: str, column: str = "
     if isinstance(feature, Value) and feature.dtype in ("binary", "large_binary"):
         return rows.cast_column(column, target)
     if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
-        base = home or Path.cwd()
-        paths = ["" if path is None else str(base / path) for path in rows[column]]
+        names = ["" if path is None else path for path in rows[column]]
+        if home is None:
+            paths = [name and str(Path.cwd() / name) for name in names]
+        else:
+            files = files or Files(home, SUFFIXES)
+            found = part_clashes(dict(enumerate(files.look(name, places) for name in names)))
+            paths = [str(found[row].path or home / name) if name else "" for row, name in enumerate(names)]
         return add_column(rows, column, paths).cast_column(column, target)
     raise DataError(f"its {column} column holds {feature}, neither images, bytes nor paths", where=where)
 

@@ -82,7 +82,7 @@ def look_at(cell: Mapping[str, Any] | None) -> Look:
     try:
         data = read_cell(cell)
     except DataError as error:
-        return Look("missing-file", error.what)
+        return Look("missing-file", f"{error.where}: {error.what}" if error.where else error.what)
     if not data:
         return Look("empty-file")
     content = _digest(data)
