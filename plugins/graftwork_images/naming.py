@@ -9,7 +9,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,8 @@ def ask_about_tables(root: Path) -> None:
     asked = [naming for naming in found if naming.labels or naming.flags]
     if not asked or any(naming.agrees for naming in found):
         return
-    best = max(asked, key=lambda naming: ("train" in naming.file.stem.lower(), len(naming.folders) > 0))
+    best = max(asked, key=lambda naming: "train" in naming.file.relative_to(root).as_posix().lower())
+    best = replace(best, exclusive=all(naming.exclusive for naming in asked))
     name = best.file.relative_to(root).as_posix()
     others = [naming.file.relative_to(root).as_posix() for naming in asked if naming is not best]
     places = ", ".join(f"{folder}/" for folder in best.folders[:3]) or "this folder"
@@ -123,6 +124,9 @@ def look_into(file: Path, root: Path, files: Files) -> Naming | None:
     usual = guess_columns(labels, {"label": LABEL_NAMES}).get("label")
     labels.sort(key=lambda name: name != usual)
     parents = Counter(path.parent.relative_to(root).as_posix() for path in named[best].values())
+    bare = not any(Path(value).suffix.lower() in SUFFIXES for value in columns[best])
+    if bare and 2 * len(rows) < sum(_pictures_in(root / folder) for folder in parents):
+        return None  # the days of a month are called like some pictures
     folders = tuple(folder for folder, _ in parents.most_common() if folder != ".")
     exclusive = all(
         sum(cell.startswith("1") for cell in row) == 1 for row in zip(*(columns[name] for name in flags), strict=True)
@@ -138,6 +142,21 @@ def unused_folders(home: Path, used: Sequence[str]) -> list[str]:
         for folder in sorted(home.iterdir())
         if folder.is_dir() and not is_junk(folder.name) and folder.name not in taken and _holds_pictures(folder)
     ]
+
+
+def home_of(names: Sequence[str], folder: Path) -> Path:
+    """The folder that a table's names start from: its own, or the one around that where only there are such pictures."""
+    around = folder.absolute().parent
+    step = max(1, len(names) // _NAMES)
+    sample = [name for name in names[::step] if name][:_NAMES]
+    if around in (Path.home(), Path(around.anchor)) or _found_below(folder, sample):
+        return folder
+    return around if _found_below(around, sample) >= _SHARE * len(sample) > 0 else folder
+
+
+def _found_below(folder: Path, names: Sequence[str]) -> int:
+    files = Files(folder, SUFFIXES)
+    return sum(files.find(name) is not None for name in names)
 
 
 def places_of(file: Path, root: Path) -> list[Path]:
@@ -196,6 +215,10 @@ def _tables_below(root: Path) -> Iterator[Path]:
                 count += 1
                 if count == _TABLES:
                     return
+
+
+def _pictures_in(folder: Path) -> int:
+    return sum(entry.suffix.lower() in SUFFIXES and not is_junk(entry.name) for entry in folder.iterdir())
 
 
 def _holds_pictures(folder: Path) -> bool:

@@ -28,7 +28,7 @@ from graftwork.vision.audit import named
 from graftwork.vision.decode import SUFFIXES
 from graftwork.vision.files import dropped_pictures
 from graftwork.vision.inputs import picture_column, picture_rows
-from graftwork_images.naming import ask_about_tables, places_of, unused_folders
+from graftwork_images.naming import ask_about_tables, home_of, places_of, unused_folders
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -227,6 +227,8 @@ def _from_splits(
     rows_of = {split: with_origin(rows, split) for split, rows in splits.items()}
     rows_of, flagged = _with_flags(rows_of, request, labels)
     mapped, more = map_columns(rows_of, GUESSES, request.columns, request.group_by, request.source)
+    if home is not None and "string" in str(getattr(next(iter(mapped.values())).features["image"], "dtype", "")):
+        home = home_of(["" if name is None else name for name in next(iter(mapped.values()))["image"]], home)
     imaged = _pictures_of(mapped, home, request.source, places or {})
     unused = _folders_without_rows(mapped, imaged, home)
     return encode(imaged, labels, request, [*findings, *flagged, *more, *unused])
