@@ -38,13 +38,14 @@ class ImageExamples(Examples):
 
     Args:
         rows: columns `image` ({bytes, path}, not decoded) and, unless for prediction, `label` (class index, list of them, or
-            number, as the options say).
+            number, as `labels` says).
         input: what the backbone wants.
         classes: how many there are.
         options: of the task.
         train: whether to augment and to mix.
         cache_bytes: bytes, the most that is kept in memory; 0 for keeping nothing.
         ranges: by which deep levels become 8 bits.
+        labels: what a label is: `single`, `multi` or `number`.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class ImageExamples(Examples):
         train: bool,
         cache_bytes: int = CACHE_BYTES,
         ranges: Ranges = NO_RANGES,
+        labels: str = "single",
     ) -> None:
         self._images = rows.select_columns(["image"])
         # As one tensor: a cached row is then served without touching the table.
-        about = {"labels": options.labels, "classes": range(classes)}
+        about = {"labels": labels, "classes": range(classes)}
         self._targets = targets_of(rows["label"][:], about) if "label" in rows.column_names else None
         self._prepare, self._augment = build_transforms(input, options, train)
         self._input, self._options = input, options

@@ -77,7 +77,9 @@ class ImageClassification(Task):
         return to_measure_on(tables, audited, found, facts)
 
     def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
-        return ImageExamples(rows, input, len(facts["classes"]), self.options, train, ranges=ranges_of(facts))
+        kind = facts.get("labels", "single")
+        classes = len(facts["classes"])
+        return ImageExamples(rows, input, classes, self.options, train, ranges=ranges_of(facts), labels=kind)
 
     def metrics(self, facts: Facts, device: torch.device) -> Metrics:
         from graftwork.classification.labels import metrics_of
