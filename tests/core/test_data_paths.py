@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.data import paths
-from graftwork.data.paths import Files, part_clashes, parts_of, shown
+from graftwork.data.filenames import shown
+from graftwork.data.paths import Files, part_clashes, parts_of
 
 PICTURES = frozenset({".jpg", ".png"})
 

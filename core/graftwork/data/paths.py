@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
+from graftwork.data.filenames import is_text as is_text
+from graftwork.data.filenames import shown as shown
 from graftwork.data.folders import is_junk
 
 Key = TypeVar("Key", bound=Hashable)
@@ -35,6 +37,7 @@ class Found:
         exact: it lies at the very place that the name says.
         whole: all of the name is in the file's path, letter by letter; where not, this is a guess.
         several: files that fit equally well, where that is why there is none.
+        shared: a file that other names lead to as well, where that is why there is none.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Found:
     exact: bool = False
     whole: bool = False
     several: tuple[Path, ...] = ()
+    shared: Path | None = None
 
 
 class Files:
@@ -105,6 +109,16 @@ class Files:
         if self._too_many:
             return f"{shown(name)} in {shown(self.root)}; not below, where more than {MOST_FILES:,} files lie"
         return f"{shown(name)} in {shown(self.root)} and below"
+
+    def at(self, name: str) -> Path | None:
+        """The file at the very place that a name says from the root, but for the way its letters are written."""
+        if _is_file(self.root / name):
+            return self.root / name
+        below = Path(name)
+        parts = parts_of(str(below.relative_to(self.root) if below.is_relative_to(self.root) else below))
+        found = self._ranked(parts, ()) if parts else []
+        whole = [path for path, shared, _ in found if shared == len(parts) == path.count("/") + 1]
+        return self.root / whole[0] if len(whole) == 1 else None
 
     def tail(self, name: str) -> Path | None:
         """The file or folder that the longest tail of a name leads to from the root itself, in any letter case.
@@ -180,7 +194,7 @@ def part_clashes(found: Mapping[Key, Found]) -> dict[Key, Found]:
     if not lost:
         return dict(found)
     return {
-        key: replace(one, path=None, exact=False, whole=False)
+        key: replace(one, path=None, exact=False, whole=False, shared=one.path)
         if one.path and (one.path, _spelled(one.name)) in lost
         else one
         for key, one in found.items()
@@ -207,30 +221,6 @@ def _spelled(name: str) -> tuple[str, ...]:
     """What makes two names one: their parts, whichever way slashes and accents are written, and the drive."""
     drive = _DRIVE.match(name)
     return (drive[0] if drive else "", *(unicodedata.normalize("NFC", part) for part in parts_of(name)))
-
-
-def shown(path: str | Path) -> str:
-    """A path as it can be printed and written: bytes that are no UTF-8 as `\\xe4`.
-
-    Example:
-        >>> shown("tr\\udce4in.csv")
-        'tr\\\\xe4in.csv'
-    """
-    if is_text(path):
-        return str(path)
-    try:
-        return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half a pair, which no file's name has
-        return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def is_text(path: str | Path) -> bool:
-    """Whether a path is UTF-8 through and through."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _readings(name: str) -> Iterator[tuple[str, ...]]:
