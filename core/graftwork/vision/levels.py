@@ -64,8 +64,9 @@ def deep_values(image: Image.Image, data: bytes) -> NDArray[Any] | None:
         image: opened, not loaded yet; it is loaded.
         data: the file's content.
     """
+    values: NDArray[Any]
     if image.mode.startswith(("I", "F")):
-        values: NDArray[Any] = np.asarray(image)
+        values = np.asarray(image)
         return values
     turned = _turned(image)
     if not turned:
@@ -73,8 +74,8 @@ def deep_values(image: Image.Image, data: bytes) -> NDArray[Any] | None:
     upper = np.asarray(image).astype(np.uint16)
     with Image.open(io.BytesIO(data)) as other:
         other.tile = turned
-        lower: NDArray[Any] = np.asarray(other)
-    return upper * 256 + lower
+        values = upper * 256 + np.asarray(other)
+    return values
 
 
 def spread(values: NDArray[Any]) -> tuple[float, float]:
