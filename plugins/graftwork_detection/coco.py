@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from graftwork.data.folders import is_junk
+from graftwork.data.names import class_name
 from graftwork.errors import DataError
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import (
@@ -104,7 +105,7 @@ class _Classes:
             key = _id_of(category.get("id")) if isinstance(category, Mapping) else None
             if key is None or not str(category.get("name") or "").strip():
                 raise DataError(f"has a category without id or name: {str(category)[:80]}", where=where)
-            name = str(category["name"]).strip()
+            name = class_name(str(category["name"]))
             if self.names.setdefault(key, name) != name:
                 told = f"category id {key} is {self.names[key]!r} and {name!r}"
                 raise DataError(told, where=where, hint="Number the classes of all splits alike")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xml.parsers import expat
 
 from graftwork.data.folders import is_junk
+from graftwork.data.names import class_name
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError
 from graftwork_detection.findings import Notes
@@ -190,7 +191,7 @@ class _Reader:
         return image
 
     def _object(self, image: Annotated, element: Element, told: str) -> None:
-        name = (element.findtext("name") or "").strip()
+        name = class_name(element.findtext("name") or "")
         if not name:
             self._notes.add("object-without-class", told)
             return

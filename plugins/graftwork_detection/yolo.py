@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
+from graftwork.data.names import class_name
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError, UsageError
 from graftwork.files.yaml import read_yaml
@@ -257,7 +258,7 @@ def _names(value: Any, file: Path) -> tuple[str, ...]:
         value = [name for _, name in sorted(zip(keys, value.values(), strict=True))]
     if not isinstance(value, list) or not value:
         raise DataError("has no names of classes", where=str(file), hint="Add names: [cat, dog]")
-    names = tuple(str(name).strip() for name in value)
+    names = tuple(class_name(str(name)) for name in value)
     if len(set(names)) < len(names):
         raise DataError("gives two classes one name", where=str(file))
     return names

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from graftwork.classification.encode import encode
-from graftwork.classification.flags import flag_columns, labels_from_flags
+from graftwork.classification.forms import with_label_columns
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import LABEL_NAMES, add_column, guess_columns, map_columns, with_origin
 from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
@@ -21,7 +21,7 @@ from graftwork.data.paths import Files
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
-from graftwork.data.tables import find_tables, read_tables
+from graftwork.data.tables import column_names, find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.audit import named
@@ -47,6 +47,9 @@ IMAGE_NAMES = (
     "picture",
 )
 """Usual names of an image column, most likely first."""
+
+_TABLES = 20
+"""Tables beside class folders that are looked into."""
 
 GUESSES = {"image": IMAGE_NAMES, "label": (*LABEL_NAMES, "fine_label", "label_name", "tags")}
 
@@ -116,32 +119,26 @@ def _tables_with_images(
     if not files:
         return None
     if path.is_dir() and not request.columns:
-        names = _column_names(next(iter(files.values()))[0])
+        names = _columns_of(next(iter(files.values()))[0])
         wanted = GUESSES if labels == "single" else {"image": IMAGE_NAMES}
         # A table that is not sure to be the data is asked about where there are pictures.
-        if set(guess_columns(names, wanted)) != set(wanted) and _may_hold_pictures(path):
+        if set(guess_columns(names or (), wanted)) != set(wanted) and _may_hold_pictures(path):
             return None
     return files, findings
+
+
+def _columns_of(file: Path) -> list[str] | None:
+    """A table's columns; None where it cannot be read."""
+    try:
+        return column_names(file)
+    except DataError:
+        return None
 
 
 def _may_hold_pictures(folder: Path) -> bool:
     return any(
         not is_junk(entry.name) and (entry.is_dir() or entry.suffix.lower() in SUFFIXES) for entry in folder.iterdir()
     )
-
-
-def _column_names(file: Path) -> list[str]:
-    if file.suffix.lower() == ".parquet":
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        try:
-            return list(parquet.read_schema(file).names)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"cannot be read ({error})", where=str(file)) from None
-    with file.open(encoding="utf-8-sig", errors="replace") as stream:
-        header = stream.readline()
-    return re.findall(r"[^\s,;{}:\"'][^,;\t{}:\"'\n]*", header)
 
 
 def _from_folders(folders: ClassFolders) -> Tables:
@@ -158,9 +155,15 @@ def _from_folders(folders: ClassFolders) -> Tables:
         labels = pa.array(np.repeat([index[label] for label in files_of], [len(part) for part in parts]))
         splits[split] = add_column(picture_rows(files, origins), "label", labels)
     dropped = dropped_pictures(folders.root, folders.others)
-    tables = [name for name in folders.others if Path(name).suffix.lower() in TABLE_SUFFIXES]
+    suffixes = TABLE_SUFFIXES - {".json"}  # which is the suffix of much else
+    tables = [name for name in folders.others if Path(name).suffix.lower() in suffixes]
     message = "tables beside the folders that say nothing else of the images, not used"
     unused = named("unused-table", "note", message, tables)
+    damaged = [name for name in tables[:_TABLES] if _columns_of(folders.root / name) is None]
+    message = (
+        "tables beside the folders that cannot be read, so that nobody knows whether they have the labels; not used"
+    )
+    unused += named("unreadable-table", "warning", message, damaged)
     return Tables(splits, (*folders.findings, *dropped, *unused, *_classes_in_names(folders)), folders.classes)
 
 
@@ -265,13 +268,8 @@ def _with_flags(
     splits: dict[str, Dataset], request: DataRequest, labels: str
 ) -> tuple[dict[str, Dataset], list[Finding]]:
     """With a column `label` from columns of 0 and 1, one a class, where there is no other column of labels."""
-    first = next(iter(splits.values()))
-    guessed = guess_columns(first.column_names, GUESSES)
-    if labels == "number" or "label" in request.columns or "label" in guessed:
-        return splits, []
+    guessed = guess_columns(next(iter(splits.values())).column_names, GUESSES)
     image = request.columns.get("image") or guessed.get("image")
-    names = flag_columns(splits, ["origin", *filter(None, (image, request.group_by))])
-    if image is None or len(names) < (1 if labels == "multi" else 2):
+    if labels == "number" or image is None or "label" in request.columns or "label" in guessed:
         return splits, []
-    made, found = labels_from_flags(splits, names, labels, request.source)
-    return made, [found]
+    return with_label_columns(splits, [image, request.group_by or ""], labels == "multi", request.source)

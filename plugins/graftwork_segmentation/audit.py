@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -24,11 +24,13 @@ from graftwork.interfaces import Finding, Tables
 from graftwork.vision.audit import Seen, check_alike, check_shapes, named, see_pictures
 from graftwork.vision.decode import read_cell
 from graftwork.vision.look import Looks
-from graftwork_segmentation.checks import check_pixels
+from graftwork_segmentation.checks import check_palettes, check_pixels, check_scored, same_shape
 from graftwork_segmentation.classes import facts_of, strata
-from graftwork_segmentation.labelmap import REST, VOID, to_json
-from graftwork_segmentation.masks import CLASS_PIXELS, MaskLook, key_of_code, lookup
-from graftwork_segmentation.smoothed import is_smoothed
+from graftwork_segmentation.labelmap import PALETTE, REST, VOID, to_json
+from graftwork_segmentation.lookup import key_of_code, lookup
+from graftwork_segmentation.masks import CLASS_PIXELS, MaskLook
+from graftwork_segmentation.naming import NEAREST_OPTION, SCALE_OPTION
+from graftwork_segmentation.smoothed import FEWEST, is_smoothed
 from graftwork_segmentation.values import class_pixels, look_at_masks
 
 if TYPE_CHECKING:
@@ -40,10 +42,11 @@ LISTED = 256
 """Values outside the label map that are added to it one by one; where there are more, one entry stands for them all."""
 
 _SHOWN = 5
+_SAME_SHAPE = ", the same shape"
 _LEFT_OUT = {
     "missing-mask-file": "masks that are not there",
     "unreadable-mask": "masks that are empty, damaged or no pictures",
-    "jpeg-mask": "masks in a lossy format, which changes their values; save them as PNG",
+    "jpeg-mask": f"masks in a lossy format, which changes their values ({NEAREST_OPTION} reads them)",
     "mask-of-other-kind": "masks of another kind than the label map's: colours against values",
     "mask-size-differs": "masks that are not of their picture's size",
     "all-void-mask": "masks in which no pixel is scored",
@@ -66,6 +69,8 @@ class Judged:
         rotated: whether EXIF turns the picture.
         mask: what looking at it showed.
         pixels: of every class in the mask, int64 [classes].
+        void: values that the label map does not score, with their pixels.
+        unscored, moved: pixels that are not scored, for whatever reason; and those that were taken for the nearest value.
         unknown: values outside the label map with their pixels, the most frequent LISTED; none where smoothed.
         unlisted: number and pixels of all others.
         smoothed: whether these come from smoothing colours.
@@ -77,6 +82,9 @@ class Judged:
     rotated: bool
     mask: MaskLook
     pixels: NDArray[np.int64]
+    void: Mapping[int, int]
+    unscored: int
+    moved: int
     unknown: Mapping[int, int]
     unlisted: tuple[int, int]
     smoothed: bool
@@ -96,12 +104,14 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
         are added to `mask_map` as not scored. A split that keeps no row is a finding of level `error`.
     """
     seen = see_pictures(tables)
-    judged = {split: _judge(rows, seen.looks[split], len(tables.names)) for split, rows in seen.tables.splits.items()}
+    seen, judged, palettes = _judge_all(seen, len(tables.names))
     kept = {split: [row for row, judge in enumerate(rows) if judge.problem is None] for split, rows in judged.items()}
-    findings = [*seen.findings, *_left_out(judged)]
+    findings = [*seen.findings, *palettes, *_left_out(judged)]
     for split, rows in kept.items():
         if judged[split] and not rows:
-            message = f"none of the {len(judged[split]):,} {split} rows can be used"
+            problem, count = Counter(judge.problem for judge in judged[split]).most_common(1)[0]
+            said = _said(str(problem), judged[split])
+            message = f"none of the {len(judged[split]):,} {split} rows can be used: {count:,} {said}"
             findings.append(Finding("split-without-usable-rows", "error", message, (split,), len(judged[split])))
     usable = {split: [judged[split][row] for row in rows] for split, rows in kept.items()}
     extended = _extend(seen.tables.splits, judged)
@@ -113,8 +123,10 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
     left = Seen(replace(tables, splits=splits), looks, [])
     every = [judge for rows in usable.values() for judge in rows]
     findings += _values(every)
+    findings += check_scored(every, any(finding.code == "no-label-map" for finding in tables.findings))
     findings += check_pixels({split: [judge.pixels for judge in rows] for split, rows in usable.items()}, tables.names)
     findings += _one_class(every, tables.names)
+    findings += _same_masks(every)
     findings += _same_pictures(left, usable)
     findings += check_shapes(left)
     findings += _turned(splits, usable)
@@ -123,14 +135,28 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
     return replace(tables, splits=splits), findings
 
 
+def _judge_all(seen: Seen, classes: int) -> tuple[Seen, dict[str, list[Judged]], list[Finding]]:
+    """Every row, and what their palettes say: where these differ and are grey, the levels count, and rows are judged again."""
+    judged = {split: _judge(rows, seen.looks[split], classes) for split, rows in seen.tables.splits.items()}
+    found, grey = check_palettes([judge.mask.palette for rows in judged.values() for judge in rows])
+    if not grey:
+        return seen, judged, found
+    splits = {}
+    for split, rows in seen.tables.splits.items():
+        maps = [to_json({**json.loads(text), PALETTE: 1}) for text in rows["mask_map"][:]]
+        splits[split] = add_column(rows, "mask_map", maps) if len(rows) else rows
+    seen = replace(seen, tables=replace(seen.tables, splits=splits))
+    return seen, {split: _judge(rows, seen.looks[split], classes) for split, rows in splits.items()}, found
+
+
 def _judge(rows: Dataset, looks: Looks, classes: int) -> list[Judged]:
     origins, maps = list(rows["origin"][:]), list(rows["mask_map"][:])
     sizes, rotated = looks.sizes.tolist(), looks.has("rotated").tolist()
     judged: dict[int, Judged] = {}
-    for by_colour in (False, True):
-        chosen = [row for row, text in enumerate(maps) if lookup(text).by_colour == by_colour]
+    for form in {lookup(text).form for text in set(maps)}:
+        chosen = [row for row, text in enumerate(maps) if lookup(text).form == form]
         part = rows if len(chosen) == len(rows) else rows.select(chosen)
-        for row, mask in zip(chosen, look_at_masks(part, by_colour), strict=True):
+        for row, mask in zip(chosen, look_at_masks(part, form), strict=True):
             judged[row] = _fit(origins[row], maps[row], sizes[row], rotated[row], mask, classes)
     return [judged[row] for row in range(len(rows))]
 
@@ -138,20 +164,39 @@ def _judge(rows: Dataset, looks: Looks, classes: int) -> list[Judged]:
 def _fit(origin: str, mask_map: str, size: list[int], rotated: bool, mask: MaskLook, classes: int) -> Judged:
     table = lookup(mask_map)
     pixels = class_pixels(mask, mask_map, classes)
-    _, known = table(mask.values)
+    indices, known = table(mask.values)
+    listed = table.lists(mask.values)
+    void = listed & (indices == VOID)
     values, counts = mask.values[~known], mask.counts[~known]
-    smoothed = mask.by_colour and is_smoothed(values, counts, table.codes)
+    smoothed = table.by_colour and is_smoothed(values, counts, table.codes)
     first = np.argsort(-counts, kind="stable")[: 0 if smoothed else LISTED]
-    unknown = dict(zip(values[first].tolist(), counts[first].tolist(), strict=True))
     unlisted = len(values) - len(first), int(counts.sum() - counts[first].sum())
     problem, reason = mask.problem, mask.reason
+    unscored = int(mask.counts.sum() - pixels.sum())
     if problem is None and [mask.width, mask.height] != size:
-        problem, reason = "mask-size-differs", _size_reason(size, rotated, mask)
-    elif problem is None and not pixels.sum():
+        if not same_shape(size, (mask.width, mask.height)):
+            problem, reason = "mask-size-differs", _size_reason(size, rotated, mask)
+        elif not table.scale:
+            problem, reason = "mask-size-differs", f"{_size_reason(size, rotated, mask)}{_SAME_SHAPE}"
+        else:
+            pixels = np.rint(pixels * (size[0] * size[1] / (mask.width * mask.height))).astype(np.int64)
+    if problem is None and not pixels.sum():
         problem, reason = "all-void-mask", ""
     nothing = np.empty(0, np.int64)
-    mask = replace(mask, values=nothing, counts=nothing)
-    return Judged(origin, rotated, mask, pixels, unknown, unlisted, smoothed, problem, reason)
+    return Judged(
+        origin,
+        rotated,
+        replace(mask, values=nothing, counts=nothing, runs=nothing),
+        pixels,
+        dict(zip(mask.values[void].tolist(), mask.counts[void].tolist(), strict=True)),
+        unscored,
+        int(mask.counts[known & ~listed].sum()) if table.nearest else 0,
+        dict(zip(values[first].tolist(), counts[first].tolist(), strict=True)),
+        unlisted,
+        smoothed,
+        problem,
+        reason,
+    )
 
 
 def _size_reason(size: list[int], rotated: bool, mask: MaskLook) -> str:
@@ -164,16 +209,21 @@ def _size_reason(size: list[int], rotated: bool, mask: MaskLook) -> str:
     return f"{told}: the sides are swapped"
 
 
+def _said(problem: str, judged: Sequence[Judged]) -> str:
+    """What is wrong with masks, and the way out where there is one."""
+    if problem == "mask-size-differs" and any(judge.reason.endswith(_SAME_SHAPE) for judge in judged):
+        return f"{_LEFT_OUT[problem]} ({SCALE_OPTION} brings those of its shape to it)"
+    return _LEFT_OUT[problem]
+
+
 def _left_out(judged: Mapping[str, Sequence[Judged]]) -> list[Finding]:
     findings = []
-    for code, message in _LEFT_OUT.items():
+    every = [judge for rows in judged.values() for judge in rows]
+    for code in _LEFT_OUT:
         lost = [
-            judge.origin + (f" ({judge.reason})" if judge.reason else "")
-            for rows in judged.values()
-            for judge in rows
-            if judge.problem == code
+            judge.origin + (f" ({judge.reason})" if judge.reason else "") for judge in every if judge.problem == code
         ]
-        findings += named(code, "warning", f"{message}, left out", lost)
+        findings += named(code, "warning", f"{_said(code, every)}, left out", lost)
     return findings
 
 
@@ -227,7 +277,8 @@ def _values(every: Sequence[Judged]) -> list[Finding]:
         for key in sorted(pixels, key=lambda key: (-pixels[key], key))
     ]
     more = " or more" if any(judge.unlisted[0] for judge in concerned) else ""
-    message = f"masks with values outside the label map ({len(told):,}{more}), which are not scored: {len(concerned):,}"
+    remedy = f" ({NEAREST_OPTION} takes the nearest that is in it)" if len(told) >= FEWEST else ""
+    message = f"masks with values outside the label map ({len(told):,}{more}), which are not scored{remedy}: {len(concerned):,}"
     found = Finding("unknown-mask-value", "warning", message, tuple(told[:_SHOWN]), len(concerned))
     return [*named("smoothed-mask", "warning", blurred, smoothed), *([found] if told else [])]
 
@@ -239,6 +290,18 @@ def _one_class(every: Sequence[Judged], names: Sequence[str]) -> list[Finding]:
         if np.count_nonzero(judge.pixels) == 1
     ]
     return named("one-class-mask", "note", "masks that show a single class", alone)
+
+
+def _same_masks(every: Sequence[Judged]) -> list[Finding]:
+    """One mask of several classes for most pictures: what it says is about the camera, not about what it shows."""
+    drawn = [judge for judge in every if np.count_nonzero(judge.pixels) > 1]
+    homes: dict[str, list[str]] = defaultdict(list)
+    for judge in drawn:
+        homes[judge.mask.content].append(judge.origin)
+    most = max(homes.values(), key=len, default=[])
+    if len(most) < _SHOWN or 2 * len(most) <= len(drawn):
+        return []
+    return named("same-mask", "warning", "pictures with the very same mask; perhaps it is a field of view", most)
 
 
 def _same_pictures(seen: Seen, usable: Mapping[str, Sequence[Judged]]) -> list[Finding]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +12,27 @@ from numpy.typing import NDArray
 from graftwork.data.audit import FEW_ROWS, similar_names
 from graftwork.interfaces import Finding
 from graftwork.vision.audit import named
+from graftwork_segmentation.lookup import key_of_code
+from graftwork_segmentation.masks import MaskLook
 
 IMBALANCE = 10.0
 """Pixels of the largest class by the smallest's, in training; from here on reported, from 100 times on as a warning.
 Street scenes have 50 to 100 times as much road as poles, and are trained on without ado."""
+
+
+class Scored(Protocol):
+    """What `check_scored` looks at; `audit.Judged` says what each is."""
+
+    @property
+    def origin(self) -> str: ...
+    @property
+    def mask(self) -> MaskLook: ...
+    @property
+    def void(self) -> Mapping[int, int]: ...
+    @property
+    def unscored(self) -> int: ...
+    @property
+    def moved(self) -> int: ...
 
 
 def check_pixels(pixels: Mapping[str, Sequence[NDArray[np.int64]]], names: Sequence[str]) -> list[Finding]:
@@ -40,6 +59,77 @@ def check_pixels(pixels: Mapping[str, Sequence[NDArray[np.int64]]], names: Seque
         findings += named("few-rows", "warning", f"classes in fewer than {FEW_ROWS} training images", few)
         findings += _imbalance(tables["train"].sum(axis=0), names)
     return findings
+
+
+def check_scored(judged: Sequence[Scored], guessed: bool) -> list[Finding]:
+    """How many pixels are not scored, and how many were taken for the nearest value.
+
+    Args:
+        judged: rows that are used.
+        guessed: whether it was not the data that said which values are not scored.
+    """
+    total = sum(judge.mask.width * judge.mask.height for judge in judged)
+    findings = []
+    unscored = sum(judge.unscored for judge in judged)
+    if unscored:
+        pixels: Counter[str] = Counter()
+        for judge in judged:
+            for value, count in judge.void.items():
+                pixels[key_of_code(value, judge.mask.by_colour)] += count
+        rest = unscored - sum(pixels.values())
+        told = [f"{key} ({count:,} pixels)" for key, count in pixels.most_common(4)]
+        told += [f"values outside the label map ({rest:,} pixels)"] if rest else []
+        concerned = sum(judge.unscored > 0 for judge in judged)
+        message = f"{_percent(unscored / total)} of all pixels are not scored; masks with such pixels: {concerned:,}"
+        findings.append(Finding("unscored-pixels", "warning" if guessed else "note", message, tuple(told), concerned))
+    moved = sum(judge.moved for judge in judged)
+    if moved:
+        concerned = [f"{judge.origin} ({judge.moved:,} pixels)" for judge in judged if judge.moved]
+        message = f"masks with pixels that were taken for the nearest class ({_percent(moved / total)} of all)"
+        findings += named("nearest-mask-value", "note", message, concerned)
+    return findings
+
+
+def check_palettes(palettes: Iterable[Mapping[int, int]]) -> tuple[list[Finding], bool]:
+    """Whether palettes give an index several colours, and whether all these are grey, so that the levels are the values.
+
+    Args:
+        palettes: of every mask, the colours of its values.
+    """
+    seen: dict[int, set[int]] = defaultdict(set)
+    for palette in palettes:
+        for value, colour in palette.items():
+            seen[value].add(colour)
+    several = [value for value, colours in sorted(seen.items()) if len(colours) > 1]
+    if not several:
+        return [], False
+    grey = all(colour >> 8 == colour & 0xFFFF for colours in seen.values() for colour in colours)
+    if grey:
+        message = (
+            "palettes differ from mask to mask, so that an index means nothing; the grey levels in them are the values"
+        )
+    else:
+        message = (
+            "palettes give an index several colours, and the label map counts indices; where a colour is the class, "
+            'write colours ("#rrggbb": name) into labels.yaml'
+        )
+    told = [
+        f"index {value}: {', '.join(key_of_code(colour, True) for colour in sorted(seen[value])[:3])}"
+        for value in several[:5]
+    ]
+    return [Finding("palettes-differ", "warning", message, tuple(told), len(several))], grey
+
+
+def same_shape(picture: Sequence[int], mask: Sequence[int]) -> bool:
+    """Whether two sizes are of one shape, but for a pixel of the smaller."""
+    small, large = sorted((tuple(picture), tuple(mask)))
+    return any(
+        abs(small[side] - large[side] * small[1 - side] / large[1 - side]) <= 1 and min(small) > 0 for side in (0, 1)
+    )
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
 
 
 def _missing(shown: Mapping[str, NDArray[np.int64]], present: Sequence[int], names: Sequence[str]) -> list[Finding]:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from graftwork.data.arrow import column_of, distinct_values
 from graftwork.interfaces import Facts, Tables
-from graftwork_segmentation.labelmap import VOID
-from graftwork_segmentation.masks import CLASS_PIXELS, lookup
+from graftwork_segmentation.labelmap import SETTINGS, VOID
+from graftwork_segmentation.lookup import lookup
+from graftwork_segmentation.masks import CLASS_PIXELS
 from graftwork_segmentation.values import class_pixels, look_at_masks
 
 if TYPE_CHECKING:
@@ -59,11 +60,13 @@ def pixel_table(rows: Dataset, classes: int | None = None) -> NDArray[np.int64]:
     table = np.zeros((len(rows), count), dtype=np.int64)
     for number, text in enumerate(texts):
         chosen = np.flatnonzero(places == number)
-        for row, look in zip(chosen, look_at_masks(rows.select(chosen), lookup(text).by_colour), strict=True):
+        for row, look in zip(chosen, look_at_masks(rows.select(chosen), lookup(text).form), strict=True):
             table[row] = class_pixels(look, text, count)
     return table
 
 
 def classes_in(mask_map: str) -> int:
     """One more than the largest class index of a mask map."""
-    return max((index + 1 for index in json.loads(mask_map).values() if index != VOID), default=0)
+    return max(
+        (index + 1 for key, index in json.loads(mask_map).items() if key not in SETTINGS and index != VOID), default=0
+    )

@@ -95,7 +95,7 @@ class SegmentationExamples(Examples):
         """uint8 [h, w]; in training of this shape, since a large picture is kept smaller than it is stored."""
         assert self._masks is not None
         cells = self._masks[row]
-        mask = decode_mask(cells["mask"], cells["mask_map"])
+        mask = decode_mask(cells["mask"], cells["mask_map"], shape=self._pictures.shapes[row])
         if not self._train or mask.shape == shape:
             return mask
         return torch.nn.functional.interpolate(mask[None, None], tuple(shape), mode="nearest-exact")[0, 0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graftwork.data.names import class_name
 from graftwork.errors import UsageError, did_you_mean
 from graftwork.files.yaml import Lines, read_yaml
 
@@ -24,10 +25,15 @@ LARGEST_VALUE = 65_535
 REST = "*"
 """A key of a mask map: every value that is not listed."""
 
+NEAREST, PALETTE, SIZE = "!nearest", "!palette", "!size"
+SETTINGS = (NEAREST, PALETTE, SIZE)
+"""Keys of a mask map that say how masks are read: a value that is not listed is the nearest that is; a palette's colours
+count, not its indices; a mask of another size and the same shape is brought to its picture's."""
+
 _VALUE = re.compile(r"0|[1-9]\d{0,4}")
 _HEX = re.compile(r"#([0-9a-fA-F]{6})")
 _TRIPLE = re.compile(r"(\d{1,3})[\s,]+(\d{1,3})[\s,]+(\d{1,3})")
-_SETTINGS = ("ignore", "merge", "merge_rest")
+_WORDS = ("ignore", "merge", "merge_rest")
 _REST_CHOICES = ("keep", "ignore")
 
 
@@ -117,13 +123,13 @@ def read_label_map(path: Path) -> LabelMap:
 def _named_keys(content: Mapping[str, Any], lines: Lines, where: str) -> Iterable[tuple[str, str]]:
     seen: dict[str, str] = {}
     for text, name in content.items():
-        if text in _SETTINGS:
+        if text in _WORDS:
             continue
         key = key_of(text)
         at = _at(where, lines, (text,))
         if key is None:
             if re.search(r"[a-zA-Z]", text) and not text.startswith("#"):
-                raise UsageError(f"unknown key {text!r}", where=at, hint=did_you_mean(text, list(_SETTINGS)))
+                raise UsageError(f"unknown key {text!r}", where=at, hint=did_you_mean(text, list(_WORDS)))
             hint = 'Wanted 0..65535, "#804080" or "128 64 128"'
             raise UsageError(f"{text!r} is neither a mask value nor a colour", where=at, hint=hint)
         if key in seen:
@@ -192,7 +198,7 @@ def _text(value: Any, at: str, noun: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"{value!r} is not {noun}", where=at, hint="Put names such as true or null in quotes")
-    return value.strip()
+    return class_name(value)
 
 
 def _at(where: str, lines: Lines, path: tuple[str | int, ...]) -> str:

@@ -5,7 +5,6 @@ A mask's numbers are data, not a picture: no colour conversion, scaling or EXIF 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import json
@@ -24,7 +23,8 @@ from graftwork.data.arrow import column_of, distinct_values
 from graftwork.data.columns import add_column
 from graftwork.errors import DataError
 from graftwork.vision.decode import PIXEL_LIMIT, read_cell
-from graftwork_segmentation.labelmap import REST, VOID, to_json
+from graftwork_segmentation.labelmap import LARGEST_VALUE, SETTINGS, VOID, to_json
+from graftwork_segmentation.lookup import Form, key_of_code, lookup
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,6 +33,7 @@ CLASS_PIXELS = "class_pixels"
 """A column that the audit adds: pixels of every class in each mask, so that no mask is decoded again for it."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_TINT = 8.0  # levels between the channels of a pixel, in the mean
 _SPREAD = {2: 85, 4: 17}
 """By bits: Pillow spreads grey PNG of 2 and 4 bits over 0..255, which would turn class 3 into 255 or 51."""
 
@@ -48,7 +49,9 @@ class MaskLook:
         content: hex digest of the encoded file, 32 digits.
         width, height: pixels.
         by_colour: whether the values are colours (red · 65,536 + green · 256 + blue).
-        values, counts: the distinct values, ascending, and their pixels.
+        values, counts, runs: the distinct values, ascending, their pixels, and in how many stretches
+            these stand, along rows or columns of pixels, whichever are more.
+        palette: the colour of every value of a mask with a palette.
         trait: `grey-as-rgb` (three equal channels, read as values), `palette-by-colour`, or empty.
     """
 
@@ -60,59 +63,14 @@ class MaskLook:
     by_colour: bool = False
     values: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    runs: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    palette: Mapping[int, int] = field(default_factory=dict)
     trait: str = ""
 
 
-@dataclass(frozen=True)
-class Lookup:
-    """A mask map, ready to use.
-
-    Args:
-        by_colour: whether its keys are colours.
-        codes: its values or colours as numbers, ascending, int64.
-        indices: their class indices, uint8.
-        rest: the class index of what is not listed; None where that is unknown.
-    """
-
-    by_colour: bool
-    codes: NDArray[np.int64]
-    indices: NDArray[np.uint8]
-    rest: int | None
-
-    def __call__(self, values: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Class indices of values, and whether each is known; unknown ones become VOID."""
-        rest = np.uint8(VOID if self.rest is None else self.rest)
-        if not len(self.codes):
-            return np.full(values.shape, rest), np.full(values.shape, self.rest is not None)
-        places = np.minimum(np.searchsorted(self.codes, values), len(self.codes) - 1)
-        listed = self.codes[places] == values
-        indices = np.where(listed, self.indices[places], rest)
-        return indices, listed | (self.rest is not None)
-
-
-@functools.lru_cache(maxsize=64)
-def lookup(mask_map: str) -> Lookup:
-    """The column `mask_map` as a Lookup; a table has one such text for all rows, or few."""
-    given: dict[str, int] = json.loads(mask_map)
-    rest = given.pop(REST, None)
-    codes = {code_of(key): index for key, index in given.items()}
-    ordered = sorted(codes)
-    indices = np.array([codes[code] for code in ordered], dtype=np.uint8)
-    by_colour = any(key.startswith("#") for key in given)
-    return Lookup(by_colour, np.array(ordered, dtype=np.int64), indices, rest)
-
-
-def code_of(key: str) -> int:
-    """The number of a mask map's key: `7` is 7, `#000102` is 258."""
-    return int(key[1:], 16) if key.startswith("#") else int(key)
-
-
-def key_of_code(code: int, by_colour: bool) -> str:
-    """The mask map's key of a number; the reverse of `code_of`."""
-    return f"#{code:06x}" if by_colour else str(code)
-
-
-def decode_mask(cell: Mapping[str, Any], mask_map: str, strict: bool = False) -> Tensor:
+def decode_mask(
+    cell: Mapping[str, Any], mask_map: str, strict: bool = False, shape: Sequence[int] | None = None
+) -> Tensor:
     """A mask's class indices.
 
     Where the map has values, a palette's indices and a grey mask's numbers are the values; where it has colours, a
@@ -122,6 +80,7 @@ def decode_mask(cell: Mapping[str, Any], mask_map: str, strict: bool = False) ->
         cell: {"bytes": the file's content or None, "path": where the file is, or its name}.
         mask_map: JSON; value (`7`) or colour (`#804080`) to class index, 255 for what is not scored.
         strict: whether a value that the map does not have is an error; else it is not scored.
+        shape: the picture's height and width; a mask of another size is brought to it where the map says so.
 
     Returns:
         uint8 [height, width].
@@ -132,7 +91,7 @@ def decode_mask(cell: Mapping[str, Any], mask_map: str, strict: bool = False) ->
     table = lookup(mask_map)
     where = cell.get("path") or "a mask"
     try:
-        codes, _ = _codes(read_cell(cell), table.by_colour)
+        codes, _, _ = _codes(read_cell(cell), table.form)
     except _Refused as refused:
         raise DataError(refused.reason, where=where) from None
     starts, lengths = _runs(codes)
@@ -141,15 +100,18 @@ def decode_mask(cell: Mapping[str, Any], mask_map: str, strict: bool = False) ->
     if strict and not known.all():
         stranger = key_of_code(int(values[~known][0]), table.by_colour)
         raise DataError(f"has the value {stranger}, which is not in the label map", where=where)
-    return torch.from_numpy(np.repeat(indices, lengths).reshape(codes.shape))
+    mask = torch.from_numpy(np.repeat(indices, lengths).reshape(codes.shape))
+    if not table.scale or shape is None or tuple(mask.shape) == tuple(shape):
+        return mask
+    return torch.nn.functional.interpolate(mask[None, None], tuple(shape), mode="nearest-exact")[0, 0]
 
 
-def look_at_mask(cell: Mapping[str, Any], by_colour: bool | None) -> MaskLook:
+def look_at_mask(cell: Mapping[str, Any], form: Form) -> MaskLook:
     """Decode a mask and count its values. Never raises for bad content.
 
     Args:
         cell: as for `decode_mask`.
-        by_colour: whether the label map has colours; None where there is no map: what the file has.
+        form: how it is read.
     """
     try:
         data = read_cell(cell)
@@ -157,15 +119,21 @@ def look_at_mask(cell: Mapping[str, Any], by_colour: bool | None) -> MaskLook:
         return MaskLook("missing-mask-file", error.what)
     content = hashlib.sha256(data).hexdigest()[:32]
     try:
-        codes, trait = _codes(data, by_colour)
+        codes, trait, palette = _codes(data, form)
     except _Refused as refused:
         return MaskLook(refused.problem, refused.reason, content)
     starts, lengths = _runs(codes)
     values, places = np.unique(codes.reshape(-1)[starts], return_inverse=True)
     counts = np.bincount(places, lengths, len(values)).astype(np.int64)
+    down = np.concatenate(
+        [codes[0], codes[1:][codes[1:] != codes[:-1]]]
+    )  # where a stretch starts in a column of pixels
+    stretches = np.bincount(np.searchsorted(values, down), minlength=len(values))
+    runs = np.maximum(np.bincount(places, minlength=len(values)), stretches).astype(np.int64)
     height, width = codes.shape
+    used = {value: palette[value] for value in values.tolist() if value in palette}
     colours = codes.dtype == np.uint32
-    return MaskLook(None, "", content, width, height, colours, values.astype(np.int64), counts, trait)
+    return MaskLook(None, "", content, width, height, colours, values.astype(np.int64), counts, runs, used, trait)
 
 
 def remap(rows: Dataset, names: Sequence[str], classes: Sequence[str]) -> Dataset:
@@ -189,7 +157,9 @@ def remap(rows: Dataset, names: Sequence[str], classes: Sequence[str]) -> Datase
     renumbered = []
     for text in texts:
         old: dict[str, int] = json.loads(text)
-        renumbered.append(to_json({key: n if n == VOID else index[names[n]] for key, n in old.items()}))
+        renumbered.append(
+            to_json({key: n if key in SETTINGS or n == VOID else index[names[n]] for key, n in old.items()})
+        )
     kept = rows.remove_columns(CLASS_PIXELS) if CLASS_PIXELS in rows.column_names else rows
     return add_column(kept, "mask_map", [renumbered[place] for place in places.tolist()])
 
@@ -203,22 +173,21 @@ class _Refused(Exception):
         self.reason = reason
 
 
-def _codes(data: bytes, by_colour: bool | None) -> tuple[NDArray[Any], str]:
-    """Values [height, width] (uint32 where they are colours), and the look's trait."""
+def _codes(data: bytes, form: Form) -> tuple[NDArray[Any], str, Mapping[int, int]]:
+    """Values [height, width] (uint32 where they are colours), the look's trait, and its palette's colours."""
     if not data:
         raise _Refused("unreadable-mask", "is empty (zero bytes)")
-    if data.startswith(b"\xff\xd8"):
-        raise _Refused("jpeg-mask", "is a JPEG, which changes the values of a mask")
-    if data.startswith(b"RIFF") and data[12:16] == b"VP8 ":
-        raise _Refused("jpeg-mask", "is a lossy WebP, which changes the values of a mask")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures and odd metadata are no fault of a mask
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > PIXEL_LIMIT:
                     raise Image.DecompressionBombError
+                kind = _lossy_kind(image, data)
+                if kind and not form.lossy:
+                    raise _Refused("jpeg-mask", f"is a {kind}, which changes the values of a mask")
                 image.load()
-                return _values(image, data, by_colour)
+                return _values(_without_tint(image) if kind else image, data, form)
     except _Refused:
         raise
     except Image.DecompressionBombError:
@@ -229,28 +198,65 @@ def _codes(data: bytes, by_colour: bool | None) -> tuple[NDArray[Any], str]:
         raise _Refused("unreadable-mask", f"cannot be decoded ({error})") from None
 
 
-def _values(image: Image.Image, data: bytes, by_colour: bool | None) -> tuple[NDArray[Any], str]:
+def _lossy_kind(image: Image.Image, data: bytes) -> str:
+    """What the file is called where its format changes values; empty where it keeps them."""
+    if image.format in ("JPEG", "MPO"):
+        return "JPEG"
+    if image.format == "WEBP":
+        return "lossy WebP" if b"VP8 " in data[12:64] else ""
+    if image.format == "TIFF":
+        return "TIFF with JPEG inside" if image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp") else ""
+    return "AVIF" if image.format == "AVIF" else ""
+
+
+def _without_tint(image: Image.Image) -> Image.Image:
+    """Grey, where a lossy file has colours by its losses alone."""
+    if image.mode != "RGB":
+        return image
+    pixels = np.asarray(image).astype(np.int16)
+    tint = np.ptp(pixels, axis=2)
+    return image.convert("L") if float(tint.mean()) < _TINT else image
+
+
+def _values(image: Image.Image, data: bytes, form: Form) -> tuple[NDArray[Any], str, Mapping[int, int]]:
     mode = image.mode
     if mode.startswith("F"):
-        raise _Refused("unreadable-mask", "holds floating-point numbers")
+        return _whole_numbers(image), "", {}
     single = mode in ("1", "L", "P", "LA", "La", "PA") or mode.startswith("I")
-    if single and not by_colour:
+    by_palette = mode in ("P", "PA") and form.palette
+    if single and not form.by_colour and not by_palette:
         plain = image.getchannel(0) if len(image.getbands()) > 1 else image
         values = np.asarray(plain)
         if mode == "1":
-            return values.astype(np.uint8), ""
+            return values.astype(np.uint8), "", {}
         spread = _SPREAD.get(data[24]) if mode == "L" and data.startswith(_PNG) and data[25] == 0 else None
-        return values if spread is None else values // spread, ""
+        return values if spread is None else values // spread, "", _palette(image)
     if mode.startswith("I"):
         raise _Refused("mask-of-other-kind", "is grey with 16 bits or more, and the label map has colours")
     # Never RGBA onto white: a transparent pixel's colour is its label all the same.
     packed = np.frombuffer(image.convert("RGB").tobytes("raw", "BGRX"), dtype="<u4")
     codes = packed.reshape(image.height, image.width) & 0xFFFFFF
-    if not by_colour and bool((codes >> 8 == codes & 0xFFFF).all()):  # red and green equal green and blue
-        return (codes & 0xFF).astype(np.uint8), "grey-as-rgb"
-    if by_colour is False:
+    if not form.by_colour and bool((codes >> 8 == codes & 0xFFFF).all()):  # red and green equal green and blue
+        return (codes & 0xFF).astype(np.uint8), "" if by_palette else "grey-as-rgb", {}
+    if form.by_colour is False:
         raise _Refused("mask-of-other-kind", "is in colour, and the label map has values")
-    return codes, "palette-by-colour" if mode in ("P", "PA") else ""
+    return codes, "palette-by-colour" if mode in ("P", "PA") else "", {}
+
+
+def _whole_numbers(image: Image.Image) -> NDArray[Any]:
+    """The values of a mask that was saved as floating-point numbers, where all of them are whole."""
+    values = np.asarray(image)
+    if not np.isfinite(values).all() or (values < 0).any() or (values > LARGEST_VALUE).any() or (values % 1).any():
+        raise _Refused("unreadable-mask", "holds floating-point numbers that are not whole, or not 0 to 65,535")
+    return values.astype(np.uint16)
+
+
+def _palette(image: Image.Image) -> Mapping[int, int]:
+    """Colours by index, where there is a palette."""
+    levels = image.getpalette("RGB") if image.mode in ("P", "PA") else None
+    if not levels:
+        return {}
+    return {at // 3: levels[at] << 16 | levels[at + 1] << 8 | levels[at + 2] for at in range(0, len(levels) - 2, 3)}
 
 
 def _runs(codes: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

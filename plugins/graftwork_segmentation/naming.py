@@ -2,54 +2,146 @@
 
 from __future__ import annotations
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "photos", "rgb", "inputs", "input")
-"""Usual names of a folder of pictures, in lower case, most likely first."""
+import re
+
+from graftwork.data.splits import canonical_split
+
+NEAREST_OPTION = "--set task_options.mask_values=nearest"
+SCALE_OPTION = "--set task_options.mask_size=scale"
+FOLDER_OPTION = "--set task_options.mask_folder=NAME"
+"""What a user gives, for messages."""
+
+IMAGE_FOLDERS = (
+    *("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "photos", "rgb", "inputs", "input"),
+    *("pictures", "frames", "orig", "original", "originals", "jpgs", "data"),
+)
+"""Usual names of a folder of pictures, in lower case without separators, most likely first."""
 
 MASK_FOLDERS = (
-    "masks",
-    "mask",
-    "segmentationclass",
-    "gtfine",
-    "annotations",
-    "annotation",
-    "annots",
-    "annot",
-    "labels",
-    "label",
-    "ground_truth",
-    "groundtruth",
-    "gt",
-    "segmentation",
-    "segmentations",
-    "targets",
-    "target",
-    "gtcoarse",
+    *("1stmanual", "manual1", "manual", "masks", "segmentationclass", "gtfine", "annotations", "annotation", "annots"),
+    *(
+        "annot",
+        "labels",
+        "label",
+        "groundtruth",
+        "groundtruths",
+        "gt",
+        "gts",
+        "segmentation",
+        "segmentations",
+        "targets",
+    ),
+    *("target", "gtcoarse", "mask", "trimaps", "trimap", "semantic", "labelids", "labelsah", "segmaps", "segs", "seg"),
+    *("2ndmanual", "manual2"),
 )
-"""Usual names of a folder of masks, in lower case, most likely first."""
+"""Usual names of a folder of masks, in the same form. `mask` alone is a field of view where another folder fits."""
+
+FIELDS_OF_VIEW = ("fov", "fieldofview", "roi", "rois", "fovmasks", "fovmask")
+"""Names of folders whose masks say where a picture shows something at all."""
+
+OTHER_KINDS = (
+    *(
+        "segmentationobject",
+        "instances",
+        "instance",
+        "instanceids",
+        "depth",
+        "disparity",
+        "bbox",
+        "overlay",
+        "overlays",
+    ),
+    *(
+        "visualization",
+        "visualizations",
+        "vis",
+        "viz",
+        "preview",
+        "previews",
+        "thumbs",
+        "thumbnails",
+        "edges",
+        "gtcoarse",
+    ),
+    *FIELDS_OF_VIEW,
+)
+"""Names of folders that lie beside masks and are neither pictures nor masks of classes."""
 
 MASK_SUFFIXES = (
-    "_labelids",
-    "_labeltrainids",
-    "_mask",
-    "-mask",
-    "_masks",
-    "_gt",
-    "_label",
-    "_labels",
-    "_seg",
-    "_segmentation",
-    "_annotation",
-    "_l",
-    "_gtfine",
-    "_gtcoarse",
-    "_color",
-    "_colour",
-    "_instanceids",
+    *("_labelids", "_labeltrainids", "_mask", "-mask", "_masks", "_gt", "_label", "_labels", "_seg", "_segmentation"),
+    *(
+        "_annotation",
+        "_l",
+        "_gtfine",
+        "_gtcoarse",
+        "_color",
+        "_colour",
+        "_instanceids",
+        "_manual1",
+        "_manual",
+        "_1stho",
+    ),
+    *(
+        "_trimap",
+        "_groundtruth",
+        "_ground_truth",
+        "_annot",
+        "_target",
+        "_bin",
+        "-gt",
+        "-label",
+        ".mask",
+        ".gt",
+        " mask",
+    ),
+    *("mask", "_manual2", "_2ndho"),
 )
 """What masks add to the name of their picture, in lower case; of several masks of a picture, the earliest here counts."""
 
-IMAGE_SUFFIXES = ("_leftimg8bit", "_image", "_img", "_rgb", "_sat")
+IMAGE_SUFFIXES = ("_leftimg8bit", "_image", "_img", "_rgb", "_sat", "_training", "_test", "_orig", "_0000")
 """What pictures add to the name that they share with their mask, in lower case."""
+
+_SPLITS = ("train", "training", "validation", "valid", "val", "dev", "testing", "test")
+_SHORT = {"tr": "train", "ts": "test"}  # nnU-Net's imagesTr and labelsTs
+_NUMBERED = re.compile(r"(.*[^\d])[_-](\d{1,4})|(.*) ?\((\d{1,4})\)")
+
+
+def plain(name: str) -> str:
+    """A folder's name as it stands in the lists above.
+
+    Example:
+        >>> plain("1st_manual"), plain("Ground Truth"), plain("SegmentationClass")
+        ('1stmanual', 'groundtruth', 'segmentationclass')
+    """
+    return re.sub(r"[\s_.-]+", "", name.lower())
+
+
+def split_and_kind(name: str) -> tuple[str | None, str]:
+    """The split that a folder's name means, if any, and what else is in it, in plain form.
+
+    Example:
+        >>> split_and_kind("train_images"), split_and_kind("masksTest"), split_and_kind("masks")
+        (('train', 'images'), ('test', 'masks'), (None, 'masks'))
+    """
+    if canonical_split(name):
+        return canonical_split(name), ""
+    whole = plain(name)
+    known = {*IMAGE_FOLDERS, *MASK_FOLDERS, *OTHER_KINDS}
+    if whole in known:
+        return None, whole
+    for word in (*_SPLITS, *_SHORT):
+        split = _SHORT.get(word) or canonical_split(word)
+        for rest in (whole.removeprefix(word), whole.removesuffix(word)):
+            if rest != whole and rest in known:
+                return split, rest
+    return None, whole
+
+
+def split_within(name: str) -> str | None:
+    """The split that one word of a folder's name means: `stage1_train` is train; None where none or several do."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    splits = {split for word in words if (split := canonical_split(word)) is not None}
+    return next(iter(splits)) if len(splits) == 1 else None
 
 
 def mask_keys(stem: str) -> list[tuple[str, int]]:
@@ -63,3 +155,34 @@ def mask_keys(stem: str) -> list[tuple[str, int]]:
             return keys
         rank = at if rank < 0 else rank
         keys.append((keys[-1][0][: -len(MASK_SUFFIXES[at])], rank))
+
+
+def without_number(stem: str) -> str | None:
+    """A mask's name without the number that tells several masks of one picture apart (`a_mask_1` is `a_mask`)."""
+    match = _NUMBERED.fullmatch(stem)
+    base = (match[1] or match[3]) if match else None
+    return base if base and len(mask_keys(base)) > 1 else None
+
+
+def core_names(stems: list[str]) -> list[str]:
+    """Names without the start and the end that all of them share, numbers left whole; nothing where there is one name.
+
+    Example:
+        >>> core_names(["img_08_x1", "img_09_x1"])
+        ['08', '09']
+    """
+    if len(set(stems)) < 2:
+        return [""] * len(stems)
+    start = _shared(stems)
+    end = _shared([stem[start:][::-1] for stem in stems])
+    return [stem[start : len(stem) - end] for stem in stems]
+
+
+def _shared(stems: list[str]) -> int:
+    """How many first letters all names share, not counting a number that goes on behind them."""
+    first, last = min(stems), max(stems)
+    count = next((at for at, letter in enumerate(first) if at >= len(last) or last[at] != letter), len(first))
+    if any(stem[count : count + 1].isdigit() for stem in stems):
+        while count and first[count - 1].isdigit():
+            count -= 1
+    return count

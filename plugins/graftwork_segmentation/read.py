@@ -5,7 +5,9 @@ Pictures are not decoded here, and masks only where no label map says which valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +22,13 @@ from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.audit import named
 from graftwork.vision.inputs import picture_column, picture_rows
+from graftwork_segmentation.drawn import Drawn, find_drawn
+from graftwork_segmentation.exports import known_export
+from graftwork_segmentation.joined import Mask
 from graftwork_segmentation.labelfiles import FILES as LABEL_FILES
 from graftwork_segmentation.labelfiles import find_label_file, read_label_file, voc_map
-from graftwork_segmentation.labelmap import LabelMap, build_map
-from graftwork_segmentation.layouts import WANTED, Layout, find_layout, what_is_there
+from graftwork_segmentation.labelmap import NEAREST, SIZE, LabelMap, build_map, to_json
+from graftwork_segmentation.layouts import WANTED, Layout, Names, find_layout, what_is_there
 from graftwork_segmentation.pairs import pair_files
 
 if TYPE_CHECKING:
@@ -86,36 +91,42 @@ def read_segmentation(request: DataRequest) -> Tables:
 
 
 def _read_path(path: Path, request: DataRequest) -> Tables:
-    if path.is_file() and path.suffix.lower() not in TABLE_SUFFIXES:
-        raise DataError("is one file, and no table", where=str(path), hint=WANTED)
-    splits, findings = _tables_with_masks(path, request)
+    table = path.is_file() and path.suffix.lower() in TABLE_SUFFIXES
+    given = Names(*(str(request.options.get(name) or "") for name in ("image_folder", "mask_folder")))
+    layout = find_layout(path, given) if path.is_dir() else None
+    drawn = find_drawn(path) if layout is None and not (table and path.suffix.lower() != ".json") else None
+    splits, findings = _tables_with_masks(path, request, layout is not None or drawn is not None)
     if splits:
         return _from_splits(splits, request, findings, path if path.is_dir() else path.parent)
-    layout = find_layout(path)
-    if layout is None:
-        raise DataError("holds no images with masks", where=str(path), hint=f"{what_is_there(path)}. {WANTED}")
+    if layout is None and drawn is None:
+        known = known_export(path)
+        if path.is_file():
+            raise DataError("is one file, and no table", where=str(path), hint=known or WANTED)
+        raise DataError("holds no images with masks", where=str(path), hint=known or f"{what_is_there(path)}. {WANTED}")
     for option, value in (("--column", request.columns), ("--group-by", request.group_by)):
         if value:
             raise DataError(f"folders have no columns, so {option} cannot be used", where=str(path))
-    return _from_folders(layout, path, request)
+    return _from_drawn(drawn, request) if layout is None and drawn is not None else _from_folders(layout, path, request)
 
 
-def _tables_with_masks(path: Path, request: DataRequest) -> tuple[dict[str, Dataset], list[Finding]]:
-    """The path's tables, unless it is a folder in which tables without image and mask columns lie about."""
-    surely = path.is_file() or bool(request.columns)
+def _tables_with_masks(path: Path, request: DataRequest, otherwise: bool) -> tuple[dict[str, Dataset], list[Finding]]:
+    """The path's tables, unless it can be read `otherwise` and tables without image and mask columns lie about in it."""
+    surely = (path.is_file() and not otherwise) or bool(request.columns)
+    if path.is_file() and path.suffix.lower() not in TABLE_SUFFIXES:
+        return {}, []
     try:
         files, findings = find_tables(path)
         files = {split: kept for split, group in files.items() if (kept := [f for f in group if not _is_labels(f)])}
         splits, more = read_tables(path, files) if files else ({}, [])
     except DataError:
-        if surely or find_layout(path) is None:
+        if surely or not otherwise:
             raise
         return {}, []
     if surely or all(set(guess_columns(rows.column_names, GUESSES)) == set(GUESSES) for rows in splits.values()):
         return splits, [*findings, *more]
-    if find_layout(path) is None:
-        return splits, [*findings, *more]  # where choosing columns fails with the names of those that are there
-    return {}, []
+    if otherwise or known_export(path):
+        return {}, []
+    return splits, [*findings, *more]  # where choosing columns fails with the names of those that are there
 
 
 def _is_labels(file: Path) -> bool:
@@ -125,14 +136,41 @@ def _is_labels(file: Path) -> bool:
 def _from_folders(layout: Layout, home: Path, request: DataRequest) -> Tables:
     paired = pair_files(layout, home)
     paired.others += [paired.name(file) for file in _loose_files(layout, str(request.options.get("labels") or ""))]
-    splits = {}
-    for split, rows in paired.rows.items():
-        images = picture_rows([str(image) for image, _ in rows], [paired.name(image) for image, _ in rows])
-        masks = add_column(images, "mask", [str(mask) for _, mask in rows])
-        splits[split] = picture_column(masks, None, request.source, "mask")
+    splits = _with_pictures(paired.rows, paired.name)
     first = next(iter(layout.parts.values())).images
     places = (layout.root, home, first, first.parent)
-    return _with_map(splits, request, paired.findings(layout), places, layout.voc)
+    return _with_map(splits, request, paired.findings(layout), places, layout.voc, paired.labels)
+
+
+def _from_drawn(drawn: Drawn, request: DataRequest) -> Tables:
+    rows = drawn.masks()
+    if not rows:
+        lost = f" (the first: {drawn.without_image[0]})" if drawn.without_image else ""
+        raise DataError(f"no annotated image is there{lost}", where=str(drawn.home))
+    message = "masks were drawn from outlines; smaller objects lie on larger ones"
+    note = Finding("outlines-drawn", "note", message, (), sum(map(len, rows.values())))
+    findings = [note, *drawn.findings()]
+    return _with_map(_with_pictures(rows, drawn.name), request, findings, (drawn.home,), False, drawn.labels)
+
+
+def _with_pictures(rows: Mapping[str, Sequence[tuple[Path, Mask]]], name: Callable[[Path], str]) -> dict[str, Dataset]:
+    """Rows with `image`, `mask` and `origin` by split; masks that are joined are read here, in threads."""
+    splits = {}
+    for split, pairs in rows.items():
+        images = picture_rows([str(image) for image, _ in pairs], [name(image) for image, _ in pairs])
+        splits[split] = _with_masks(images, [mask for _, mask in pairs])
+    return splits
+
+
+def _with_masks(images: Dataset, masks: Sequence[Mask]) -> Dataset:
+    """The rows with a column `mask`."""
+    import pyarrow as pa
+    from datasets import Image
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        cells = list(pool.map(Mask.cell, masks))
+    column = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    return _settled(add_column(images, "mask", column).cast_column("mask", Image(decode=False)))
 
 
 def _loose_files(layout: Layout, labels: str) -> list[Path]:
@@ -186,8 +224,13 @@ def _with_map(
 ) -> Tables:
     """The rows with `mask_map`: from the option `labels`, a file beside the data, the data itself, or the masks' values."""
     found: list[Finding] = []
+    nearest = request.options.get("mask_values") == "nearest"
+    settings = [NEAREST] if nearest else []
+    settings += [SIZE] if request.options.get("mask_size") == "scale" else []
     option = str(request.options.get("labels") or "")
     file = existing_path(option) if option else next(filter(None, map(find_label_file, places)), None)
+    if file is not None and not option and brought is not None and file.suffix not in (".yaml", ".yml"):
+        file = None  # a list of names beside outlines or joined masks counts other things than their values
     if file is not None:
         labels = read_label_file(file)
         if not option and file.suffix not in (".yaml", ".yml"):
@@ -200,10 +243,11 @@ def _with_map(
         message = "no label map lies beside the data; its classes are taken to be Pascal VOC's 21"
         found.append(Finding("label-map", "note", message, labels.names[:5], len(labels.names)))
     else:
-        from graftwork_segmentation.values import map_from_masks
+        from graftwork_segmentation.guess import map_from_masks
 
-        labels, found = map_from_masks(splits, request.source)
-    text = labels.to_json()
+        labels, more, found = map_from_masks(splits, request.source, nearest)
+        settings += more
+    text = to_json({**labels.indices, **dict.fromkeys(settings, 1)})
     mapped = {split: _constant(rows, "mask_map", text) for split, rows in splits.items()}
     return Tables(mapped, (*findings, *found), labels.names)
 

@@ -151,8 +151,8 @@ def _draw(
 
     try:
         pixels = decode_rgb(row["image"], ranges)
-        true = decode_mask(row["mask"], row["mask_map"])
         said = read_mask(prediction)
+        true = decode_mask(row["mask"], row["mask_map"], shape=None if said is None else said.shape)
     except (DataError, OSError):
         return None  # moved or deleted since; its line is in the predictions all the same
     if said is None or said.shape != true.shape:

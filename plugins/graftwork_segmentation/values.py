@@ -1,29 +1,29 @@
-"""Looking at all masks of a table: in threads, once each; and a label map where the data brings none."""
+"""Looking at all masks of a table: in threads, once each; and counting what is in them."""
 
 from __future__ import annotations
 
 import functools
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.errors import DataError
-from graftwork.interfaces import Finding
-from graftwork_segmentation.labelmap import MOST_CLASSES, VOID, LabelMap, build_map
-from graftwork_segmentation.masks import MaskLook, key_of_code, look_at_mask, lookup
+from graftwork_segmentation.labelmap import VOID
+from graftwork_segmentation.lookup import Form, lookup
+from graftwork_segmentation.masks import MaskLook, look_at_mask
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 _BATCH = 256
-_ENOUGH = 5_000  # values; no label map has as many
 
 
-def look_at_masks(rows: Dataset, by_colour: bool | None) -> Iterator[MaskLook]:
+def look_at_masks(rows: Dataset, form: Form) -> Iterator[MaskLook]:
     """`look_at_mask` every row, in threads: Pillow and numpy work outside the interpreter's lock.
 
     One batch at a time: a mask that was a JPEG once has ten thousands of values.
@@ -31,7 +31,7 @@ def look_at_masks(rows: Dataset, by_colour: bool | None) -> Iterator[MaskLook]:
     masks = rows.select_columns("mask")
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for batch in masks.iter(batch_size=_BATCH):
-            yield from pool.map(functools.partial(look_at_mask, by_colour=by_colour), batch["mask"])
+            yield from pool.map(functools.partial(look_at_mask, form=form), batch["mask"])
 
 
 def class_pixels(look: MaskLook, mask_map: str, classes: int) -> NDArray[np.int64]:
@@ -41,55 +41,68 @@ def class_pixels(look: MaskLook, mask_map: str, classes: int) -> NDArray[np.int6
     return np.bincount(indices[scored], look.counts[scored], classes).astype(np.int64)[:classes]
 
 
-def map_from_masks(splits: Mapping[str, Dataset], where: str) -> tuple[LabelMap, list[Finding]]:
-    """Every value in the masks as a class of that name, 255 as void; colours as classes named `#804080`.
+@dataclass
+class Census:
+    """What is in all masks together.
 
-    Masks with the values 0 and 255 alone have two classes: that is how many tools write what is there and what is not.
-
-    Raises:
-        DataError: no mask can be read, or they have too many values for these to be classes.
+    Args:
+        counts: pixels and stretches by value.
+        pairs: the number of masks by their values, of masks with two.
+        largest: the most values that one mask has.
+        palettes: the colours by value that palettes give it.
+        by_colour: whether any mask has colours.
+        masks, refused: how many there are, and how many of them are in a lossy format.
+        reason: why the first that cannot be read cannot.
     """
-    values, by_colour = _values_of(splits, None, where)
-    if by_colour:  # once more: a mask of black and white alone looks like values
-        values, _ = _values_of(splits, True, where)
-    binary = values == [0, VOID]
-    keys = [key_of_code(value, by_colour) for value in values]
-    classes = [key for key in keys if key != str(VOID) or binary]
-    what = "colours" if by_colour else "values"
-    if len(classes) > MOST_CLASSES:
-        raise _too_many(f"{len(values):,}", what, where)
-    labels = build_map(((key, key if key in classes else None) for key in keys), where)
-    void = ", 255 is not scored" if len(classes) < len(keys) else ""
-    message = (
-        f"no label map: the {len(classes)} {what} in the masks are the classes{void}; write a labels.yaml to name them"
-    )
-    if binary:
-        message = (
-            "no label map: the masks' values 0 and 255 are taken for two classes; write a labels.yaml to name them"
-        )
-    return labels, [Finding("no-label-map", "warning", message, tuple(classes[:5]), len(classes))]
+
+    counts: dict[int, list[int]] = field(default_factory=dict)
+    pairs: Counter[tuple[int, ...]] = field(default_factory=Counter)
+    largest: int = 0
+    palettes: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    by_colour: bool = False
+    masks: int = 0
+    refused: int = 0
+    reason: str = ""
+
+    def add(self, look: MaskLook) -> None:
+        self.masks += 1
+        self.refused += look.problem == "jpeg-mask"
+        self.reason = self.reason or look.reason
+        self.by_colour = self.by_colour or look.by_colour
+        for value, pixels, runs in zip(look.values.tolist(), look.counts.tolist(), look.runs.tolist(), strict=True):
+            both = self.counts.setdefault(value, [0, 0])
+            both[0] += pixels
+            both[1] += runs
+        if len(look.values) == 2:
+            self.pairs[tuple(look.values.tolist())] += 1
+        self.largest = max(self.largest, len(look.values))
+        for value, colour in look.palette.items():
+            self.palettes[value].add(colour)
+
+    @property
+    def values(self) -> NDArray[np.int64]:
+        return np.array(sorted(self.counts), dtype=np.int64)
+
+    @property
+    def pixels(self) -> NDArray[np.int64]:
+        return np.array([self.counts[value][0] for value in sorted(self.counts)], dtype=np.int64)
+
+    @property
+    def runs(self) -> NDArray[np.int64]:
+        return np.array([self.counts[value][1] for value in sorted(self.counts)], dtype=np.int64)
+
+    @property
+    def palettes_differ(self) -> bool:
+        """Whether one index has two colours."""
+        return any(len(colours) > 1 for colours in self.palettes.values())
 
 
-def _values_of(splits: Mapping[str, Dataset], by_colour: bool | None, where: str) -> tuple[list[int], bool]:
-    """All values in the masks, ascending, and whether any are colours."""
-    values: set[int] = set()
-    colours = False
-    masks = 0
-    reason = ""
+def count_masks(splits: Mapping[str, Dataset], form: Form, most: int) -> Census:
+    """A look at every mask; ends early where more than `most` values were seen."""
+    census = Census()
     for rows in splits.values():
-        for look in look_at_masks(rows, by_colour):
-            masks += 1
-            reason = reason or look.reason
-            colours = colours or look.by_colour
-            values.update(look.values.tolist())
-            if len(values) > _ENOUGH:
-                raise _too_many(f"more than {_ENOUGH:,}", "colours" if colours else "values", where)
-    if not values:
-        raise DataError(f"none of the {masks:,} masks can be read (the first {reason})", where=where)
-    return sorted(values), colours
-
-
-def _too_many(count: str, what: str, where: str) -> DataError:
-    kind = "Smoothed or JPEG masks have such; else write" if what == "colours" else "Write"
-    hint = f"{kind} a labels.yaml beside the data that says which {what} are classes"
-    return DataError(f"its masks have {count} different {what}, and no label map", where=where, hint=hint)
+        for look in look_at_masks(rows, form):
+            census.add(look)
+            if len(census.counts) > most:
+                return census
+    return census

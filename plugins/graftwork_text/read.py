@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from graftwork.classification.encode import encode
+from graftwork.classification.forms import with_label_columns
 from graftwork.data.arrow import dataset_of
-from graftwork.data.columns import LABEL_NAMES, map_columns, with_origin
+from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
-from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
+from graftwork.data.sources import existing_path, open_hf, parse_source, require_utf8, unknown_scheme
 from graftwork.data.splits import rename_splits
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import find_tables, read_tables
@@ -144,6 +145,7 @@ def _shortened(text: str) -> str:
 
 
 def _from_path(path: Path, given: str, pair: bool) -> Dataset:
+    require_utf8(given)
     if path.is_dir():
         return _texts_of(sorted(_text_files(path)), given, pair)
     if path.suffix.lower() == ".txt":
@@ -219,7 +221,13 @@ def _from_splits(
     named = {split: with_origin(rows, split) for split, rows in splits.items()}
     guesses = guesses_for([rows.column_names for rows in named.values()], request.columns, request.group_by)
     wanted = {**guesses, "label": LABELS}
+    found = guess_columns(next(iter(named.values())).column_names, {**wanted, **dict.fromkeys(request.columns, ())})
+    made: list[Finding] = []
+    if "label" not in found and "label" not in request.columns:
+        taken = [*found.values(), *request.columns.values(), request.group_by or ""]
+        named, made = with_label_columns(named, taken, labels == "multi", request.source)
     mapped, more = map_columns(named, wanted, request.columns, request.group_by, request.source)
+    more = [*made, *more]
     clean = {}
     damaged: list[str] = []
     for split, rows in mapped.items():

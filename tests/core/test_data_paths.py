@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.data import paths
-from graftwork.data.filenames import shown
-from graftwork.data.paths import Files, part_clashes, parts_of
+from graftwork.data.paths import Files, meant, part_clashes, parts_of, shown
 
 PICTURES = frozenset({".jpg", ".png"})
 
@@ -188,6 +187,8 @@ def test_names_that_are_no_utf8_are_found_and_can_be_shown(tmp_path: Path) -> No
     assert windows is not None and shown(windows.name) == "tr\\xe4in.jpg"
     assert dos is not None and shown(dos.name) == "b\\x94se.jpg"
     assert "\\xe4" in files.looked_for(os.fsdecode(b"x\xe4"))
+    assert [meant(shown(path)) for path in (windows, dos)] == [str(windows), str(dos)]
+    assert meant("a\\x41.jpg") == "a\\x41.jpg"  # no file's, so itself
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ PROMISED = {
     "graftwork.console", "graftwork.log", "graftwork.cache.room", "graftwork.files.yaml",
 }  # fmt: skip
 LIBRARIES = ("graftwork.classification", "graftwork.vision", "graftwork.strategies", "graftwork.interfaces")
-DATA = ("arrow", "audit", "columns", "fingerprint", "folders", "paths", "sources", "splits", "tables")
+DATA = ("arrow", "audit", "columns", "fingerprint", "folders", "names", "paths", "sources", "splits", "tables")
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="an installation without the repository")
 

@@ -406,7 +406,7 @@ def test_every_planted_fault_is_found_and_named(tmp_path: Path) -> None:
         "empty-file": ({"train/dog/zero.jpg": b""}, "train/dog/zero.jpg"),
         "not-an-image": (dict(text), "train/cat/text.jpg (text)"),
         "too-many-pixels": ({"train/cat/bomb.png": bomb()}, "train/cat/bomb.png"),
-        "similar-class-names": ({f"train/Cat /{n}.jpg": picture(600 + n) for n in range(3)}, "'Cat ' / 'cat'"),
+        "similar-class-names": ({f"train/Cat /{n}.jpg": picture(600 + n) for n in range(3)}, "'Cat' / 'cat'"),
         "label-in-one-split-only": ({f"test/owl/{n}.jpg": picture(700 + n) for n in range(3)}, "owl (only test)"),
         "few-rows": ({f"train/elk/{n}.jpg": picture(750 + n) for n in range(2)}, "elk (2)"),
         "duplicate-across-splits": (

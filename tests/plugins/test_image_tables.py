@@ -147,6 +147,7 @@ def test_tables_that_say_nothing_else_are_named_and_not_asked_about(
     assert tables.names == ("a", "b")
     found = {finding.code: finding for finding in tables.findings}
     assert found["unused-table"].where == tuple(files)
+    assert ("unreadable-table" in found) == ("empty.csv" in files)
 
 
 def test_folders_and_splits_that_a_table_leaves_out_are_named(tmp_path: Path) -> None:

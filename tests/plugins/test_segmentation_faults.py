@@ -186,6 +186,7 @@ FAULTS: dict[str, tuple[Files, str, int]] = {
     "empty-class": ({}, "unicorn", 1),
     "similar-class-names": ({}, "'unicorn' / 'Unicorn'", 1),
     "grey-mask-as-rgb": (pair("train/rgb", picture(123), mask(123).convert("RGB")), "train/images/rgb.jpg", 1),
+    "unscored-pixels": ({}, "values outside the label map (", 2),
     "hidden-files": ({"train/masks/.DS_Store": b"x"}, "train/masks/.DS_Store", 1),
     "other-files": ({"train/images/notes.txt": "x"}, "train/images/notes.txt", 1),
     "mask-by-suffix": (
@@ -270,14 +271,16 @@ def test_every_fault_of_colour_masks_is_found_and_named(tmp_path: Path) -> None:
     ]
     assert found["unknown-mask-value"].where[0] == "#ff0000 (5 pixels, masks: 1, first train/images/red.jpg)"
     assert (
-        found["unknown-mask-value"].message == "masks with values outside the label map (11), which are not scored: 2"
+        found["unknown-mask-value"].message
+        == "masks with values outside the label map (11), which are not scored (--set task_options.mask_values=nearest "
+        "takes the nearest that is in it): 2"
     )
     assert found["mask-of-other-kind"].where == (
         "train/images/deep.jpg (is grey with 16 bits or more, and the label map has colours)",
     )
     assert found["palette-mask-by-colour"].where == ("train/images/palette.jpg",)
     assert found["all-void-mask"].where == ("train/images/void.jpg",)
-    assert len(found) == 5
+    assert len(found) == 6  # and pixels that are not scored
     for row in tables.splits["train"]:
         decode_mask(row["mask"], row["mask_map"], strict=True)
     assert len(tables.splits["train"]) == 11

@@ -155,7 +155,7 @@ def test_numbers_are_numbers_and_the_rest_is_named() -> None:
 
 
 def test_what_cannot_be_read_gives_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "latin.csv").write_bytes("text,label\ncaf\xe9,a\n".encode("latin-1"))
+    (tmp_path / "latin.csv").write_bytes("text,label\nпривет,a\n".encode("cp1251"))
     (tmp_path / "broken.csv").write_text('text,label\n"fine",a\n"never closed,b\nc,d\ne,f\n')
     (tmp_path / "note.md").write_text("x")
     for name in ("latin.csv", "broken.csv", "note.md", "missing.csv"):

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from graftwork.data.columns import add_column, encode_labels
+from graftwork.classification.forms import LabelForm, form_of
+from graftwork.data.columns import add_column, encode_labels, label_text
+from graftwork.data.names import class_name, same_numbers
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Facts, Finding, Tables
 
@@ -23,6 +25,8 @@ _BATCH = 10_000
 _SHOWN = 5
 _OF_NUMBERS = 20
 """Classes; more, all of them fractions, are a measure and no classes."""
+_WITH_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 
 
 def encode(splits: Mapping[str, Dataset], labels: str, request: DataRequest, findings: Sequence[Finding]) -> Tables:
@@ -51,7 +55,12 @@ def renumber(tables: Tables, facts: Facts, labels: str) -> Tables:
     if labels == "number":
         return tables
     names = tuple(facts["classes"])
-    index = {name: number for number, name in enumerate(names)}
+    index = {class_name(name): number for number, name in enumerate(names)}
+    index |= {name: number for number, name in enumerate(names)}
+    # `1.0` is the model's `1`, and the other way round.
+    same = same_numbers([*tables.names, *names])
+    index |= {name: index[other] for name, other in same.items() if other in index and name not in index}
+    index |= {other: index[name] for name, other in same.items() if name in index and other not in index}
     used: set[int] = set()
     for rows in tables.splits.values():
         for values in _batches(rows):
@@ -80,7 +89,20 @@ def _single(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Datase
     ):
         message = f"{len(names):,} classes that are all numbers; the task option labels=number learns numbers"
         found = [*found, Finding("labels-look-like-numbers", "warning", message, names[:_SHOWN], len(names))]
+    form, _ = form_of([names], SEPARATOR)
+    parted = [name for name in names if len(form.parts(name)) > 1]
+    if form.printed or form.separator != SEPARATOR or (parted and _come_again(parted, names)):
+        message = (
+            f"{len(parted):,} of {len(names):,} classes look like several; the task option labels=multi reads them so"
+        )
+        found = [*found, Finding("labels-look-like-several", "warning", message, tuple(parted[:_SHOWN]), len(parted))]
     return encoded, names, found
+
+
+def _come_again(parted: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether most of what parted names consist of are names too."""
+    parts = [part.strip() for name in parted for part in name.split(SEPARATOR)]
+    return sum(part in names for part in parts) >= 0.8 * len(parts)
 
 
 def _multi(
@@ -91,20 +113,19 @@ def _multi(
         raise DataError("its splits declare different class names", where=where)
     known: tuple[str, ...] = next(iter(declared), ())
 
+    cells = (values for rows in splits.values() for values in _batches(rows))
+    form, findings = (LabelForm(separator), []) if known else form_of(cells, separator)
+
     def names_of(value: Any) -> list[str]:
         """A row's labels by name, each once."""
-        if value is None:
-            return []
-        if isinstance(value, str):
-            value = value.split(separator)
-        elif not isinstance(value, list):
-            value = [value]
+        if not known:
+            return form.names(value)
         texts = []
-        for part in value:
-            if known and isinstance(part, int):
+        for part in form.parts(value):
+            if isinstance(part, int):
                 texts += [known[part]] if 0 <= part < len(known) else []
-            elif part is not None and str(part).strip():
-                texts.append(str(part).strip())
+            elif (name := label_text(part)) is not None:
+                texts.append(name)
         return list(dict.fromkeys(texts))
 
     if not known:
@@ -126,7 +147,7 @@ def _multi(
         return pa.array(encoded, pa.list_(pa.int64()))
 
     encoded = {split: _relabelled(rows, numbers) for split, rows in splits.items()}
-    return encoded, known_names, strangers.findings()
+    return encoded, known_names, [*findings, *strangers.findings()]
 
 
 class _Strangers:
@@ -154,10 +175,12 @@ def _numbers(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Datas
     encoded: dict[str, Dataset] = {}
     told: list[str] = []
     count = 0
-    for split, rows in splits.items():
+    for rows in splits.values():
         if _inner(rows) is not None:
             raise DataError("its label column holds lists, not numbers", where=where)
-        numbered = _relabelled(rows, lambda values: pa.array([_number(value) for value in values], pa.float64()))
+    comma, commas = _decimal_commas(splits, where)
+    for split, rows in splits.items():
+        numbered = _relabelled(rows, lambda values: pa.array([_number(value, comma) for value in values], pa.float64()))
         values = numbered.data.column("label").to_numpy()
         good = np.flatnonzero(np.isfinite(values))
         bad = np.flatnonzero(~np.isfinite(values))
@@ -171,14 +194,37 @@ def _numbers(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Datas
             "no row's label is a finite number", where=where, hint="The task option labels says what a label is"
         )
     if not count:
-        return encoded, []
+        return encoded, commas
     message = f"rows whose label is no finite number, left out: {count:,}"
-    return encoded, [Finding("label-not-a-number", "warning", message, tuple(told), count)]
+    return encoded, [*commas, Finding("label-not-a-number", "warning", message, tuple(told), count)]
 
 
-def _number(value: Any) -> float:
+def _decimal_commas(splits: Mapping[str, Dataset], where: str) -> tuple[bool, list[Finding]]:
+    """Whether numbers are written with a decimal comma.
+
+    Raises:
+        DataError: some are, and others with a point, or the comma may as well part thousands.
+    """
+    texts = [
+        value for rows in splits.values() for values in _batches(rows) for value in values if isinstance(value, str)
+    ]
+    commas = [text for text in texts if _WITH_COMMA.fullmatch(text.strip())]
+    if not commas:
+        return False, []
+    points = [text for text in texts if "." in text and _number(text) == _number(text)]
+    if points:
+        what = f"its labels are numbers with a comma ({commas[0]}) and with a point ({points[0]})"
+        raise DataError(what, where=where, hint="Write all of them with a point")
+    if all(_THOUSANDS.fullmatch(text.strip()) for text in commas):
+        what = f"its labels are numbers with a comma that may part thousands or decimals ({commas[0]})"
+        raise DataError(what, where=where, hint="Write them with a point, or without a comma")
+    message = f"numbers with a decimal comma, read so: {len(commas):,}"
+    return True, [Finding("decimal-commas", "note", message, tuple(commas[:_SHOWN]), len(commas))]
+
+
+def _number(value: Any, comma: bool = False) -> float:
     try:
-        return float(value)
+        return float(value.replace(",", ".") if comma and isinstance(value, str) else value)
     except (TypeError, ValueError):
         return float("nan")
 

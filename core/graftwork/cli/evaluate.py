@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graftwork.cli.options import Column, Device, Json, columns_of
+from graftwork.cli.options import Column, Device, Json, SetData, columns_of, data_options_of
 from graftwork.console import number, out, out_json, out_table
 from graftwork.errors import UsageError
 from graftwork.machine.garbage import importing
@@ -22,6 +22,7 @@ def command(
     data: Annotated[str, typer.Option("--data", metavar="D", help="A path, sample:NAME, hf:NAME, …")],
     split: Annotated[str, typer.Option("--split", metavar="NAME", help="Which split to measure on.")] = "test",
     column: Column = None,
+    assignments: SetData = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -29,6 +30,7 @@ def command(
     from graftwork.catalogue import load_catalogue
     from graftwork.catalogue.references import read_model_card
 
+    data_options = data_options_of(assignments)
     card = read_model_card(run)
     catalogue = load_catalogue()
     check_data_choice(card["task"]["name"], data, {}, catalogue)
@@ -36,7 +38,7 @@ def command(
     with importing():
         from graftwork.runs.predict import evaluate_run
 
-    result = evaluate_run(run, data, split, columns_of(column), catalogue, device=device or "auto")
+    result = evaluate_run(run, data, split, columns_of(column), catalogue, device or "auto", data_options)
     if json:
         out_json(result)
         return

@@ -33,9 +33,12 @@ def command(
 
     flags = {"task": task, "data": data, "backbone": backbone, "columns": columns_of(column) or None}
     layer = override_layer({**flags, "group_by": group_by, "seed": seed}, assignments or ())
-    strangers = sorted(set(layer.values) - {*flags, "group_by", "seed", "task_options"})
+    strangers = sorted(set(layer.values) - {*flags, "group_by", "seed", "task_options", "data_options"})
     if strangers:
-        raise UsageError(f"inspect has no setting {strangers[0]!r}", hint="It takes --set task_options.KEY=value")
+        raise UsageError(
+            f"inspect has no setting {strangers[0]!r}",
+            hint="It takes --set task_options.KEY=value and data_options.KEY=value",
+        )
     catalogue = load_catalogue()
     resolved = resolve_and_check([layer], catalogue)
 

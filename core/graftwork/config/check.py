@@ -10,6 +10,7 @@ from typing import Any
 from graftwork.catalogue import BackboneEntry, Catalogue, Entry, HeadEntry, split_strategy, strategy_argument
 from graftwork.catalogue.references import RUN_SCHEME, backbone_entry, opened_by, read_model_card
 from graftwork.config import Layer, Resolved, RunConfig, resolve
+from graftwork.config.forms import parse_form
 from graftwork.errors import GraftworkError, UsageError, did_you_mean
 
 
@@ -43,6 +44,7 @@ def check(config: RunConfig, catalogue: Catalogue) -> list[str]:
     ):
         if entry is not None:
             problems.extend(check_options(kind, entry, options))
+    attempt(parse_form, config.data_options)
     problems.extend(check_observers(config, catalogue))
     if task and backbone and task.modality != backbone.modality:
         problems.append(

@@ -30,6 +30,9 @@ class RunConfig(BaseModel):
     limit_train: int | str | None = Field(
         None, description="use only so many training rows, stratified, or N/class; fewer are among more"
     )
+    data_options: dict[str, Any] = Field(
+        {}, description="how tables stand in their files: delimiter, encoding, header, quote, ragged"
+    )
     task_options: dict[str, Any] = Field({}, description="options of the task")
 
     backbone: str = Field("auto", description="catalogue name, or run:DIR")

@@ -63,6 +63,19 @@ def release_unused() -> None:
     pa.default_memory_pool().release_unused()
 
 
+def native(data: bytes) -> pa.BufferReader:
+    """Bytes to read from in memory that is Arrow's own.
+
+    Never give pyarrow a Python object to read from: after an error its reader threads may hold the last reference to it, and
+    one that lets go of it while the interpreter ends aborts the process, so that the exit code is lost.
+    """
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return pa.BufferReader(sink.getvalue())
+
+
 def dataset_of(table: pa.Table | Table, features: Features | None = None, like: Dataset | None = None) -> Dataset:
     """A table in memory as rows.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.data.names import looks_missing
 from graftwork.interfaces.data import Finding
 
 FEW_ROWS = 5
@@ -41,6 +42,9 @@ def check_classes(labels: Labels, names: Sequence[str]) -> list[Finding]:
     total = np.sum(list(counts.values()), axis=0) if counts else np.zeros(len(names), dtype=np.int64)
     present = [index for index in range(len(names)) if total[index]]
     findings = similar_names(names)
+    missing = [f"{names[index]} ({total[index]:,} rows)" for index in present if looks_missing(names[index])]
+    message = "classes called as other programs write a missing value; empty the label of these rows if they have none"
+    findings += _named("class-like-missing", "warning", message, missing)
     if len(present) < 2:
         only = f"only one class, {names[present[0]]!r}" if present else "no class"
         findings.append(

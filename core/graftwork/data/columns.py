@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.data.arrow import column_of, dataset_of, distinct_values
+from graftwork.data.names import class_name, same_numbers
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError, UsageError, did_you_mean
 from graftwork.interfaces.data import Finding
@@ -22,6 +23,7 @@ LABEL_NAMES = ("label", "labels", "class", "category", "target")
 """Usual names of a label column, most likely first."""
 
 _SHOWN = 5
+_LONG_NAME = 30  # characters; a longer name of a column may well be a text
 
 
 def with_origin(rows: Dataset, name: str) -> Dataset:
@@ -94,6 +96,8 @@ def map_columns(
         group_by: the source's column that becomes `group`.
         where: the source, for messages.
 
+    A source's column may also be given by its number, from 1, and a field of a column of objects as `COLUMN.FIELD`.
+
     Raises:
         DataError: a column is missing; lists those that are there.
         UsageError: `columns` has a canonical name that is not wanted.
@@ -107,7 +111,10 @@ def map_columns(
     mapped: dict[str, Dataset] = {}
     findings: list[Finding] = []
     for split, rows in splits.items():
+        rows = _with_fields(rows, columns.values())
         chosen = _choose_columns(rows.column_names, guesses, columns, group_by, f"{where} ({split})")
+        if "label" in chosen:
+            _refuse_objects(rows, chosen["label"], where)
         wanted = {source: canonical for canonical, source in chosen.items()}
         unused = [name for name in rows.column_names if name not in wanted and name != "origin"]
         kept = rows.select_columns([*wanted, "origin"] if "origin" in rows.column_names else list(wanted))
@@ -122,21 +129,33 @@ def encode_labels(
 ) -> tuple[dict[str, Dataset], tuple[str, ...], list[Finding]]:
     """The column `label` as int64 class indices, and the class names.
 
-    Names come from a ClassLabel feature; else they are the distinct values of all splits, sorted as numbers where all
-    are whole numbers, else as text. Rows without a label (null, empty text, ClassLabel's -1) are left out and counted.
+    Names come from a ClassLabel feature; else they are the distinct values of all splits as `class_name` has them, sorted as
+    numbers where all are whole numbers, else as text; `1.0` is `1` where there is a `1` too. Rows without a label (null, NaN,
+    empty text, ClassLabel's -1) are left out and counted.
 
     Raises:
-        DataError: a split's ClassLabel names differ from another's, or no row has a label.
+        DataError: a split's ClassLabel names differ from another's, labels are objects or lists, or no row has a label.
     """
     import pyarrow as pa
 
+    for rows in splits.values():
+        _refuse_nested(rows, where)
     declared = _declared_names(splits, where)
     texts = {split: _label_texts(rows, declared) for split, rows in splits.items()}
+    findings: list[Finding] = []
     if declared is None:
-        names = tuple(_sorted_names({text for distinct, _ in texts.values() for text in distinct if text is not None}))
+        found = {text for distinct, _ in texts.values() for text in distinct if text is not None}
+        same = same_numbers(found)
+        names = tuple(_sorted_names(found - set(same)))
+        if same:
+            message = (
+                f"classes that are one whole number, written with and without a point, taken as one: {len(same):,}"
+            )
+            findings.append(Finding("same-number-classes", "note", message, tuple(sorted(same))[:_SHOWN], len(same)))
     else:
-        names = declared
+        names, same = declared, {}
     index = {name: number for number, name in enumerate(names)}
+    index |= {name: index[other] for name, other in same.items()}
     encoded: dict[str, Dataset] = {}
     missing: list[str] = []
     for split, rows in splits.items():
@@ -152,7 +171,6 @@ def encode_labels(
             encoded[split] = numbered if len(keep) == len(rows) else numbered.select(keep)
     if not encoded:
         raise DataError("no row has a label", where=where)
-    findings = []
     if missing:
         message = f"rows without a label, left out: {len(missing):,}"
         findings.append(Finding("missing-label", "warning", message, tuple(missing[:_SHOWN]), len(missing)))
@@ -167,7 +185,8 @@ def _choose_columns(
     where: str,
 ) -> dict[str, str]:
     there = [name for name in names if name != "origin"]
-    given = dict(columns) | ({"group": group_by} if group_by else {})
+    asked = dict(columns) | ({"group": group_by} if group_by else {})
+    given = {canonical: _by_number(source, there) for canonical, source in asked.items()}
     for canonical, source in given.items():
         if source not in names:
             option = "--group-by" if canonical == "group" else f"--column {canonical}={source}"
@@ -178,10 +197,44 @@ def _choose_columns(
     for canonical in guesses:
         if canonical not in chosen:
             listed = f"has no column for {canonical!r}; its columns: {', '.join(there)}"
-            raise DataError(listed, where=where, hint=f"Say which with --column {canonical}=NAME")
+            hint = f"Say which with --column {canonical}=NAME, or by its number"
+            if any(len(name) > _LONG_NAME or " " in name or name.isdecimal() for name in there):
+                hint += ". If these are no names but a row: --set data_options.header=no, and columns by their number"
+            raise DataError(listed, where=where, hint=hint)
     if len(set(chosen.values())) < len(chosen):
         raise DataError(f"one column is to be two things: {chosen}", where=where, hint="Give another --column")
     return chosen
+
+
+def _by_number(source: str, names: Sequence[str]) -> str:
+    """The column of that number where none is called so."""
+    if source not in names and source.isdecimal() and 1 <= int(source) <= len(names):
+        return names[int(source) - 1]
+    return source
+
+
+def _with_fields(rows: Dataset, sources: Iterable[str]) -> Dataset:
+    """With a column for every `COLUMN.FIELD` that is asked for."""
+    from pyarrow import compute
+
+    for source in sources:
+        name, *fields = source.split(".")
+        if source in rows.column_names or not fields or name not in rows.column_names:
+            continue
+        column = column_of(rows, name)
+        for field in fields:
+            if field not in _fields(column.type):
+                told = ", ".join(_fields(column.type)) or "none"
+                raise DataError(f"its column {name!r} has no field {field!r}; its fields: {told}", where=source)
+            column = compute.struct_field(column, field)
+        rows = add_column(rows, source, column.combine_chunks())
+    return rows
+
+
+def _fields(kind: pa.DataType) -> list[str]:
+    import pyarrow as pa
+
+    return [field.name for field in kind] if pa.types.is_struct(kind) else []
 
 
 def _column_findings(chosen: Mapping[str, str], given: Mapping[str, str], unused: Sequence[str]) -> list[Finding]:
@@ -227,11 +280,39 @@ def _label_texts(rows: Dataset, names: tuple[str, ...] | None) -> tuple[list[str
             known.get(value) if isinstance(value, str) else names[value] if value is not None and value >= 0 else None
             for value in values
         ], places
-    return [None if value is None or str(value).strip() == "" else _as_text(value) for value in values], places
+    return [label_text(value) for value in values], places
 
 
-def _as_text(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def label_text(value: Any) -> str | None:
+    """A class's name from a cell, None where it says nothing: null, NaN, text without a letter.
+
+    A whole number is written without a point.
+    """
+    if value is None or value != value:  # NaN, and NaT too
+        return None
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return class_name(text) or None
+
+
+def _refuse_objects(rows: Dataset, name: str, where: str) -> None:
+    """Objects are no labels, though their text may look like some; one of their fields may be."""
+    import pyarrow as pa
+
+    kind = rows.data.column(name).type
+    if not pa.types.is_struct(kind) and not pa.types.is_map(kind):
+        return
+    fields = _fields(kind)
+    what = f"its label column holds objects ({', '.join(fields) or 'maps'}), not classes"
+    hint = f"Say which field is the class, such as --column label={name}.{fields[0]}" if fields else None
+    raise DataError(what, where=where, hint=hint)
+
+
+def _refuse_nested(rows: Dataset, where: str) -> None:
+    import pyarrow as pa
+
+    _refuse_objects(rows, "label", where)
+    if pa.types.is_nested(rows.data.column("label").type):
+        raise DataError("its label column holds lists, and one class a row is wanted", where=where)
 
 
 def _sorted_names(values: set[str]) -> list[str]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from graftwork.data.names import class_name
+from graftwork.data.sources import require_utf8
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
@@ -154,7 +156,8 @@ def _read_classes(folder: Path, seen: _Seen, noun: str) -> dict[str, list[str]]:
     for class_folder in folders:
         found = _walk(class_folder, seen)
         if found:
-            files_of[class_folder.name] = found
+            name = class_name(class_folder.name)
+            files_of[name] = [*files_of.get(name, []), *found]  # é is one letter, or e with an accent: the same class
         else:
             seen.empty.append(seen.name(class_folder) + "/")
     return files_of
@@ -191,6 +194,8 @@ def _walk(folder: Path, seen: _Seen) -> list[str]:
             if not is_junk(name):
                 wanted = name.lower().endswith(endings)
                 (found if wanted else seen.others).append(f"{place}/{name}")
+    for name in found:
+        require_utf8(name)
     return sorted(found, key=lambda name: name.replace("/", "\0"))  # part by part, as paths are sorted
 
 
@@ -216,7 +221,7 @@ def _what_is_there(root: Path, suffixes: Set[str]) -> str:
 
 def _findings(seen: _Seen, classes: Sequence[str], noun: str) -> list[Finding]:
     findings = []
-    nowhere = [folder for folder in seen.empty if Path(folder).name not in classes]
+    nowhere = [folder for folder in seen.empty if class_name(Path(folder).name) not in classes]
     for code, level, names, message in (
         ("empty-class", "warning", nowhere, f"class folders without any {noun}, which are no classes of the model"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,16 @@ def existing_path(text: str | Path) -> Path:
     """The path, made absolute.
 
     Raises:
-        DataError: it does not exist; names the nearest parent that does, and entries there with a similar name.
+        DataError: it does not exist; names the nearest parent that does, and entries there with a similar name. Or it is a
+            pipe or a device, or its name is not UTF-8, and so stands in no table.
     """
     path = Path(text).expanduser()
     if _exists(path):
-        return path.resolve()
+        if not path.is_dir() and not path.is_file():
+            raise DataError("is a pipe or a device, not a file", where=str(text), hint="Save it as a file first")
+        resolved = path.resolve()
+        require_utf8(str(resolved))
+        return resolved
     parent = path.absolute().parent
     missing = path.name
     while not _exists(parent):
@@ -76,6 +82,25 @@ def existing_path(text: str | Path) -> Path:
     similar = [entry for entry in entries if entry.lower() in close]
     hint = f"Did you mean {' or '.join(str(parent / entry) for entry in similar)}?" if similar else None
     raise DataError(f"does not exist (the nearest folder that does is {parent})", where=str(text), hint=hint)
+
+
+def require_utf8(name: str) -> None:
+    """Refuse a path that is not UTF-8, which no table and no configuration can hold.
+
+    Raises:
+        DataError: with the name as it can be printed, and the way out.
+    """
+    try:
+        name.encode()
+        return
+    except UnicodeEncodeError:
+        raw = os.fsencode(name)
+    try:
+        shown, hint = raw.decode(), "The locale says that names are ASCII: set PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+    except UnicodeDecodeError:
+        shown = raw.decode("utf-8", "backslashreplace")
+        hint = "Rename it, or the folder that has such a name; convmv does it for whole folders"
+    raise DataError("has a name that is not UTF-8", where=shown, hint=hint)
 
 
 def unknown_scheme(source: Source, known: list[str]) -> UsageError:

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graftwork.cache.room import cache_folder, touch, write_once
+from graftwork.data.arrow import native
 from graftwork.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-BLOCKS = (1 << 20, 1 << 24, 1 << 28)
-"""Bytes read at a time; a row must fit into a block, so that the next size is tried where one does not."""
+BLOCK = 1 << 20
+"""Bytes of whole lines read at a time."""
 
-_VERSION = 1  # of what is written; another number makes cached files be written anew
+_VERSION = 2  # of what is written; another number makes cached files be written anew
 
 
 @dataclass(frozen=True)
@@ -34,69 +34,45 @@ class Scan:
     Args:
         sha256: hex digest of the whole file.
         quotes: whether there is a double quote.
-        returns: whether there is a carriage return.
+        escapes: whether there is a backslash before one.
         nulls: whether there is a NUL.
+        bad: where it ceases to be UTF-8, about; None where it does not.
     """
 
     sha256: str
     quotes: bool
-    returns: bool
+    escapes: bool
     nulls: bool
+    bad: int | None
 
 
 def scan(file: Path) -> Scan:
-    """One pass over the bytes.
-
-    Raises:
-        UnicodeDecodeError: it is not UTF-8.
-    """
+    """One pass over the bytes."""
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder("utf-8")()
-    quotes = returns = nulls = False
+    quotes = escapes = nulls = False
+    bad: int | None = None
+    place, last = 0, b""
     with file.open("rb") as bytes_:
         while chunk := bytes_.read(1 << 20):
             digest.update(chunk)
-            if not chunk.isascii() or decoder.getstate()[0]:
-                decoder.decode(chunk)
+            if bad is None and (not chunk.isascii() or decoder.getstate()[0]):
+                bad = None if _decodes(decoder, chunk) else place
             quotes = quotes or b'"' in chunk
-            returns = returns or b"\r" in chunk
+            escapes = escapes or b'\\"' in last + chunk
             nulls = nulls or b"\0" in chunk
-    decoder.decode(b"", final=True)
-    return Scan(digest.hexdigest(), quotes, returns, nulls)
+            place, last = place + len(chunk), chunk[-1:]
+    if bad is None and not _decodes(decoder, b"", final=True):
+        bad = place
+    return Scan(digest.hexdigest(), quotes, escapes, nulls, bad)
 
 
-def stream_csv(file: Path, found: Scan, names: list[str], parse: Any) -> Dataset:
-    """A CSV file's rows, every column as text.
-
-    Args:
-        file: UTF-8.
-        found: of this file.
-        names: its columns.
-        parse: pyarrow's ParseOptions.
-
-    Raises:
-        DataError: a row is larger than the largest block, as everything behind a quote that is never closed is.
-    """
-    import pyarrow as pa
-    from pyarrow import csv
-
-    schema = pa.schema([(name, pa.string()) for name in names])
-    convert = csv.ConvertOptions(column_types=schema, strings_can_be_null=False)
-
-    def batches(size: int) -> Iterator[pa.RecordBatch]:
-        with file.open("rb") if not found.returns else _Newlines(file) as source:
-            read = csv.ReadOptions(block_size=size, use_threads=False)
-            yield from csv.open_csv(source, read_options=read, parse_options=parse, convert_options=convert)
-
-    key = f"{found.sha256} csv {parse.delimiter!r} {parse.quote_char!r}"
-    for size in BLOCKS:
-        try:
-            return _mapped(file, key, schema, lambda size=size: batches(size))  # type: ignore[misc]
-        except pa.ArrowInvalid as error:
-            if "straddling" not in str(error):
-                raise
-    reason = "a quote that is never closed, or " if parse.quote_char else ""
-    raise DataError(f"cannot be read (it has {reason}a row of more than {BLOCKS[-1]:,} bytes)", where=str(file))
+def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, final: bool = False) -> bool:
+    try:
+        decoder.decode(chunk, final)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def stream_jsonl(file: Path) -> Dataset:
@@ -106,7 +82,7 @@ def stream_jsonl(file: Path) -> Dataset:
     schema = pa.schema([])
     for first, table in _tables(file, None):
         try:
-            schema = _merged(schema, table.schema)
+            schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
         except pa.ArrowException as error:
             raise pa.ArrowInvalid(f"{error}, in rows {first + 1} to {first + table.num_rows}") from None
 
@@ -114,7 +90,7 @@ def stream_jsonl(file: Path) -> Dataset:
         for _, table in _tables(file, schema):
             yield from table.select(schema.names).cast(schema).to_batches()
 
-    return _mapped(file, f"{scan(file).sha256} jsonl", schema, batches)
+    return mapped(file, f"{scan(file).sha256} jsonl", schema, batches)
 
 
 def read_json_lines(lines: bytes, first: int = 0, schema: pa.Schema | None = None) -> pa.Table:
@@ -122,12 +98,18 @@ def read_json_lines(lines: bytes, first: int = 0, schema: pa.Schema | None = Non
     import pyarrow as pa
     from pyarrow import json
 
-    try:
+    def read(schema: pa.Schema | None) -> pa.Table:
         return json.read_json(
-            io.BytesIO(lines),
+            native(lines),
             read_options=json.ReadOptions(use_threads=False, block_size=max(len(lines) + 1, 1 << 20)),
             parse_options=json.ParseOptions(explicit_schema=schema),
         )
+
+    try:
+        table = read(schema)
+        # JSON knows no times: what pyarrow takes for one is text.
+        texts = pa.schema([field.with_type(_without_times(field.type)) for field in table.schema])
+        return table if texts == table.schema else read(texts)
     except pa.ArrowInvalid as error:
         told = re.sub(r"in row (\d+)", lambda match: f"in row {int(match[1]) + first + 1}", str(error))
         raise pa.ArrowInvalid(told) from None
@@ -136,7 +118,7 @@ def read_json_lines(lines: bytes, first: int = 0, schema: pa.Schema | None = Non
 def _tables(file: Path, schema: pa.Schema | None) -> Iterator[tuple[int, pa.Table]]:
     first = 0
     with file.open("rb") as source:
-        while lines := source.readlines(BLOCKS[0]):
+        while lines := source.readlines(BLOCK):
             block = b"".join(lines)
             if block.strip():
                 table = read_json_lines(block, first, schema)
@@ -144,21 +126,19 @@ def _tables(file: Path, schema: pa.Schema | None) -> Iterator[tuple[int, pa.Tabl
                 first += table.num_rows
 
 
-def _merged(first: pa.Schema, second: pa.Schema) -> pa.Schema:
-    """Both schemas' columns; a text that looks like a time in one block is text where it does not in another."""
+def _without_times(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
-    def as_text(schema: pa.Schema, other: pa.Schema) -> pa.Schema:
-        for position, field in enumerate(schema):
-            beside = other.field(field.name).type if field.name in other.names else None
-            if pa.types.is_timestamp(field.type) and beside == pa.string():
-                schema = schema.set(position, field.with_type(pa.string()))
-        return schema
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_without_times(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_times(field.type)) for field in kind])
+    return kind
 
-    return pa.unify_schemas([as_text(first, second), as_text(second, first)], promote_options="permissive")
 
-
-def _mapped(file: Path, key: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> Dataset:
+def mapped(file: Path, key: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> Dataset:
     """The Arrow file of a key, written if it is not there, mapped into memory."""
     import pyarrow as pa
     from datasets import Dataset
@@ -183,25 +163,3 @@ def _mapped(file: Path, key: str, schema: pa.Schema, batches: Callable[[], Itera
         hint = "Free space there, or set GRAFTWORK_CACHE to another folder"
         raise DataError(f"cannot be unpacked into the cache ({error})", where=str(file), hint=hint) from None
     return Dataset.from_file(str(target))
-
-
-class _Newlines(io.RawIOBase):
-    """A UTF-8 file's bytes with every line end as one newline, as text mode reads it."""
-
-    def __init__(self, file: Path) -> None:
-        self._text = file.open(encoding="utf-8-sig")
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while (size < 0 or len(self._rest) < size) and (more := self._text.read(1 << 20)):
-            self._rest += more.encode()
-        size = len(self._rest) if size < 0 else size
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
-
-    def close(self) -> None:
-        self._text.close()
-        super().close()

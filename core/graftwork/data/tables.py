@@ -4,30 +4,52 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graftwork.config.forms import TableForm
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import with_origin
+from graftwork.data.delimited import delimited_names, read_delimited
 from graftwork.data.folders import is_junk
+from graftwork.data.json_tables import JSON_SUFFIXES, is_json_table, json_hint, read_json
+from graftwork.data.saved import saved_rows, saved_splits
 from graftwork.data.splits import canonical_split, ordered
-from graftwork.data.streamed import read_json_lines, scan, stream_csv, stream_jsonl
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
-"""What counts as a table, in lower case."""
+SUFFIXES = frozenset({".csv", ".tsv", ".parquet", *JSON_SUFFIXES})
+"""What counts as a table, in lower case; a `.json` file that lies in a folder does only where it holds rows."""
 
 STREAMED_FROM = 16 << 20
 """Bytes; a larger CSV, TSV or JSON lines file is read block by block into the cache and mapped from there."""
 
-_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _SHOWN = 5
+_FORM: ContextVar[TableForm] = ContextVar("form", default=TableForm())  # noqa: B039
+
+
+@contextmanager
+def written_as(form: TableForm) -> Iterator[None]:
+    """What the user says of how tables are written, for every table that is read until the block ends.
+
+    It is no argument of `read_tables`, so that it reaches the tables that a task reads wherever it reads them.
+    """
+    token = _FORM.set(form)
+    try:
+        yield
+    finally:
+        _FORM.reset(token)
+
+
+def form_in_force() -> TableForm:
+    """What `written_as` says here."""
+    return _FORM.get()
 
 
 def find_tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
@@ -39,17 +61,18 @@ def find_tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
     Raises:
         DataError: several tables and none says which split it is, or formats are mixed within a split.
     """
-    if path.is_file():
+    if not path.is_dir():
         return {_split_of(path) or "train": [path]}, []
+    if saved := saved_splits(path):
+        return saved
     found: dict[str, list[Path]] = defaultdict(list)
     unnamed: list[Path] = []
-    for folder in (path, path / "data", *(sub for sub in sorted(path.iterdir()) if canonical_split(sub.name))):
-        if not folder.is_dir():
-            continue
-        for file in sorted(folder.iterdir()):
-            if file.suffix.lower() in SUFFIXES and file.is_file() and not is_junk(file.name):
-                split = _split_of(file) or canonical_split(folder.name)
-                (found[split] if split else unnamed).append(file)
+    folders = (path, path / "data", *(sub for sub in sorted(path.iterdir()) if canonical_split(sub.name)))
+    tables = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir()) if _is_table(file)]
+    certain = [file for file in tables if file.suffix.lower() != ".json"]  # .json is the suffix of much else
+    for file in certain or tables:
+        split = _split_of(file) or canonical_split(file.parent.name)
+        (found[split] if split else unnamed).append(file)
     if not found and unnamed:
         if len({re.sub(r"-\d+-of-\d+", "", file.name) for file in unnamed}) > 1:
             names = ", ".join(file.name for file in unnamed[:_SHOWN])
@@ -66,6 +89,28 @@ def find_tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
         message = f"tables named after no split, not used: {len(unnamed)}"
         findings.append(Finding("other-files", "note", message, tuple(f.name for f in unnamed[:_SHOWN]), len(unnamed)))
     return dict(found), findings
+
+
+def _is_table(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return (
+        suffix in SUFFIXES and file.is_file() and not is_junk(file.name) and (suffix != ".json" or is_json_table(file))
+    )
+
+
+def column_names(file: Path) -> list[str]:
+    """The columns of a table, without reading its rows where that is possible."""
+    if file.suffix.lower() == ".parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        try:
+            return list(parquet.read_schema(file).names)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"cannot be read ({_first_line(error)})", where=str(file)) from None
+    if file.is_file() and file.suffix.lower() in (".csv", ".tsv") and file.stat().st_size:
+        return delimited_names(file, form_in_force())
+    return list(_read_file(file)[0].column_names)
 
 
 def read_tables(path: Path, files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Dataset], list[Finding]]:
@@ -105,22 +150,27 @@ def _split_of(file: Path) -> str | None:
 
 def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
     import pyarrow as pa
-    from datasets import Dataset
 
     try:
+        if file.is_dir():
+            return saved_rows(file), []
+        if not file.is_file():
+            raise DataError("is no regular file, such as a pipe", where=str(file), hint="Save it as a file first")
         if file.stat().st_size == 0:
             raise DataError("is empty (zero bytes)", where=str(file))
-        if file.suffix.lower() == ".parquet":
-            with without_progress_bars():
-                return Dataset.from_parquet(str(file.absolute())), []
-        if file.suffix.lower() in (".jsonl", ".ndjson"):
-            large = file.stat().st_size >= STREAMED_FROM
-            return stream_jsonl(file) if large else dataset_of(read_json_lines(file.read_bytes())), []
-        return _read_delimited(file)
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", where=str(file), hint="Save it as UTF-8") from None
+        suffix, large = file.suffix.lower(), file.stat().st_size >= STREAMED_FROM
+        if suffix == ".parquet":
+            return _read_parquet(file), []
+        if suffix in JSON_SUFFIXES:
+            return read_json(file, form_in_force(), large), []
+        return read_delimited(file, form_in_force(), large)
+    except UnicodeError as error:
+        what = f"is not {getattr(error, 'encoding', 'UTF-8').upper()} text"
+        hint = "Save it as UTF-8, or name its encoding with --set data_options.encoding=NAME"
+        raise DataError(what, where=str(file), hint=hint) from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"cannot be read ({_first_line(error)})", where=str(file)) from None
+        hint = json_hint(str(error)) if file.suffix.lower() in JSON_SUFFIXES else None
+        raise DataError(f"cannot be read ({_first_line(error)})", where=str(file), hint=hint) from None
     except Exception as error:  # datasets wraps a damaged Parquet file in its own class
         cause = error.__cause__ or error
         raise (
@@ -130,58 +180,18 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
         ) from None
 
 
-def _read_delimited(file: Path) -> tuple[Dataset, list[Finding]]:
-    """CSV or TSV with every column as text."""
-    import io
-
+def _read_parquet(file: Path) -> Dataset:
     import pyarrow as pa
-    from pyarrow import csv
+    from datasets import Dataset
+    from pyarrow import parquet
 
-    found = scan(file)
-    with file.open(encoding="utf-8-sig") as text:
-        header = text.readline().rstrip("\n")
-    usual = "\t" if file.suffix.lower() == ".tsv" else ","
-    delimiter = usual if usual in header else next((other for other in "\t;," if other in header), usual)
-    quoted = found.quotes and (delimiter != "\t" or _tabs_are_quoted(_lines(file)))
-    parse = csv.ParseOptions(
-        delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted, ignore_empty_lines=True
-    )
-    names = csv.read_csv(io.BytesIO(header.encode() + b"\n"), parse_options=parse).column_names
-    if len(set(names)) < len(names):
-        raise DataError(f"has two columns of one name in its header: {', '.join(names)}", where=str(file))
-    # Looking for the end of a block, pyarrow (26) takes what follows a NUL for escaped, and cuts within quotes.
-    if file.stat().st_size >= STREAMED_FROM and not (quoted and found.nulls):
-        rows = stream_csv(file, found, names, parse)
-    else:
-        convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-        data = file.read_text(encoding="utf-8-sig").encode()
-        # A row must fit into a block; only without threads does an error name its row.
-        read = csv.ReadOptions(block_size=max(len(data) + 1, 1 << 20), use_threads=False)
-        table = csv.read_csv(io.BytesIO(data), read_options=read, parse_options=parse, convert_options=convert)
-        rows = dataset_of(table)
-    if delimiter == usual:
-        return rows, []
-    message = f"{file.name} separates its columns by {delimiter!r}, not by {usual!r}"
-    return rows, [Finding("unusual-delimiter", "note", message, (file.name,), len(rows))]
-
-
-def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8-sig") as text:
-        for line in text:
-            yield from line.splitlines()
-
-
-def _tabs_are_quoted(lines: Iterable[str]) -> bool:
-    """Whether quotes in tab-separated text are a writer's (pandas) or part of the text (GLUE, SST)."""
-    tabs: int | None = None
-    whole = True
-    for line in lines:
-        if line:
-            tabs = line.count("\t") if tabs is None else tabs
-            if line.count("\t") != tabs:
-                return True
-            whole = whole and all(_QUOTED.fullmatch(cell) for cell in line.split("\t") if '"' in cell)
-    return whole
+    schema = parquet.read_schema(str(file.absolute()))
+    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    if any(field.type in views for field in schema):  # which datasets does not know
+        plain = pa.schema([field.with_type(views.get(field.type, field.type)) for field in schema])
+        return dataset_of(parquet.read_table(str(file.absolute())).cast(plain).replace_schema_metadata(None))
+    with without_progress_bars():
+        return Dataset.from_parquet(str(file.absolute()))
 
 
 def _names(files: Sequence[Path]) -> str:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.config import RunConfig, parse_limit
+from graftwork.config.forms import parse_form
 from graftwork.data.arrow import release_unused
 from graftwork.data.fingerprint import combine, row_digests
 from graftwork.data.splits import UNLABELLED, complete, limit
+from graftwork.data.tables import written_as
 from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import DataRequest, Facts, Finding, Spec, Tables, Task
 from graftwork.log import say
@@ -66,7 +68,8 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
     request = DataRequest(config.data, config.columns, config.group_by, options, samples_of(builder))
     with importing():  # for it is the first that every task needs
         import datasets  # noqa: F401
-    tables = task.read(request)
+    with written_as(parse_form(config.data_options)):
+        tables = task.read(request)
     group = "group" if config.group_by else None
     splits, made = complete(tables.splits, task.strata, config.seed, group)
     # A task audits what has labels.

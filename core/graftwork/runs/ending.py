@@ -107,6 +107,8 @@ def _keep_model(planned: Planned, data: RunData, summary: dict[str, Any], direct
     task = Spec(builder.catalogue.qualified("tasks", config.task), options)
     about = {key: summary[key] for key in ("val", "test", "best_epoch", "seed", "strategy", "versions", "data")}
     about["weights"] = assembled.starting.source
+    if config.data_options:
+        about["data_options"] = config.data_options
     save_artifact(directory.path, model, task, assembled.backbone, assembled.head, data.facts, about)
     model.to("cpu").eval()
     rows = data.tables.splits["validation"]

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.catalogue import Catalogue
+from graftwork.config.forms import parse_form
 from graftwork.data.arrow import release_unused
 from graftwork.data.splits import row_keys
+from graftwork.data.tables import written_as
 from graftwork.engine.evaluate import evaluate, predictions
 from graftwork.errors import DataError, RunFailed, UsageError
 from graftwork.files.atomic import write_json
@@ -132,14 +134,17 @@ class Predictor:
 
 
 @contextmanager
-def open_predictor(run: Path, catalogue: Catalogue, requested: str = "auto") -> Iterator[tuple[Predictor, Builder]]:
+def open_predictor(
+    run: Path, catalogue: Catalogue, requested: str = "auto", data_options: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Predictor, Builder]]:
     """A run's trained model on a device until the block ends; threads and memory stay within what the control group allows,
-    as in training.
+    as in training. Tables are read meanwhile as the run's were, as far as they are written so.
 
     Args:
         run: its directory, or a folder with the artifact's two files.
         catalogue: of this installation.
         requested: device.
+        data_options: how tables are written, over what was said of the run's.
 
     Raises:
         UsageError: the files are missing, damaged or hostile, or the device is not there.
@@ -152,16 +157,23 @@ def open_predictor(run: Path, catalogue: Catalogue, requested: str = "auto") -> 
         device.fit_threads()
         predictor = Predictor(artifact, device)
         device.bound_memory()
-        yield predictor, builder
+        with written_as(parse_form(data_options or {}, artifact.card.get("about", {}).get("data_options"))):
+            yield predictor, builder
     finally:
         device.close()
 
 
 def evaluate_run(
-    run: Path, data: str, split: str, columns: Mapping[str, str], catalogue: Catalogue, device: str = "auto"
+    run: Path,
+    data: str,
+    split: str,
+    columns: Mapping[str, str],
+    catalogue: Catalogue,
+    device: str = "auto",
+    data_options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What `graft evaluate` shows: metrics of a trained model on a split of labelled data."""
-    with open_predictor(run, catalogue, device) as (predictor, builder):
+    with open_predictor(run, catalogue, device, data_options) as (predictor, builder):
         options = predictor.artifact.card["task"]["options"]
         found = predictor.evaluate(DataRequest(data, columns, None, options, samples_of(builder)), split)
     return {"run": str(run), "data": data, "split": split, **found}

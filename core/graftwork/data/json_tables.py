@@ -1,0 +1,133 @@
+"""Rows from JSON: lines, an array of objects, or an object that holds one, or that holds columns."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork.config.forms import TableForm
+from graftwork.data.arrow import dataset_of
+from graftwork.data.streamed import read_json_lines, stream_jsonl
+from graftwork.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
+"""In lower case."""
+
+_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_WRAPPERS = ("data", "rows", "examples", "train", "items", "records")
+
+
+def is_json_table(file: Path) -> bool:
+    """Whether a JSON file holds rows: an array of objects, or an object a line."""
+    try:
+        with file.open("rb") as stream:
+            head = _text(stream.read(1 << 16), TableForm(), ignore=True).lstrip()
+    except (OSError, UnicodeError):
+        return False
+    if head.startswith("["):
+        return head[1:].lstrip().startswith("{")
+    first, _, rest = head.partition("\n")
+    return _is_object(first) and rest.lstrip().startswith("{")
+
+
+def read_json(file: Path, form: TableForm, large: bool) -> Dataset:
+    """The rows of a JSON file, in whichever of these forms.
+
+    Args:
+        form: of which the encoding is heeded.
+        large: whether JSON lines are streamed into the cache in place of being held in memory.
+
+    Raises:
+        DataError: it is JSON, but holds no rows.
+        UnicodeError, ValueError, pyarrow.ArrowInvalid: it is none.
+    """
+    with file.open("rb") as stream:
+        head = stream.read(4096)
+    lines = _is_lines(file, head)
+    if lines and large and not form.encoding and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return stream_jsonl(file)
+    data = file.read_bytes()
+    known = form.encoding or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if lines:
+        return dataset_of(read_json_lines(_text(data, form).encode() if known else data))
+    rows = _rows(_parsed(_text(data, form)), file)
+    told = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return dataset_of(read_json_lines(told.encode()))
+
+
+def json_hint(reason: str) -> str:
+    """What to do about what pyarrow says of JSON."""
+    if "changed from" in reason:
+        return "Write the values of a column as one kind in every row: all as text, or all as numbers"
+    return "A line is one object, with names and texts in double quotes, as json.dumps writes it"
+
+
+def _is_lines(file: Path, head: bytes) -> bool:
+    if file.suffix.lower() != ".json":
+        return not _text(head, TableForm(), ignore=True).lstrip().startswith("[")
+    text = _text(head, TableForm(), ignore=True).lstrip()
+    first, newline, rest = text.partition("\n")
+    return bool(newline) and _is_object(first) and rest.lstrip().startswith("{")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _text(data: bytes, form: TableForm, ignore: bool = False) -> str:
+    encoding = next((name for mark, name in _BOMS.items() if data.startswith(mark)), form.encoding or "utf-8")
+    return data.decode(encoding, "ignore" if ignore else "strict")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+
+
+def _rows(value: Any, file: Path) -> list[dict[str, Any]]:
+    """The rows that a JSON value holds."""
+    if isinstance(value, dict):
+        columns, data = value.get("columns"), value.get("data")
+        if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
+            return [dict(zip(map(str, columns), row, strict=False)) for row in data]  # pandas' orient="split"
+        arrays = [name for name, inner in value.items() if _is_array(inner)]
+        if len(arrays) == 1:
+            return list(value[arrays[0]])
+        if (named := [name for name in arrays if name in _WRAPPERS]) and len(named) == 1:
+            return list(value[named[0]])
+        if value and not arrays and all(isinstance(inner, list) for inner in value.values()):
+            _same_length(list(map(len, value.values())), file)
+            return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+        if value and all(isinstance(inner, dict) for inner in value.values()):
+            return _of_pandas(value, file)
+    if _is_array(value):
+        return list(value)
+    hint = 'Wanted an array of objects, [{"text": …, "label": …}, …], or one object a line'
+    raise DataError("is JSON, but holds no rows", where=str(file), hint=hint)
+
+
+def _of_pandas(value: dict[str, dict[str, Any]], file: Path) -> list[dict[str, Any]]:
+    """`{column: {row: cell}}`, as pandas writes it, or `{row: {column: cell}}`."""
+    inner = list(value.values())
+    if all(list(column) == list(inner[0]) for column in inner) and len(inner[0]) >= len(inner):
+        return [dict(zip(value, row, strict=True)) for row in zip(*(column.values() for column in inner), strict=True)]
+    return inner
+
+
+def _same_length(lengths: list[int], file: Path) -> None:
+    if len(set(lengths)) > 1:
+        raise DataError(f"has columns of {min(lengths):,} and of {max(lengths):,} values", where=str(file))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)

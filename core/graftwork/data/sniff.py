@@ -1,0 +1,314 @@
+"""How a CSV or TSV file is written: its encoding, delimiter, quotes and header, from its content and what the user says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from graftwork.config.forms import TableForm
+from graftwork.data.records import Dialect, Known, Record, Structure, examine, learn, records_of
+from graftwork.data.streamed import Scan
+from graftwork.errors import DataError
+from graftwork.interfaces.data import Finding
+
+UTF8 = "utf-8-sig"
+
+TIDY_BLOCK = 1 << 20
+"""Bytes looked at at a time."""
+
+_SAMPLE = 1 << 18  # characters
+_RECORDS = 200
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[;,|\t ]*', re.IGNORECASE)
+_WESTERN = frozenset("àáâäåæçèéêëìíîïñòóôöøùúûüßœÀÁÄÅÆÇÈÉÊËÍÎÏÑÒÓÔÖØÙÚÛÜŒ")
+_SIGNS = frozenset("“”„‚‘’‹›–—…•€£¥§°±²³µ·«»©®™¡¿½¼¾ªº\xa0")
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a file is written.
+
+    Args:
+        encoding: Python's name of it.
+        dialect: of its records.
+        start: lines before the first row: empty ones, `sep=;`, the header.
+        names: of its columns.
+        known: what its rows look like.
+        structure: of all its rows, where quotes made it necessary to look; None where nothing can be hidden in quotes.
+        simple: whether quotes hold no line breaks and stand only around cells, so that every line is a record.
+    """
+
+    encoding: str
+    dialect: Dialect
+    start: int
+    names: tuple[str, ...]
+    known: Known
+    structure: Structure | None
+    simple: bool
+
+    def records(self, file: Path) -> Iterator[Record]:
+        """All rows."""
+        return records_of(islice(lines_of(file, self.encoding), self.start, None), self.dialect, self.known, self.start)
+
+
+def lines_of(file: Path, encoding: str) -> Iterator[str]:
+    """A file's lines without their ends."""
+    with file.open(encoding=encoding) as text:
+        for line in text:
+            yield line[:-1] if line.endswith("\n") else line
+
+
+def understand(file: Path, found: Scan, form: TableForm) -> tuple[Written, list[Finding]]:
+    """Find out how a file is written.
+
+    Raises:
+        DataError: its encoding cannot be told, or it holds nothing.
+    """
+    encoding, findings = encoding_of(file, found, form)
+    sample, whole = _sample(file, encoding)
+    skip, delimiter = _separator_line(sample)
+    usual = "\t" if file.suffix.lower() == ".tsv" else ","
+    given = form.delimiter
+    if form.inherited and given is not None and given not in "\n".join(sample[:1]):
+        given = None
+    delimiter = given or delimiter or _delimiter(sample[skip:], usual, whole)
+    quotes = found.quotes if encoding == UTF8 else True
+    dialect = Dialect(delimiter, '"' if form.quote is None else form.quote)
+    if _has_blanks(sample[skip:], dialect):
+        dialect = replace(dialect, blanks=True)
+    tidy = not quotes or (dialect.quote == '"' and encoding == UTF8 and not found.nulls and is_tidy(file, delimiter))
+    shape = _Shape(file, encoding, sample, whole, skip, form.header is not False)
+    if not quotes and form.quote is None:
+        dialect = replace(dialect, quote="")
+    elif not tidy and form.quote is None:
+        dialect = _choose_quotes(dialect, shape, found)
+    start, names, known = shape.header(dialect, strict=True)
+    written = Written(encoding, dialect, start, names, known, None, tidy or not dialect.quote)
+    if not tidy and dialect.quote:
+        written = replace(written, structure=examine(written.records(file), dialect, known.width))
+    if delimiter != usual:
+        message = f"{file.name} separates its columns by {delimiter!r}, not by {usual!r}"
+        findings.append(Finding("unusual-delimiter", "note", message, (file.name,)))
+    if dialect.escape:
+        message = f"{file.name} writes a backslash before quotes that are text"
+        findings.append(Finding("backslash-escapes", "note", message, (file.name,)))
+    return written, findings
+
+
+def encoding_of(file: Path, found: Scan, form: TableForm) -> tuple[str, list[Finding]]:
+    """The encoding of a text file: what the user says, what its first bytes say, UTF-8, or Windows-1252 with a warning.
+
+    Raises:
+        DataError: it is none of these; names the first line that is no UTF-8.
+    """
+    with file.open("rb") as stream:
+        head = stream.read(4096)
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32", []
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16", []
+    if form.encoding is not None and not (form.inherited and found.bad is None):
+        return (UTF8 if form.encoding in ("utf-8", "utf-8-sig") else form.encoding), []
+    even, odd = head[::2].count(0) / max(1, len(head[::2])), head[1::2].count(0) / max(1, len(head[1::2]))
+    if max(even, odd) > 0.4 and min(even, odd) < 0.1:
+        return ("utf-16-le" if odd > even else "utf-16-be"), []
+    if found.bad is None:
+        return UTF8, []
+    line, byte, text = _first_bad(file)
+    what = f"is not UTF-8 text (line {line} has the byte 0x{byte:02x})"
+    if not _is_western(file):
+        hint = "Save it as UTF-8, or name its encoding with --set data_options.encoding=NAME, such as cp1251 or gb18030"
+        raise DataError(what, where=str(file), hint=hint)
+    message = (
+        f"{file.name} {what}; it was read as Windows-1252 ({text!r}). Another encoding is named by "
+        "--set data_options.encoding=NAME"
+    )
+    return "cp1252", [Finding("guessed-encoding", "warning", message, (f"line {line}",), 1)]
+
+
+def is_tidy(file: Path, delimiter: str) -> bool:
+    """Whether every quote stands where a cell begins or ends, or is doubled within one, and no line break within quotes."""
+    before_open, after_close = np.zeros(256, bool), np.zeros(256, bool)
+    before_open[[ord(delimiter), 10, 34]] = after_close[[ord(delimiter), 10, 13, 34]] = True
+    inside, last, first = 0, 10, True
+    with file.open("rb") as stream:
+        while chunk := stream.read(TIDY_BLOCK):
+            chunk = chunk.removeprefix(b"\xef\xbb\xbf") if first else chunk
+            data = np.frombuffer(bytes([last]) + chunk, np.uint8)
+            quotes = np.flatnonzero(data[1:] == 34) + 1
+            odd = (np.arange(len(quotes)) + inside) & 1 == 0  # those that open, or are the second of two within quotes
+            if not before_open[data[quotes[odd] - 1]].all():
+                return False
+            # What follows a quote that closes; that of the last byte is looked at with the next chunk.
+            closing = quotes[~odd]
+            if not first and last == 34 and not inside:
+                closing = np.concatenate([[0], closing])
+            if not after_close[data[closing[closing < len(data) - 1] + 1]].all():
+                return False
+            breaks = np.flatnonzero(data[1:] == 10) + 1
+            if ((np.searchsorted(quotes, breaks) + inside) & 1).any():
+                return False
+            inside, last, first = (inside + len(quotes)) & 1, int(data[-1]), False
+    return not inside
+
+
+class _Shape:
+    """A file's first lines under one dialect or another."""
+
+    def __init__(self, file: Path, encoding: str, sample: Sequence[str], whole: bool, skip: int, header: bool) -> None:
+        self.file, self.encoding, self.sample, self.whole = file, encoding, sample, whole
+        self.skip, self.has_header = skip, header
+
+    def header(self, dialect: Dialect, strict: bool = False) -> tuple[int, tuple[str, ...], Known]:
+        """Lines before the first row, the columns' names, and what rows look like; where `strict`, a header has an end."""
+        found = _records(self.sample[self.skip :], dialect, self.whole)
+        if not found:
+            raise DataError("holds no line with text", where=str(self.file))
+        first = found[0]
+        if strict and first.open:
+            what = f"cannot be read (the quote that is opened in the header, line {self.skip + first.line}, is never closed)"
+            hint = "Close it there, or have quotes read as text with --set data_options.quote=none"
+            raise DataError(what, where=str(self.file), hint=hint)
+        cells = dialect.cells(first.text)
+        if not self.has_header:
+            names = tuple(str(number) for number in range(1, len(cells) + 1))
+            return self.skip, names, learn(found, dialect, len(cells))
+        start = self.skip + first.line + first.text.count("\n")
+        return start, tuple(cells), learn(found[1:], dialect, len(cells))
+
+    def is_open(self, dialect: Dialect) -> bool:
+        """Whether a quote in the header is never closed."""
+        found = _records(self.sample[self.skip :], dialect, self.whole)
+        return bool(found) and found[0].open and dialect.delimiter != "\t"
+
+    def structure(self, dialect: Dialect) -> Structure:
+        start, names, known = self.header(dialect)
+        lines = islice(lines_of(self.file, self.encoding), start, None)
+        return examine(records_of(lines, dialect, known, start), dialect, len(names))
+
+
+def _choose_quotes(dialect: Dialect, shape: _Shape, found: Scan) -> Dialect:
+    """Whether quotes are a writer's, text, or a writer's who escapes those that are text."""
+    bare = replace(dialect, quote="")
+    if shape.is_open(dialect):
+        return dialect
+    quoted = shape.structure(dialect)
+    plain = shape.structure(bare)
+    if dialect.delimiter == "\t":  # GLUE and SST write quotes as text
+        if plain.wrapped and not plain.torn:
+            return dialect
+        if not plain.counts["ragged"]:
+            return bare
+        if not quoted.faults:
+            return dialect
+    if quoted.faults and (found.escapes or shape.encoding != UTF8):
+        escaped = replace(dialect, escape="\\")
+        if not shape.structure(escaped).faults:
+            return escaped
+    if dialect.delimiter == "\t":
+        return dialect if quoted.faults < plain.faults else bare
+    # Nobody wrote these quotes around cells, and without them every line is a row.
+    odd = quoted.counts["ragged"] or quoted.open is not None or (quoted.counts["junk"] and quoted.several)
+    return bare if odd and not plain.wrapped and not plain.counts["ragged"] else dialect
+
+
+def _sample(file: Path, encoding: str) -> tuple[list[str], bool]:
+    """The first lines, and whether these are all."""
+    lines, size = [], 0
+    for line in lines_of(file, encoding):
+        lines.append(line)
+        size += len(line)
+        if size > _SAMPLE:
+            return lines, False
+    return lines, True
+
+
+def _records(lines: Sequence[str], dialect: Dialect, whole: bool) -> list[Record]:
+    found = list(islice(records_of(lines, dialect), _RECORDS))
+    return found if whole or len(found) < 2 or found[-1].line + found[-1].text.count("\n") < len(lines) else found[:-1]
+
+
+def _separator_line(sample: Sequence[str]) -> tuple[int, str | None]:
+    """Excel's `sep=;` before the header: lines to skip, and the delimiter that it names."""
+    found = _SEPARATOR_LINE.fullmatch(sample[0]) if sample and len(sample) > 1 else None
+    return (1, found[1]) if found else (0, None)
+
+
+def _delimiter(sample: Sequence[str], usual: str, whole: bool) -> str:
+    """The usual one where rows keep to it; another one that they do keep to; the first in the header where none fits."""
+    header = next((line for line in sample if line), "")
+    usual = usual if usual in header else next((other for other in "\t;," if other in header), usual)
+    shares = {mark: _share(sample, mark, whole) for mark in dict.fromkeys([usual, *",\t;|"])}
+    if shares[usual] == 1:
+        return usual
+    fitting = [mark for mark, share in shares.items() if share == 1]
+    if fitting:
+        return fitting[0]
+    best = max(shares, key=lambda mark: shares[mark])
+    return best if usual not in header and shares[best] >= 0.8 else usual
+
+
+def _share(sample: Sequence[str], mark: str, whole: bool) -> float:
+    """The share of records that are as wide as the header, where that is two cells or more."""
+    best = 0.0
+    for quote in ('"', ""):
+        found = _records(sample, Dialect(mark, quote), whole)
+        if len(found) > 1 and found[0].width > 1:
+            best = max(best, sum(record.width == found[0].width for record in found) / len(found))
+    return best
+
+
+def _has_blanks(sample: Sequence[str], dialect: Dialect) -> bool:
+    """Whether every delimiter is followed by a blank, in the header and in all rows."""
+    lines = [line for line in sample if line][:_RECORDS]
+    blank = dialect.delimiter + " "
+    header = lines[0].count(dialect.delimiter) if lines else 0
+    if dialect.delimiter == " " or not header or lines[0].count(blank) < header:
+        return False
+    found = _records(lines, replace(dialect, blanks=True), True)[1:]
+    return all(record.text.count(blank) + record.text.count(dialect.delimiter * 2) >= header for record in found)
+
+
+def _first_bad(file: Path) -> tuple[int, int, str]:
+    """The first line that is not UTF-8, its first byte that is not, and a bit of it as Windows-1252."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                near = line[max(0, error.start - 10) : error.start + 10]
+                return number, line[error.start], near.decode("cp1252", "replace").strip()
+    raise AssertionError("every line is UTF-8")
+
+
+def _is_western(file: Path) -> bool:
+    """Whether all bytes beyond ASCII are letters within Western European words, or signs between them, in Windows-1252.
+
+    Other encodings of one byte a letter, and those of two, show as signs within words or as long runs of such bytes.
+    """
+    pairs = several = 0
+    with file.open("rb") as stream:
+        for line in stream:
+            if line.isascii():
+                continue
+            try:
+                text = line.decode("cp1252")
+            except UnicodeDecodeError:
+                return False
+            for match in re.finditer(r"[^\x00-\x7f]+", text):
+                run, before, after = match[0], text[: match.start()][-1:], text[match.end() :][:1]
+                if not all(sign in _WESTERN or sign in _SIGNS for sign in run):
+                    return False
+                if len(run) == 1:
+                    within = before.isalpha() and after.isalpha()
+                    if within and run in _SIGNS - {"’", "·", "–", "—"}:
+                        return False
+                    if run.isupper() and before.islower():
+                        return False
+                pairs += 1
+                several += len(run) > 2
+    return several <= 0.05 * pairs
