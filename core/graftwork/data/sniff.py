@@ -242,13 +242,13 @@ def _delimiter(sample: Sequence[str], usual: str, whole: bool) -> str:
     """The usual one where rows keep to it; another one that they do keep to; the first in the header where none fits."""
     header = next((line for line in sample if line), "")
     usual = usual if usual in header else next((other for other in "\t;," if other in header), usual)
-    shares = {mark: _share(sample, mark, whole) for mark in dict.fromkeys([usual, *",\t;|"])}
+    shares = {mark: _share(sample, mark, whole) for mark in (usual, *",\t;|")}
     if shares[usual] == 1:
         return usual
     fitting = [mark for mark, share in shares.items() if share == 1]
     if fitting:
-        return fitting[0]
-    best = max(shares, key=lambda mark: shares[mark])
+        return str(fitting[0])
+    best: str = max(shares, key=lambda mark: shares[mark])
     return best if usual not in header and shares[best] >= 0.8 else usual
 
 

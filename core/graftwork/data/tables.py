@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from graftwork.data.folders import is_junk
 from graftwork.data.json_tables import JSON_SUFFIXES, is_json_table, json_hint, read_json
 from graftwork.data.saved import saved_rows, saved_splits
 from graftwork.data.splits import canonical_split, ordered
+from graftwork.data.streamed import mapped
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
 
@@ -28,7 +30,10 @@ SUFFIXES = frozenset({".csv", ".tsv", ".parquet", *JSON_SUFFIXES})
 """What counts as a table, in lower case; a `.json` file that lies in a folder does only where it holds rows."""
 
 STREAMED_FROM = 16 << 20
-"""Bytes; a larger CSV, TSV or JSON lines file is read block by block into the cache and mapped from there."""
+"""Bytes; a larger CSV, TSV, JSON lines or Parquet file is read block by block into the cache and mapped from there."""
+
+_PARQUET_ROWS = 1000
+"""At a time: rows with pictures are large."""
 
 _SHOWN = 5
 _FORM: ContextVar[TableForm] = ContextVar("form", default=TableForm())  # noqa: B039
@@ -117,7 +122,7 @@ def read_tables(path: Path, files: Mapping[str, Sequence[Path]]) -> tuple[dict[s
     """Every split's rows as they are, with `origin` as `FILE row N` (N counts data rows from 1).
 
     CSV and TSV columns are text, so that nothing is guessed: `01` stays `01` and `NA` stays `NA`. Files of 16 MB
-    and more are mapped into memory from graftwork's cache, Parquet from the Hugging Face cache.
+    and more are mapped into memory from graftwork's cache.
 
     Raises:
         DataError: a file is empty, damaged, not UTF-8, or has no rows; with the reader's own reason.
@@ -160,7 +165,7 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
             raise DataError("is empty (zero bytes)", where=str(file))
         suffix, large = file.suffix.lower(), file.stat().st_size >= STREAMED_FROM
         if suffix == ".parquet":
-            return _read_parquet(file), []
+            return _read_parquet(file, large), []
         if suffix in JSON_SUFFIXES:
             return read_json(file, form_in_force(), large), []
         return read_delimited(file, form_in_force(), large)
@@ -169,8 +174,8 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
         hint = "Save it as UTF-8, or name its encoding with --set data_options.encoding=NAME"
         raise DataError(what, where=str(file), hint=hint) from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        hint = json_hint(str(error)) if file.suffix.lower() in JSON_SUFFIXES else None
-        raise DataError(f"cannot be read ({_first_line(error)})", where=str(file), hint=hint) from None
+        way_out = json_hint(str(error)) if file.suffix.lower() in JSON_SUFFIXES else None
+        raise DataError(f"cannot be read ({_first_line(error)})", where=str(file), hint=way_out) from None
     except Exception as error:  # datasets wraps a damaged Parquet file in its own class
         cause = error.__cause__ or error
         raise (
@@ -180,18 +185,28 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
         ) from None
 
 
-def _read_parquet(file: Path) -> Dataset:
+def _read_parquet(file: Path, large: bool) -> Dataset:
+    """Its rows; `Dataset.from_parquet` gives pyarrow a Python file to read from, see `arrow.native`."""
     import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Features
+    from datasets.table import table_cast
     from pyarrow import parquet
 
-    schema = parquet.read_schema(str(file.absolute()))
-    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-    if any(field.type in views for field in schema):  # which datasets does not know
-        plain = pa.schema([field.with_type(views.get(field.type, field.type)) for field in schema])
-        return dataset_of(parquet.read_table(str(file.absolute())).cast(plain).replace_schema_metadata(None))
-    with without_progress_bars():
-        return Dataset.from_parquet(str(file.absolute()))
+    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # which datasets does not know
+    opened = parquet.ParquetFile(str(file.absolute()))
+    plain = pa.schema([field.with_type(views.get(field.type, field.type)) for field in opened.schema_arrow])
+    features = Features.from_arrow_schema(plain.with_metadata(opened.schema_arrow.metadata))
+    schema = features.arrow_schema
+
+    def tables() -> Iterator[pa.Table]:
+        for batch in opened.iter_batches(_PARQUET_ROWS):
+            yield table_cast(pa.Table.from_batches([batch]).cast(plain), schema)
+
+    if not large:
+        return dataset_of(pa.concat_tables([schema.empty_table(), *tables()]), features)
+    with file.open("rb") as stream:
+        key = f"{hashlib.file_digest(stream, 'sha256').hexdigest()} parquet"
+    return mapped(file, key, schema, lambda: (batch for table in tables() for batch in table.to_batches()))
 
 
 def _names(files: Sequence[Path]) -> str:
