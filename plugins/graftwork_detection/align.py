@@ -36,7 +36,7 @@ def align(tables: Tables, facts: Facts) -> Tables:
         hint = f"It knows {', '.join(classes[:12])}"
         raise DataError(f"has classes that the model does not know: {', '.join(strangers[:12])}", hint=hint)
     audited, found = audit_detection(Tables(splits, tables.findings, tuple(classes)))
-    return to_measure_on(tables, audited, found)
+    return to_measure_on(tables, audited, found, facts)
 
 
 def _renumbered(rows: Dataset, new: list[int]) -> Dataset:

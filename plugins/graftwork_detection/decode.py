@@ -63,6 +63,7 @@ def draw_detection(row: Mapping[str, Any], prediction: Mapping[str, Any], facts:
     """
     from graftwork.vision.decode import decode_rgb
     from graftwork.vision.draw import class_colours, draw_boxes, to_picture
+    from graftwork.vision.levels import ranges_of
 
     least = facts.get("threshold", THRESHOLD)
     # The surest last, so that they lie above the others.
@@ -71,7 +72,7 @@ def draw_detection(row: Mapping[str, Any], prediction: Mapping[str, Any], facts:
     boxes, _, labels = as_arrays(shown)
     return to_picture(
         draw_boxes(
-            decode_rgb(row["image"]),
+            decode_rgb(row["image"], ranges_of(facts)),
             torch.from_numpy(boxes),
             [box_text(one["category"], one["score"]) for one in shown],
             [colours[label] for label in labels.tolist()],

@@ -22,6 +22,7 @@ from graftwork.vision.frames import (
     join_frames,
     left_of,
 )
+from graftwork.vision.levels import NO_RANGES, Ranges
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,12 +55,15 @@ class DetectionExamples(Examples):
         input: what the backbone wants.
         options: of the task.
         train: whether to augment, and to give boxes in canvas pixels; else they are in original pixels.
+        ranges: by which deep levels become 8 bits.
     """
 
     evaluated_together: ClassVar[int] = 16
 
-    def __init__(self, rows: Dataset, input: ImageInput, options: FrameOptions, train: bool) -> None:
-        self._pictures = Pictures(rows, options, train)
+    def __init__(
+        self, rows: Dataset, input: ImageInput, options: FrameOptions, train: bool, ranges: Ranges = NO_RANGES
+    ) -> None:
+        self._pictures = Pictures(rows, options, train, ranges=ranges)
         self._objects = _all_objects(rows) if "objects" in rows.column_names else None
         self._framer = Framer(options, input, train, shows_an_object)
         self._input = input

@@ -118,7 +118,7 @@ def _worst(evaluation: Evaluation, facts: Facts) -> list[Any]:
     )
     pictures = []
     for one in bad[:WORST]:
-        picture = _draw(rows[one.at], one, threshold, facts["classes"])
+        picture = _draw(rows[one.at], one, threshold, facts)
         if picture is not None:
             pictures.append((picture, _caption(one, threshold, facts["classes"])))
     return [Text(told), Pictures(pictures, side=2 * PANEL + 6)]
@@ -162,13 +162,15 @@ def _count(found: Counter[str]) -> str:
     return ", ".join(f"{count} × {name}" for name, count in found.most_common(4)) + (", …" if len(found) > 4 else "")
 
 
-def _draw(row: Mapping[str, Any], one: Judged, threshold: float, classes: Sequence[str]) -> Any:
+def _draw(row: Mapping[str, Any], one: Judged, threshold: float, facts: Facts) -> Any:
     """Truth and prediction side by side; None when the picture cannot be read any more."""
     from graftwork.vision.decode import decode_rgb
     from graftwork.vision.draw import side_by_side
+    from graftwork.vision.levels import ranges_of
 
+    classes = facts["classes"]
     try:
-        pixels = decode_rgb(row["image"])
+        pixels = decode_rgb(row["image"], ranges_of(facts))
     except DataError:
         return None  # moved or deleted since; its line is in the predictions all the same
     missed, alarms = one.matched.missed_from(threshold), one.matched.false_alarms_from(threshold)

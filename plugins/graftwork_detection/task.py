@@ -21,6 +21,7 @@ from graftwork.interfaces import (
     Task,
 )
 from graftwork.vision.frames import FrameOptions
+from graftwork.vision.levels import range_fact, ranges_of
 from graftwork_detection.examples import DetectionExamples
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Detection(Task):
         """`classes`: names by index; `train_counts`: training objects of each."""
         from graftwork_detection.audit import facts_of
 
-        return facts_of(tables)
+        return {**facts_of(tables), **range_fact(tables.splits.get("train"))}
 
     def align(self, tables: Tables, facts: Facts) -> Tables:
         from graftwork_detection.align import align
@@ -79,7 +80,7 @@ class Detection(Task):
         return align(tables, facts)
 
     def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
-        return DetectionExamples(rows, input, self.options, train)
+        return DetectionExamples(rows, input, self.options, train, ranges_of(facts))
 
     def metrics(self, facts: Facts, device: torch.device) -> Metrics:
         from graftwork_detection.metrics import DetectionMetrics
@@ -100,7 +101,7 @@ class Detection(Task):
     def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
         from graftwork.vision.inputs import read_inputs
 
-        return read_inputs(inputs)
+        return read_inputs(inputs, facts)
 
     def draw(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> Image | None:
         from graftwork_detection.decode import draw_detection

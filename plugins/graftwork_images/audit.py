@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from graftwork.classification.audit import check_labels
 from graftwork.data.arrow import column_of
-from graftwork.data.audit import check_classes
+from graftwork.data.splits import row_keys
 from graftwork.interfaces import Finding, Tables
 from graftwork.vision.audit import Seen, check_alike, check_shapes, see_pictures
 
@@ -13,25 +14,28 @@ NARROW = 6.0
 """Longer by shorter side; from here on a square crop sees little of an image."""
 
 
-def audit_images(tables: Tables) -> tuple[Tables, list[Finding]]:
+def audit_images(tables: Tables, kind: str = "single") -> tuple[Tables, list[Finding]]:
     """Decode every image once and check classes, duplicates and leakage.
 
     Args:
         tables: splits with `image`, `label` and `origin`, all splits already made.
+        kind: of the labels: `single`, `multi` or `number`.
 
     Returns:
         The tables without rows that cannot be decoded, with a column `content`, and what was found.
     """
     seen = see_pictures(tables)
-    labels = {split: column_of(rows, "label").to_numpy() for split, rows in seen.tables.splits.items()}
+    splits = seen.tables.splits
+    labels = {split: column_of(rows, "label") for split, rows in splits.items()}
+    coded, found = check_labels(labels, tables.names, kind, {split: row_keys(rows) for split, rows in splits.items()})
     findings = [
         *seen.findings,
-        *check_classes(labels, tables.names),
-        *check_alike(seen, labels, tables.names),
+        *found,
+        *check_alike(seen, coded.codes, coded.names),  # type: ignore[arg-type]
         *check_shapes(seen),
         *_narrow(seen),
     ]
-    return replace(tables, splits=seen.tables.splits), findings
+    return replace(tables, splits=splits), findings
 
 
 def _narrow(seen: Seen) -> list[Finding]:

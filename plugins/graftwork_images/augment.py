@@ -39,6 +39,7 @@ class ImageOptions:
         flip: whether a mirrored image keeps its label (photos do; letters and digits do not).
         train_size: pixels, the side in training where that is smaller than the backbone's input; 0 is the same.
         mixup, cutmix: alpha of the Beta distribution; 0 is off.
+        labels: what a row's label is: `single` class, `multi`ple classes, or a `number`.
     """
 
     augment: str
@@ -46,11 +47,12 @@ class ImageOptions:
     train_size: int
     mixup: float
     cutmix: float
+    labels: str = "single"
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ImageOptions:
         """From a task's options, other keys left aside."""
-        return cls(**{field.name: options[field.name] for field in fields(cls)})
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
 
 
 def build_transforms(input: ImageInput, options: ImageOptions, train: bool) -> tuple[Square | Shrink, Transform | None]:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from graftwork.classification.labels import targets_of
 from graftwork.interfaces import Batch, Examples, ImageInput
 from graftwork.vision.decode import decode_rgb
 from graftwork.vision.kept import KeptPixels, stack_channels_last
+from graftwork.vision.levels import NO_RANGES, Ranges
 from graftwork_images.augment import ImageOptions as ImageOptions  # the task takes it from here
 from graftwork_images.augment import Move, PadCropFlip, build_transforms, move
 from graftwork_images.mixing import build_mixing
@@ -35,12 +37,15 @@ class ImageExamples(Examples):
     gives the same pixels as without that.
 
     Args:
-        rows: columns `image` ({bytes, path}, not decoded) and, unless for prediction, `label` (class index).
+        rows: columns `image` ({bytes, path}, not decoded) and, unless for prediction, `label` (class index, list of them, or
+            number, as `labels` says).
         input: what the backbone wants.
         classes: how many there are.
         options: of the task.
         train: whether to augment and to mix.
         cache_bytes: bytes, the most that is kept in memory; 0 for keeping nothing.
+        ranges: by which deep levels become 8 bits.
+        labels: what a label is: `single`, `multi` or `number`.
     """
 
     def __init__(
@@ -51,14 +56,18 @@ class ImageExamples(Examples):
         options: ImageOptions,
         train: bool,
         cache_bytes: int = CACHE_BYTES,
+        ranges: Ranges = NO_RANGES,
+        labels: str = "single",
     ) -> None:
         self._images = rows.select_columns(["image"])
         # As one tensor: a cached row is then served without touching the table.
-        self._labels = torch.tensor(rows["label"][:], dtype=torch.int64) if "label" in rows.column_names else None
+        about = {"labels": labels, "classes": range(classes)}
+        self._targets = targets_of(rows["label"][:], about) if "label" in rows.column_names else None
         self._prepare, self._augment = build_transforms(input, options, train)
         self._input, self._options = input, options
-        self._mix = build_mixing(options.mixup, options.cutmix, classes) if train else None
-        self._kept = KeptPixels(rows, str(self._prepare), cache_bytes)
+        self._mix = build_mixing(options.mixup, options.cutmix, max(classes, 1)) if train else None
+        self._kept = KeptPixels(rows, str(self._prepare), cache_bytes, ranges)
+        self._ranges = ranges
 
     def __len__(self) -> int:
         return len(self._images)
@@ -85,25 +94,28 @@ class ImageExamples(Examples):
 
     def load(self, row: int) -> Example:
         """Pixels and label. What can be done for a batch at once is only drawn here."""
-        pixels = self._kept.get(row, lambda: self._prepare(decode_rgb(self._images[row]["image"])))
-        label = None if self._labels is None else int(self._labels[row])
+        pixels = self._kept.get(row, lambda: self._prepare(decode_rgb(self._images[row]["image"], self._ranges)))
+        label = int(self._targets[1][row]) if self._targets is not None and self._targets[0] == "label" else None
         if isinstance(self._augment, PadCropFlip):
             return pixels, label, self._augment.draw()
         return pixels if self._augment is None else self._augment(pixels), label, None
 
     def collate(self, rows: Sequence[int], examples: Sequence[Example]) -> Batch:
-        """Inputs {"pixels": uint8 [B, 3, size, size] in channels_last}, targets {"label": int64 [B]}.
+        """Inputs {"pixels": uint8 [B, 3, size, size] in channels_last}, targets {"label": int64 [B]}, {"labels": float32
+        [B, classes]} or {"value": float32 [B]}, by what a label is.
 
-        {} where rows have no labels. With mixup or cutmix: {"pixels": float32 in 0..1}, {"probabilities": float32 [B, classes]}.
+        {} where rows have no labels. With mixup or cutmix: {"pixels": float32 in 0..1}, and {"probabilities": float32
+        [B, classes]} in place of `label`.
         """
         numbers = torch.tensor(rows, dtype=torch.int64)
         pixels = stack_channels_last([example[0] for example in examples])
         if any(example[2] for example in examples):
             pixels = move(pixels, [example[2] or (0, 0, False) for example in examples])
-        if self._labels is None:
+        if self._targets is None:
             return Batch(numbers, {"pixels": pixels}, {})
-        labels = torch.tensor([example[1] for example in examples], dtype=torch.int64)
+        name, values = self._targets
+        labels = values[numbers]
         if self._mix is None:
-            return Batch(numbers, {"pixels": pixels}, {"label": labels})
-        mixed, probabilities = self._mix(pixels, labels)
-        return Batch(numbers, {"pixels": mixed}, {"probabilities": probabilities})
+            return Batch(numbers, {"pixels": pixels}, {name: labels})
+        mixed, soft = self._mix(pixels, labels)
+        return Batch(numbers, {"pixels": mixed}, {"probabilities" if name == "label" else name: soft})

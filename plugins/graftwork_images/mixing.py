@@ -17,7 +17,7 @@ class Mixing:
 
     Args:
         mixup, cutmix: alpha of the Beta distribution that the share is drawn from; 0 is off.
-        classes: how many there are.
+        classes: how many there are; 1 for numbers.
     """
 
     def __init__(self, mixup: float, cutmix: float, classes: int) -> None:
@@ -29,10 +29,12 @@ class Mixing:
         self._choices = choices
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """From uint8 [B, 3, H, W] and int64 [B] to float32 in 0..1 and label probabilities [B, classes]."""
+        """From uint8 [B, 3, H, W] and labels to float32 in 0..1 and labels mixed alike: probabilities [B, classes] of int64
+        [B]; of float32 [B, classes], or [B] for numbers, the same shape."""
         chosen = int(torch.randint(len(self._choices), ())) if len(self._choices) > 1 else 0
-        mixed, probabilities = self._choices[chosen](pixels.float().div_(255), labels)
-        return mixed, probabilities
+        numbers = labels.is_floating_point() and labels.ndim == 1
+        mixed, soft = self._choices[chosen](pixels.float().div_(255), labels[:, None] if numbers else labels)
+        return mixed, soft[:, 0] if numbers else soft
 
 
 def build_mixing(mixup: float, cutmix: float, classes: int) -> Mixing | None:

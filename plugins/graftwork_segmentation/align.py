@@ -17,4 +17,4 @@ def align(tables: Tables, facts: Facts) -> Tables:
     classes = tuple(facts["classes"])
     splits = {split: remap(rows, tables.names, classes) for split, rows in tables.splits.items()}
     audited, found = audit_segmentation(Tables(splits, tables.findings, classes))
-    return to_measure_on(tables, audited, found)
+    return to_measure_on(tables, audited, found, facts)

@@ -51,6 +51,7 @@ def draw_segmentation(row: Mapping[str, Any], prediction: Mapping[str, Any], fac
     """
     from graftwork.vision.decode import decode_rgb
     from graftwork.vision.draw import class_colours, classes_in, draw_mask, with_key
+    from graftwork.vision.levels import ranges_of
 
     mask = read_mask(prediction)
     if mask is None:
@@ -58,5 +59,5 @@ def draw_segmentation(row: Mapping[str, Any], prediction: Mapping[str, Any], fac
     names = facts["classes"]
     colours = class_colours(len(names))
     present = classes_in(mask, len(names))
-    drawn = draw_mask(decode_rgb(row["image"]), mask, len(names))
+    drawn = draw_mask(decode_rgb(row["image"], ranges_of(facts)), mask, len(names))
     return with_key(drawn, [names[index] for index in present], [colours[index] for index in present])

@@ -23,6 +23,7 @@ from graftwork.vision.frames import (
     join_frames,
 )
 from graftwork.vision.kept import KeptPixels
+from graftwork.vision.levels import NO_RANGES, Ranges
 from graftwork_segmentation.masks import decode_mask
 
 if TYPE_CHECKING:
@@ -42,12 +43,15 @@ class SegmentationExamples(Examples):
         input: what the backbone wants.
         options: of the task.
         train: whether to augment, and to give masks on the canvas; else they are at their original size.
+        ranges: by which deep levels become 8 bits.
     """
 
     evaluated_together: ClassVar[int] = 16
 
-    def __init__(self, rows: Dataset, input: ImageInput, options: FrameOptions, train: bool) -> None:
-        self._pictures = Pictures(rows, options, train)
+    def __init__(
+        self, rows: Dataset, input: ImageInput, options: FrameOptions, train: bool, ranges: Ranges = NO_RANGES
+    ) -> None:
+        self._pictures = Pictures(rows, options, train, ranges=ranges)
         self._masks = rows.select_columns(["mask", "mask_map"]) if "mask" in rows.column_names else None
         self._kept = KeptPixels(self._masks, "masks", MASK_BYTES) if self._masks is not None else None
         self._framer = Framer(options, input, train, _shows_a_class)

@@ -13,6 +13,7 @@ from graftwork.classification.sections import confusion_figure, short
 from graftwork.errors import DataError
 from graftwork.interfaces import Evaluation, Facts, Figure, Pictures, Section, Table, Text
 from graftwork.vision.draw import WRONG, class_colours, line_of
+from graftwork.vision.levels import Ranges, ranges_of
 from graftwork_segmentation.decode import read_mask
 from graftwork_segmentation.masks import decode_mask
 from graftwork_segmentation.metrics import count_cells
@@ -40,7 +41,7 @@ def segmentation_sections(evaluation: Evaluation, facts: Facts) -> list[Section]
     if details.get("confusion"):
         sections.append(Section("Confusion matrix", _confusion(details["confusion"], classes)))
     if evaluation.predictions and details.get("picture_iou"):
-        sections.append(Section("Worst pictures", _worst(evaluation, classes)))
+        sections.append(Section("Worst pictures", _worst(evaluation, classes, ranges_of(facts))))
     return sections
 
 
@@ -117,7 +118,7 @@ def _confusion(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> li
     return [*blocks, Text("Most frequent confusions:"), Table(("true", "predicted", "pixels", "of its class"), lines)]
 
 
-def _worst(evaluation: Evaluation, classes: Sequence[str]) -> list[Any]:
+def _worst(evaluation: Evaluation, classes: Sequence[str], ranges: Ranges) -> list[Any]:
     rows = evaluation.rows
     if rows is None or not {"image", "mask", "mask_map"} <= set(rows.column_names):
         return [Text("The data is no longer where it was, so its pictures cannot be shown.")]
@@ -132,7 +133,7 @@ def _worst(evaluation: Evaluation, classes: Sequence[str]) -> list[Any]:
     pictures = []
     for at in order[:WORST]:
         line = evaluation.predictions[at]
-        drawn = _draw(rows[at], line, classes)
+        drawn = _draw(rows[at], line, classes, ranges)
         if drawn is not None:
             origin = str(line.get("origin") or rows[at].get("origin") or f"row {at}")
             pictures.append((drawn[0], f"{short(origin)} · mean IoU {scores[at]:.2f}{drawn[1]}"))
@@ -141,13 +142,15 @@ def _worst(evaluation: Evaluation, classes: Sequence[str]) -> list[Any]:
     return [Text(told), Pictures(pictures, side=4 * PANEL + 15)]
 
 
-def _draw(row: Mapping[str, Any], prediction: Mapping[str, Any], classes: Sequence[str]) -> tuple[Any, str] | None:
+def _draw(
+    row: Mapping[str, Any], prediction: Mapping[str, Any], classes: Sequence[str], ranges: Ranges
+) -> tuple[Any, str] | None:
     """The four pictures in a row, and what was mistaken for what; None when a file cannot be read any more."""
     from graftwork.vision.decode import decode_rgb
     from graftwork.vision.draw import draw_mask, paint, resize, side_by_side, stretch
 
     try:
-        pixels = decode_rgb(row["image"])
+        pixels = decode_rgb(row["image"], ranges)
         said = read_mask(prediction)
         true = decode_mask(row["mask"], row["mask_map"], shape=None if said is None else said.shape)
     except (DataError, OSError):

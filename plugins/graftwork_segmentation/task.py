@@ -21,6 +21,7 @@ from graftwork.interfaces import (
     Task,
 )
 from graftwork.vision.frames import FrameOptions
+from graftwork.vision.levels import range_fact, ranges_of
 from graftwork_segmentation.examples import SegmentationExamples
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Segmentation(Task):
         """`classes`: names by index; `train_counts`: training pixels of each."""
         from graftwork_segmentation.audit import facts_of
 
-        return facts_of(tables)
+        return {**facts_of(tables), **range_fact(tables.splits.get("train"))}
 
     def align(self, tables: Tables, facts: Facts) -> Tables:
         from graftwork_segmentation.align import align
@@ -78,7 +79,7 @@ class Segmentation(Task):
         return align(tables, facts)
 
     def examples(self, rows: Dataset, input: Any, facts: Facts, train: bool) -> Examples:
-        return SegmentationExamples(rows, input, self.options, train)
+        return SegmentationExamples(rows, input, self.options, train, ranges_of(facts))
 
     def metrics(self, facts: Facts, device: torch.device) -> Metrics:
         from graftwork_segmentation.metrics import SegmentationMetrics
@@ -99,7 +100,7 @@ class Segmentation(Task):
     def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
         from graftwork.vision.inputs import read_inputs
 
-        return read_inputs(inputs)
+        return read_inputs(inputs, facts)
 
     def draw(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> Image | None:
         from graftwork_segmentation.decode import draw_segmentation

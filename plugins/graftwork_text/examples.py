@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from graftwork.classification.labels import targets_of
 from graftwork.interfaces import Batch, Examples, Facts, TextInput
 from graftwork_text.tokens import tokenise
 
@@ -34,7 +34,7 @@ class TextExamples(Examples):
     def __init__(self, rows: Dataset, input: TextInput, facts: Facts) -> None:
         self._tokens = tokenise(rows, input)
         self._pairs = "text_pair" in rows.column_names
-        self._targets = _targets(rows["label"][:], facts) if "label" in rows.column_names else None
+        self._targets = targets_of(rows["label"][:], facts) if "label" in rows.column_names else None
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -70,16 +70,3 @@ class TextExamples(Examples):
             return Batch(numbers, inputs, {})
         name, values = self._targets
         return Batch(numbers, inputs, {name: values[numbers]})
-
-
-def _targets(labels: Sequence[Any], facts: Facts) -> tuple[str, Tensor]:
-    """The targets' name, and the targets of all rows."""
-    kind = facts.get("labels", "single")
-    if kind == "number":
-        return "value", torch.tensor(labels, dtype=torch.float32)
-    if kind == "single":
-        return "label", torch.tensor(labels, dtype=torch.int64)
-    hot = torch.zeros(len(labels), len(facts["classes"]), dtype=torch.float32)
-    for row, present in enumerate(labels):
-        hot[row, list(present)] = 1
-    return "labels", hot

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from graftwork.classification.encode import encode
+from graftwork.classification.forms import with_label_columns
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, taken_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
@@ -24,13 +26,9 @@ from graftwork.data.tables import find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork_text.clean import decoded, text_columns
-from graftwork_text.label_forms import with_label_columns
-from graftwork_text.labels import align_labels, encode
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-__all__ = ["align_labels", "read_texts"]
 
 TEXT_NAMES = (
     "text",

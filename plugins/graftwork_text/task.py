@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from graftwork.classification.labels import PRIMARY
 from graftwork.interfaces import (
     DataRequest,
     Evaluation,
@@ -25,9 +26,6 @@ from graftwork.interfaces import (
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-PRIMARY = {"single": "accuracy", "multi": "map", "number": "spearman"}
-"""The metric that chooses the best epoch, by what a label is."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,9 @@ class TextClassification(Task):
         return {**facts_of(train["label"][:], tables.names, self.options.labels), "pair": pair}
 
     def align(self, tables: Tables, facts: Facts) -> Tables:
-        from graftwork_text.read import align_labels
+        from graftwork_text.audit import align_texts
 
-        return align_labels(tables, facts, self.options.labels)
+        return align_texts(tables, facts, self.options.labels)
 
     def audit_input(self, tables: Tables, input: TextInput) -> list[Finding]:
         from graftwork_text.lengths import check_lengths

@@ -181,7 +181,11 @@ _MAKERS = ("Finding", "named", "_named", "_found")
 
 def codes_in_code() -> set[str]:
     """First arguments of Finding(…) and of the helpers that make findings, and the tables that feed them."""
-    shared = [file for folder in ("data", "vision") for file in (ROOT / "core/graftwork" / folder).glob("*.py")]
+    shared = [
+        file
+        for folder in ("classification", "data", "vision")
+        for file in (ROOT / "core/graftwork" / folder).glob("*.py")
+    ]
     sources = [*shared, *(ROOT / "plugins").glob("*/*.py")]
     found: set[str] = set()
     for source in sources:

@@ -49,7 +49,7 @@ def test_batches_are_the_same_whether_pictures_and_masks_are_kept_or_not(
     found = two_epochs(examples)
     assert len(examples._kept._memory) == 12
     monkeypatch.setattr(module, "MASK_BYTES", 0)
-    monkeypatch.setattr(Pictures.__init__, "__defaults__", (0,))
+    monkeypatch.setattr(Pictures.__init__, "__defaults__", (0, {}))
     plain = make_examples(train)
     assert_same(found, two_epochs(plain))
     assert not plain._kept._memory

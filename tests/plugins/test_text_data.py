@@ -19,9 +19,9 @@ from graftwork.data.splits import complete
 from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork_text import near
-from graftwork_text.audit import audit_texts
+from graftwork_text.audit import align_texts, audit_texts
 from graftwork_text.inputs import read_inputs
-from graftwork_text.read import align_labels, read_texts
+from graftwork_text.read import read_texts
 
 PACKS = Path(__file__).parents[3] / "shared" / "data"
 WORDS = [
@@ -360,18 +360,18 @@ def test_an_audit_of_a_selection_lays_digests_beside_the_right_rows() -> None:
 
 def test_labels_are_aligned_with_the_model() -> None:
     facts = {"labels": "single", "classes": ["maybe", "yes", "no"]}
-    tables = align_labels(read(test=table(clean(4))), facts, "single")
+    tables = align_texts(read(test=table(clean(4))), facts, "single")
     assert tables.splits["test"]["label"][:] == [2, 1, 2, 1]
-    many = align_labels(read("multi", test=table([("x", "yes|no"), ("y", "")])), facts, "multi")
+    many = align_texts(read("multi", test=table([("x", "yes|no"), ("y", "")])), facts, "multi")
     assert many.splits["test"]["label"][:] == [[1, 2], []]
     assert (
-        align_labels(read("number", test=table([("x", 3)])), {"labels": "number"}, "number").splits["test"]["label"][0]
+        align_texts(read("number", test=table([("x", 3)])), {"labels": "number"}, "number").splits["test"]["label"][0]
         == 3
     )
     with pytest.raises(DataError, match="does not know: yes"):
-        align_labels(read(test=table(clean(4))), {"classes": ["no"]}, "single")
+        align_texts(read(test=table(clean(4))), {"classes": ["no"]}, "single")
     with pytest.raises(DataError, match="none of the 1 test rows has a text"):
-        align_labels(read(test=table([("", "no")])), facts, "single")
+        align_texts(read(test=table([("", "no")])), facts, "single")
 
 
 def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:

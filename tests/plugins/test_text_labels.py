@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
+from graftwork.classification.forms import printed_parts
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Tables
-from graftwork_text.audit import audit_texts
-from graftwork_text.label_forms import printed_parts
-from graftwork_text.read import align_labels, read_texts
+from graftwork_text.audit import align_texts, audit_texts
+from graftwork_text.read import read_texts
 
 WANTED = [[0], [0, 1], [], [1, 2], [2], [0, 2]]
 NAMES = ("billing", "quality", "shipping")
@@ -149,6 +149,6 @@ def test_a_model_knows_its_classes_in_any_spelling_of_them() -> None:
         (["1.0", "0.0"], ["0", "1"]),
         (["cafe\u0301", "x"], ["caf\u00e9", "x"]),
     ):
-        aligned = align_labels(read("single", data * 6), {"classes": model}, "single")
+        aligned = align_texts(read("single", data * 6), {"classes": model}, "single")
         wanted = [0, 1] * 6 if model[0] != "1.0" else [1, 0] * 6
         assert aligned.splits["train"]["label"][:] == wanted

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from graftwork.interfaces import Facts, Metrics, Predictions
 
 BINS = 10
 """Strata of labels that are numbers: tenths of the rows."""
+
+PRIMARY = {"single": "accuracy", "multi": "map", "number": "spearman"}
+"""The metric that chooses the best epoch, by what a label is."""
 
 THRESHOLD = 0.5
 """Probability above which a class is named, until validation has chosen another."""
@@ -50,6 +54,19 @@ def facts_of(labels: Sequence[Any], names: Sequence[str], kind: str) -> Facts:
         for label in row if kind == "multi" else (row,):
             facts["train_counts"][label] += 1
     return facts
+
+
+def targets_of(labels: Sequence[Any], facts: Facts) -> tuple[str, Tensor]:
+    """The targets of all rows, and their name: `label` int64 [N], `labels` float32 [N, classes] or `value` float32 [N]."""
+    kind = facts.get("labels", "single")
+    if kind == "number":
+        return "value", torch.tensor(labels, dtype=torch.float32)
+    if kind == "single":
+        return "label", torch.tensor(labels, dtype=torch.int64)
+    hot = torch.zeros(len(labels), len(facts["classes"]), dtype=torch.float32)
+    for row, present in enumerate(labels):
+        hot[row, list(present)] = 1
+    return "labels", hot
 
 
 def chance(facts: Facts) -> float:

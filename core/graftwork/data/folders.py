@@ -29,12 +29,14 @@ class ClassFolders:
             each of a million files would take a gigabyte. `train` alone where the data has no splits.
         classes: names of all classes that hold a file, sorted.
         findings: what was left out.
+        others: names of the files and folders that are no data by their names, relative to the root.
     """
 
     root: Path
     splits: dict[str, dict[str, list[str]]]
     classes: tuple[str, ...]
     findings: tuple[Finding, ...]
+    others: tuple[str, ...] = ()
 
 
 @dataclass
@@ -85,7 +87,7 @@ def read_class_folders(root: Path, suffixes: Set[str], noun: str = "file") -> Cl
     if not classes:
         raise DataError(f"holds no {noun}", where=str(root), hint=_what_is_there(root, suffixes))
     ordered = {split: splits[split] for split in SPLITS if splits.get(split)}
-    return ClassFolders(root, ordered, classes, tuple(_findings(seen, classes, noun)))
+    return ClassFolders(root, ordered, classes, tuple(_findings(seen, classes, noun)), tuple(seen.others))
 
 
 def _entries(folder: Path, seen: _Seen) -> tuple[list[Path], list[Path]]:

@@ -19,8 +19,9 @@ from graftwork.data.columns import add_column
 from graftwork.data.fingerprint import CONTENT
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError
-from graftwork.interfaces import Finding, Tables
+from graftwork.interfaces import Facts, Finding, Tables
 from graftwork.vision.earlier import EarlierLooks
+from graftwork.vision.levels import FEW, HIGH, KIND, LOW, Ranges, in_words, levels_left, range_fact, ranges_of
 from graftwork.vision.likeness import near_across
 from graftwork.vision.look import DETAIL, Looks
 
@@ -49,10 +50,11 @@ _TRAITS = {
     "alpha": ("alpha-image", "images with transparency (laid on white)"),
     "palette": ("palette-image", "images with a palette (converted to RGB)"),
     "cmyk": ("cmyk-image", "CMYK images (converted to RGB)"),
-    "deep": ("deep-image", "images with more than 8 bits a channel (scaled to 8)"),
     "rotated": ("exif-rotated-image", "images turned upright as their EXIF orientation says"),
-    "animated": ("animated-image", "images with several frames (the first is used)"),
 }
+
+
+_OF_OWN_RANGE = ("few-levels", "mixed-depths")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Seen:
 
     Args:
         tables: the rows that can be used, with a column `content` (a hash of each file, which
-            `graftwork.data.fingerprint` takes).
+            `graftwork.data.fingerprint` takes), and where some picture has more than 8 bits a channel the columns of
+            `graftwork.vision.levels`.
         looks: what looking at its rows showed, by split.
         findings: what was left out. A split that keeps no row is a finding of level `error`.
     """
@@ -109,7 +112,8 @@ def see_pictures(tables: Tables) -> Seen:
         if not len(rows):
             message = f"none of the {len(looks[split]):,} {split} images can be read"
             findings.append(Finding("split-without-usable-rows", "error", message, (split,), len(looks[split])))
-    splits = {split: _keep(rows, kept[split], looks[split]) for split, rows in tables.splits.items()}
+    deep = any(seen.has("deep").any() for seen in looks.values())
+    splits = {split: _keep(rows, kept[split], looks[split], deep) for split, rows in tables.splits.items()}
     usable = {split: seen.select(kept[split]) for split, seen in looks.items()}
     return Seen(replace(tables, splits=splits), usable, findings)
 
@@ -134,7 +138,9 @@ def check_alike(seen: Seen, labels: Mapping[str, Sequence[int]], names: Sequence
 
 def check_shapes(seen: Seen) -> list[Finding]:
     """Pictures that are very small or large, and traits of their files."""
-    findings = []
+    findings = check_levels(seen)
+    message = "images with several frames or pages, of which only the first is used"
+    findings += seen.found("animated-image", "warning", message, partial(Looks.has, trait="animated"))
     if len(seen.looks) > 1:
         unlike = f"images under {DETAIL} pixels, too small to look for near duplicates"
         findings += seen.found("near-duplicates-not-checked", "note", unlike, lambda looks: looks.shorter < DETAIL)
@@ -149,11 +155,57 @@ def check_shapes(seen: Seen) -> list[Finding]:
     return findings
 
 
-def to_measure_on(tables: Tables, audited: Tables, found: Sequence[Finding]) -> Tables:
+def check_levels(seen: Seen) -> list[Finding]:
+    """Pictures of more than 8 bits a channel: the range that becomes 8 bits, and what is lost by it."""
+    deep = partial(Looks.has, trait="deep")
+    ranges = ranges_of(range_fact(seen.tables.splits.get("train")))
+    how = f"{in_words(ranges)} become 0 to 255, here and in the model" if ranges else "scaled to 8"
+    findings = seen.found("deep-image", "note", f"images with more than 8 bits a channel ({how})", deep)
+    if findings and any(not looks.has("deep").all() for looks in seen.looks.values()):
+        message = "images of 8 bits a channel beside deeper ones: their levels stay, those of the others are scaled"
+        findings += seen.found("mixed-depths", "warning", message, lambda looks: ~looks.has("deep"))
+    message = f"images of which the range of all ({in_words(ranges)}) leaves fewer than {FEW} of 256 levels"
+    return [*findings, *seen.found("few-levels", "warning", message, partial(_few_left, ranges=ranges))]
+
+
+def _few_left(looks: Looks, ranges: Ranges) -> NDArray[np.bool_]:
+    deep, floats = looks.has("deep"), looks.has("float")
+    few = np.zeros(len(looks), np.bool_)
+    for row in np.flatnonzero(deep).tolist():
+        ends = ranges.get("float" if floats[row] else "integer")
+        few[row] = ends is not None and levels_left(looks.levels[row, 0], looks.levels[row, 1], ends) < FEW
+    return few
+
+
+def check_depths(tables: Tables, facts: Facts) -> list[Finding]:
+    """Audited pictures whose levels are others than those that a model was trained on."""
+    ranges = ranges_of(facts)
+    unlike: list[str] = []
+    few: list[str] = []
+    for rows in tables.splits.values():
+        deep = KIND in rows.column_names
+        if not deep and not ranges:
+            continue
+        columns = [rows[name][:] if deep else [None] * len(rows) for name in (KIND, LOW, HIGH)]
+        for row, (kind, low, high) in enumerate(zip(*columns, strict=True)):
+            if (kind in ranges) if ranges else kind is None:
+                if kind is not None and levels_left(low, high, ranges[kind]) < FEW:
+                    few.append(rows[row]["origin"])
+            else:
+                unlike.append(rows[row]["origin"])
+    known = f"deeper images, {in_words(ranges)}" if ranges else "images of 8 bits a channel"
+    return [
+        *named("other-depth", "warning", f"images of another depth than the model was trained on ({known})", unlike),
+        *named("few-levels", "warning", f"images of which the model's {known} leave fewer than {FEW} levels", few),
+    ]
+
+
+def to_measure_on(tables: Tables, audited: Tables, found: Sequence[Finding], facts: Facts) -> Tables:
     """Audited data for a model that is trained already: that a class is rare or absent there says nothing against it.
 
     Args:
         tables: as they were before the audit, for what reading found.
+        facts: of the model.
 
     Raises:
         DataError: a split has no picture that can be read.
@@ -161,12 +213,20 @@ def to_measure_on(tables: Tables, audited: Tables, found: Sequence[Finding]) -> 
     lost = [finding.message for finding in found if finding.code == "split-without-usable-rows"]
     if lost:
         raise DataError("; ".join(lost))
-    told = tuple(finding for finding in found if finding.level != "error")
-    return Tables(audited.splits, (*tables.findings, *told), audited.names)
+    # What the range of these pictures would leave of them is not what the model's does.
+    told = tuple(finding for finding in found if finding.level != "error" and finding.code not in _OF_OWN_RANGE)
+    return Tables(audited.splits, (*tables.findings, *told, *check_depths(audited, facts)), audited.names)
 
 
-def _keep(rows: Dataset, kept: NDArray[np.int64], looks: Looks) -> Dataset:
+def _keep(rows: Dataset, kept: NDArray[np.int64], looks: Looks, deep: bool) -> Dataset:
+    import pyarrow as pa
+
     rows = add_column(rows, CONTENT, looks.content)
+    if deep:
+        plain, floats = ~looks.has("deep"), looks.has("float")
+        rows = add_column(rows, KIND, pa.array(np.where(floats, "float", "integer"), pa.string(), mask=plain))
+        for name, end in ((LOW, 0), (HIGH, 1)):
+            rows = add_column(rows, name, pa.array(looks.levels[:, end], mask=plain))
     return rows if len(kept) == len(rows) else rows.select(kept)
 
 

@@ -22,12 +22,16 @@ from torch import Tensor
 
 from graftwork.data.paths import meant
 from graftwork.errors import DataError
+from graftwork.vision.levels import NO_RANGES, Ranges, deep_values, to_eight_bits
 
 PIXEL_LIMIT = 178_956_970
 """Pixels; a larger picture is taken for a decompression bomb, as Pillow does (twice its MAX_IMAGE_PIXELS)."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-"""File names that are taken for pictures, in lower case."""
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".bmp", ".dib", ".gif",
+    ".webp", ".avif", ".tif", ".tiff", ".jp2", ".j2k", ".j2c", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga",
+})  # fmt: skip
+"""File names that are taken for pictures, in lower case; whoever looks for pictures by name takes these."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -46,14 +50,16 @@ _simplejpeg: Any = import_module("simplejpeg") if find_spec("simplejpeg") else N
 """None where there is no wheel of it yet (a new Python): Pillow gives the same pixels from JPEGs, a third slower."""
 
 
-def decode_rgb(cell: Mapping[str, Any]) -> Tensor:
+def decode_rgb(cell: Mapping[str, Any], ranges: Ranges = NO_RANGES) -> Tensor:
     """The pixels of an image cell, as people see them.
 
     The EXIF orientation is applied, grey becomes three equal channels, CMYK and palettes become RGB, transparency is laid
-    on white, 16-bit values are scaled to 8 bits, and of an animation the first frame is taken.
+    on white, levels of more than 8 bits are scaled to 8, and of several frames or pages the first is taken.
 
     Args:
         cell: {"bytes": the file's content or None, "path": where the file is, or its name}.
+        ranges: of the data set or the model, see `graftwork.vision.levels`; without them deep levels are scaled by a rule a
+            picture.
 
     Returns:
         uint8 [3, height, width]; in memory the channels of a pixel stand together, as resizing likes them.
@@ -67,7 +73,7 @@ def decode_rgb(cell: Mapping[str, Any]) -> Tensor:
         raise DataError("is empty (zero bytes)", where=where)
     pixels = _decode_jpeg(data)
     if pixels is None:
-        pixels = _decode_with_pillow(data, where)
+        pixels = _decode_with_pillow(data, where, ranges)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -97,11 +103,11 @@ def read_cell(cell: Mapping[str, Any] | None) -> bytes:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A Pillow image as RGB: transparency on white, 16-bit and float values scaled to 8 bits."""
+    """A Pillow image as RGB: transparency on white, 16-bit and float values scaled to 8 bits by what this image holds."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
+        return Image.fromarray(to_eight_bits(np.asarray(image))).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -149,13 +155,14 @@ def _upright(pixels: np.ndarray, data: bytes) -> np.ndarray:
     return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 
 
-def _decode_with_pillow(data: bytes, where: str) -> np.ndarray:
+def _decode_with_pillow(data: bytes, where: str, ranges: Ranges = NO_RANGES) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures and odd metadata are the audit's business
             with Image.open(io.BytesIO(data)) as image:
+                deep = deep_values(image, data) if ranges else None
                 image.load()
-                rgb = to_rgb(image)
+                rgb = to_rgb(image if deep is None else Image.fromarray(to_eight_bits(deep, ranges)))
                 turn = turn_upright(image)  # not ImageOps.exif_transpose, which writes EXIF again and may fail at that
                 return np.array(rgb if turn is None else rgb.transpose(turn))
     except Image.DecompressionBombError:
@@ -164,13 +171,3 @@ def _decode_with_pillow(data: bytes, where: str) -> np.ndarray:
         raise DataError("is no picture that can be read", where=where) from None
     except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
         raise DataError(f"cannot be decoded ({error})", where=where) from None
-
-
-def _to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey values of 16 bits, 32 bits or floats as uint8; floats in 0..1 and integers up to 65,535 are scaled."""
-    top = float(values.max(initial=0))
-    if values.dtype.kind == "f":
-        scaled = values * 255.0 if top <= 1.0 else values
-    else:
-        scaled = values / 257.0 if values.dtype == np.uint16 or top > 255 else values
-    return np.clip(np.rint(np.nan_to_num(scaled)), 0, 255).astype(np.uint8)

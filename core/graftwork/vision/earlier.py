@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 KIND = "looks"
-FORMAT = 1
+FORMAT = 2
 """Of what is kept; another number when the same libraries begin to show other things through changes of ours."""
 
 WORTH_SECONDS = 0.5
 """Looking that took less than this leaves nothing behind."""
 
-_RECORD = np.dtype([("size", "<i4", 2), ("traits", "u1"), ("likeness", "u1", LIKENESS)])
+_RECORD = np.dtype([("size", "<i4", 2), ("traits", "u1"), ("likeness", "u1", LIKENESS), ("levels", "<f8", 2)])
 _TOGETHER = 1000
 _BATCH = 256
 
@@ -84,7 +84,8 @@ class EarlierLooks:
             record = row["look"].numpy().view(_RECORD)[0]
             width, height = record["size"].tolist()
             traits = traits_of(int(record["traits"]))
-            found.append(Look(None, "", content, width, height, traits, record["likeness"].tobytes()))
+            low, high = record["levels"].tolist()
+            found.append(Look(None, "", content, width, height, traits, record["likeness"].tobytes(), (low, high)))
         return found
 
     def keep(self, looks: Iterable[Looks]) -> None:
@@ -115,6 +116,7 @@ class EarlierLooks:
         records = np.zeros(len(rows), _RECORD)
         records["size"], records["traits"] = looks.sizes[rows], looks.traits[rows]
         records["likeness"] = looks.likenesses(rows)
+        records["levels"] = looks.levels[rows]
         as_bytes = records.view(np.uint8).reshape(len(rows), -1)
         writer.add(_digests(looks, rows), {"look": torch.from_numpy(as_bytes)})
 

@@ -26,6 +26,7 @@ from graftwork.interfaces import ImageInput
 from graftwork.interfaces.batch import pad_rows
 from graftwork.vision.decode import decode_rgb, read_cell, turn_upright
 from graftwork.vision.kept import KeptPixels
+from graftwork.vision.levels import NO_RANGES, Ranges
 from graftwork.vision.look import SIDEWAYS
 
 if TYPE_CHECKING:
@@ -110,9 +111,17 @@ class Pictures:
         options: say to what size pictures come; a kept one has no more pixels than the largest scale asks for.
         train: whether a scale above 1 can be asked for.
         cache_bytes: bytes, the most that is kept in memory; 0 for keeping nothing.
+        ranges: by which deep levels become 8 bits.
     """
 
-    def __init__(self, rows: Dataset, options: FrameOptions, train: bool, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        rows: Dataset,
+        options: FrameOptions,
+        train: bool,
+        cache_bytes: int = CACHE_BYTES,
+        ranges: Ranges = NO_RANGES,
+    ) -> None:
         self._images = rows.select_columns(["image"])
         self._options = options
         self._largest = SCALES[options.augment][1] if train else 1.0
@@ -120,7 +129,8 @@ class Pictures:
         made = "as they are"
         if self._largest != 1.0:
             made = f"{self._largest} times a side of {options.size}, the longer at most {options.longest or 'its 5/3'}"
-        self._kept = KeptPixels(rows, made, cache_bytes)
+        self._kept = KeptPixels(rows, made, cache_bytes, ranges)
+        self._ranges = ranges
 
     def __len__(self) -> int:
         return len(self._images)
@@ -137,7 +147,7 @@ class Pictures:
 
     def pixels(self, row: int) -> Tensor:
         """uint8 [3, h, w]: the picture, not larger than it has to be."""
-        return self._kept.get(row, lambda: self._shrunk(decode_rgb(self._images[row]["image"])))
+        return self._kept.get(row, lambda: self._shrunk(decode_rgb(self._images[row]["image"], self._ranges)))
 
     def _shrunk(self, pixels: Tensor) -> Tensor:
         height, width = pixels.shape[-2:]

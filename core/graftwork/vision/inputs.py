@@ -9,20 +9,29 @@ from typing import TYPE_CHECKING
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import add_column
 from graftwork.data.folders import is_junk
+from graftwork.data.paths import Files, part_clashes
 from graftwork.data.sources import existing_path
 from graftwork.errors import DataError
-from graftwork.interfaces import Inputs
+from graftwork.interfaces import Facts, Finding, Inputs
+from graftwork.log import say
 from graftwork.vision.decode import SUFFIXES
+from graftwork.vision.files import check_files, dropped_pictures
+from graftwork.vision.levels import ranges_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
 
-def read_inputs(inputs: Sequence[str]) -> Dataset:
+def read_inputs(inputs: Sequence[str], facts: Facts | None = None) -> Dataset:
     """Images without labels: files, and folders with everything below them; columns `image` and `origin`.
 
-    What is wrong further in than a file's first bytes is met when it is decoded.
+    What of a folder is not used though it is a picture, and what the model does not know of images, is said. What is wrong
+    further in than a file's first bytes is met when it is decoded.
+
+    Args:
+        inputs: paths.
+        facts: of the model.
 
     Raises:
         DataError: an input is missing, a file is no image, or a folder holds none, and `Inputs.refuse` raises it.
@@ -36,7 +45,9 @@ def read_inputs(inputs: Sequence[str]) -> Dataset:
             files += _files_of(text)
         except DataError as error:
             given.refuse(error)
-    return picture_rows([str(file) for file, _ in files], [origin for _, origin in files])
+    paths, origins = [file for file, _ in files], [origin for _, origin in files]
+    _tell(check_files(paths, origins, ranges_of(facts or {})))
+    return picture_rows([str(file) for file in paths], origins)
 
 
 def _files_of(text: str) -> list[tuple[Path, str]]:
@@ -45,19 +56,34 @@ def _files_of(text: str) -> list[tuple[Path, str]]:
     if not path.is_dir():
         _check_is_image(path, text)
         return [(path, text)]
-    found = sorted(file for file in path.rglob("*") if is_picture_name(file.relative_to(path)) and file.is_file())
+    found, others = _pictures_below(path)
+    dropped = dropped_pictures(path, others)
     if not found:
-        raise DataError("holds no image", where=text, hint=f"Wanted {', '.join(sorted(SUFFIXES))}")
+        hint = dropped[0].message if dropped else f"Wanted {', '.join(sorted(SUFFIXES))}"
+        raise DataError("holds no image", where=text, hint=hint)
+    _tell(dropped)
     return [(file, str(Path(text) / file.relative_to(path))) for file in found]
 
 
-def picture_column(rows: Dataset, home: Path | None, where: str, column: str = "image") -> Dataset:
+def picture_column(
+    rows: Dataset,
+    home: Path | None,
+    where: str,
+    column: str = "image",
+    files: Files | None = None,
+    places: Sequence[Path] = (),
+) -> Dataset:
     """The column `column` as {bytes, path}, not decoded, from an Image feature, encoded bytes, or paths.
 
+    Paths need not be written as the files are called, see `graftwork.data.paths`. Different paths never lead to one file; one
+    that leads nowhere stays as it was written, below `home`.
+
     Args:
-        home: the folder that relative paths start from; the current one when None.
+        home: the folder that relative paths start from; the current one when None, and then paths are taken as they are.
         where: the source, for messages.
         column: its name.
+        files: those below `home`, where several columns or splits are looked for there.
+        places: folders in which pictures most likely lie.
 
     Raises:
         DataError: it holds something else.
@@ -71,8 +97,13 @@ def picture_column(rows: Dataset, home: Path | None, where: str, column: str = "
     if isinstance(feature, Value) and feature.dtype in ("binary", "large_binary"):
         return rows.cast_column(column, target)
     if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
-        base = home or Path.cwd()
-        paths = ["" if path is None else str(base / path) for path in rows[column]]
+        names = ["" if path is None else path for path in rows[column]]
+        if home is None:
+            paths = [name and str(Path.cwd() / name) for name in names]
+        else:
+            files = files or Files(home, SUFFIXES)
+            found = part_clashes(dict(enumerate(files.look(name, places) for name in names)))
+            paths = [str(found[row].path or home / name) if name else "" for row, name in enumerate(names)]
         return add_column(rows, column, paths).cast_column(column, target)
     raise DataError(f"its {column} column holds {feature}, neither images, bytes nor paths", where=where)
 
@@ -91,6 +122,26 @@ def picture_rows(files: Sequence[str] | pa.Array, origins: Sequence[str] | pa.Ar
 def is_picture_name(path: Path) -> bool:
     """Whether a path ends like a picture's and no part of it is hidden or a system's."""
     return path.suffix.lower() in SUFFIXES and not any(is_junk(part) for part in path.parts)
+
+
+def _pictures_below(folder: Path) -> tuple[list[Path], list[str]]:
+    """Picture files below a folder, sorted, and the names of other files; hidden and system files are neither."""
+    pictures: list[Path] = []
+    others: list[str] = []
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if any(is_junk(part) for part in name.parts) or not file.is_file():
+            continue
+        if is_picture_name(name):
+            pictures.append(file)
+        else:
+            others.append(name.as_posix())
+    return pictures, others
+
+
+def _tell(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        say(f"inputs: {finding.message} ({', '.join(finding.where[:3])})")
 
 
 def _check_is_image(path: Path, where: str) -> None:

@@ -27,6 +27,7 @@ from graftwork.cache.rows import RowStore, StoredRows
 from graftwork.data.fingerprint import CONTENT
 from graftwork.errors import UsageError
 from graftwork.vision.decode import decoders
+from graftwork.vision.levels import NO_RANGES, Ranges, in_words
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -58,11 +59,13 @@ class KeptPixels:
         rows: the table; its column `content` where the audit has added it.
         made: how pixels come about, in words; with the versions of the libraries it is the name of the store's entry.
         memory: bytes, the most that is kept in memory, over all loader workers together; 0 for keeping nothing at all.
+        ranges: by which deep levels become 8 bits.
     """
 
-    def __init__(self, rows: Dataset, made: str, memory: int) -> None:
+    def __init__(self, rows: Dataset, made: str, memory: int, ranges: Ranges = NO_RANGES) -> None:
         self._contents = rows.select_columns([CONTENT]) if CONTENT in rows.column_names else None
-        self._made = made
+        self._levels = f"; {in_words(ranges)} become 0 to 255" if ranges else ""
+        self._made = made + self._levels
         self._limit = memory
         self._rows = len(rows)
         self._forget()
@@ -78,7 +81,7 @@ class KeptPixels:
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker starts with an empty memory rather than with a copy through a pipe.
-        return {name: self.__dict__[name] for name in ("_contents", "_made", "_limit", "_rows")}
+        return {name: self.__dict__[name] for name in ("_contents", "_made", "_levels", "_limit", "_rows")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -87,7 +90,7 @@ class KeptPixels:
     def remade(self, made: str) -> KeptPixels:
         """The same rows' pixels, made in another way; nothing of them is kept yet."""
         other = copy.copy(self)
-        other._made = made
+        other._made = made + self._levels
         return other
 
     def read_once(self) -> KeptPixels:

@@ -14,10 +14,12 @@ from PIL import Image, UnidentifiedImageError
 
 from graftwork.errors import DataError
 from graftwork.vision.decode import PIXEL_LIMIT, read_cell, to_rgb, turn_upright
+from graftwork.vision.levels import deep_values, depth_of, spread, to_eight_bits
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_WITH_FRAMES = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")  # an MPO's second picture is a view of the first, or smaller
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
 _COARSE = (9, 8)  # pixels; a column more than the hash has bits
 FINE = (16, 16)
@@ -29,8 +31,9 @@ SIDEWAYS = frozenset(
 )
 _STEP = 3
 """Grey levels; a smaller rise from pixel to pixel counts as none, so that JPEG noise in even areas sets no bits."""
-TRAITS = ("grey", "alpha", "palette", "cmyk", "deep", "rotated", "animated")
-"""What a picture's file may be; `deep` is of more than 8 bits a channel, `rotated` turned upright as EXIF says."""
+TRAITS = ("grey", "alpha", "palette", "cmyk", "deep", "rotated", "animated", "float")
+"""What a picture's file may be; `deep` is of more than 8 bits a channel, `float` of these one whose levels are fractions,
+`rotated` turned upright as EXIF says, `animated` of several frames or pages."""
 
 DETAIL = 32
 """Pixels; a smaller side says too little for a likeness: two sevens of 8×8 or 28×28 pixels are all but equal."""
@@ -48,6 +51,7 @@ class Look:
         width, height: pixels, upright.
         traits: of `TRAITS`.
         likeness: a perceptual hash (8 bytes) and a small grey picture; empty where the image is too small to tell.
+        levels: of a deep image the least and the greatest level, but for stray pixels.
     """
 
     problem: str | None = None
@@ -57,6 +61,7 @@ class Look:
     height: int = 0
     traits: tuple[str, ...] = ()
     likeness: bytes = b""
+    levels: tuple[float, float] = (0.0, 0.0)
 
 
 def digest_of(cell: Mapping[str, Any] | None) -> str | None:
@@ -80,7 +85,7 @@ def look_at(cell: Mapping[str, Any] | None) -> Look:
     try:
         data = read_cell(cell)
     except DataError as error:
-        return Look("missing-file", error.what)
+        return Look("missing-file", f"{error.where}: {error.what}" if error.where else error.what)
     if not data:
         return Look("empty-file")
     content = _digest(data)
@@ -91,14 +96,18 @@ def look_at(cell: Mapping[str, Any] | None) -> Look:
                 return Look("too-many-pixels", f"{width}×{height}", content)
             traits = _traits(image)
             image.draft("L", (64, 64))
+            deep = deep_values(image, data) if "deep" in traits else None
             image.load()
             turn = turn_upright(image)
             if turn is not None:
                 traits = (*traits, "rotated")
             if turn in SIDEWAYS:
                 width, height = height, width
-            likeness = _likeness(image) if min(width, height) >= DETAIL else b""
-            return Look(None, "", content, width, height, traits, likeness)
+            levels = (0.0, 0.0) if deep is None else spread(deep)
+            # Near duplicates differ in their levels too, so each is seen by its own.
+            seen = image if deep is None or levels[0] == levels[1] else _by_own_levels(deep, levels)
+            likeness = _likeness(seen, turn) if min(width, height) >= DETAIL else b""
+            return Look(None, "", content, width, height, traits, likeness, levels)
     except Image.DecompressionBombError:
         return Look("too-many-pixels", f"more than {PIXEL_LIMIT:,} pixels", content)
     except UnidentifiedImageError:
@@ -120,6 +129,7 @@ class Looks:
         traits: a bit for each of `TRAITS`, uint8 [images].
         hashes: perceptual hashes, uint64 [images]; 0, which says nothing, where the image is too small to tell.
         views: small grey pictures that confirm what the hashes suggest, uint8 [images, 256].
+        levels: of deep images the least and the greatest level, float64 [images, 2]; 0 of others.
     """
 
     problems: Mapping[int, tuple[str, str]]
@@ -128,6 +138,7 @@ class Looks:
     traits: NDArray[np.uint8]
     hashes: NDArray[np.uint64]
     views: NDArray[np.uint8]
+    levels: NDArray[np.float64]
 
     @classmethod
     def gather(cls, count: int, batches: Iterable[Sequence[Look]]) -> Looks:
@@ -140,6 +151,7 @@ class Looks:
         traits = np.zeros(count, np.uint8)
         hashes = np.zeros(count, np.uint64)
         views = np.zeros((count, LIKENESS - 8), np.uint8)
+        levels = np.zeros((count, 2), np.float64)
         start = 0
         for batch in batches:
             here = slice(start, start + len(batch))
@@ -148,6 +160,7 @@ class Looks:
             )
             contents.append(pa.array([look.content for look in batch], pa.string()))
             sizes[here] = [(look.width, look.height) for look in batch]
+            levels[here] = [look.levels for look in batch]
             traits[here] = [sum(1 << TRAITS.index(trait) for trait in look.traits) for look in batch]
             # A missing one gives zeros, which are never compared.
             likenesses = np.frombuffer(b"".join(look.likeness or bytes(LIKENESS) for look in batch), np.uint8)
@@ -155,7 +168,8 @@ class Looks:
             hashes[here] = np.ascontiguousarray(likenesses[:, :8]).view(np.uint64)[:, 0]
             views[here] = likenesses[:, 8:]
             start += len(batch)
-        return cls(problems, pa.chunked_array(contents, pa.string()).combine_chunks(), sizes, traits, hashes, views)
+        content = pa.chunked_array(contents, pa.string()).combine_chunks()
+        return cls(problems, content, sizes, traits, hashes, views, levels)
 
     def __len__(self) -> int:
         return len(self.traits)
@@ -167,7 +181,7 @@ class Looks:
             return self
         places = {int(row): place for place, row in enumerate(chosen) if row in self.problems}
         problems = {place: self.problems[row] for row, place in places.items()}
-        columns = (self.sizes, self.traits, self.hashes, self.views)
+        columns = (self.sizes, self.traits, self.hashes, self.views, self.levels)
         return Looks(problems, self.content.take(chosen), *(column[chosen] for column in columns))  # type: ignore[arg-type]
 
     def likenesses(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -195,19 +209,29 @@ def traits_of(bits: int) -> tuple[str, ...]:
 
 
 def _traits(image: Image.Image) -> tuple[str, ...]:
-    mode = image.mode
+    mode, depth = image.mode, depth_of(image)
     found = {
         "grey": mode in ("1", "L", "LA", "La") or mode.startswith(("I", "F")),
         "alpha": mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info,
         "palette": mode in ("P", "PA"),
         "cmyk": mode == "CMYK",
-        "deep": mode.startswith(("I", "F")),
-        "animated": getattr(image, "n_frames", 1) > 1 if image.format in ("GIF", "WEBP", "PNG", "TIFF") else False,
+        "deep": depth is not None,
+        "animated": has_frames(image),
+        "float": depth == "float",
     }
     return tuple(name for name, is_so in found.items() if is_so)
 
 
-def _likeness(image: Image.Image) -> bytes:
+def has_frames(image: Image.Image) -> bool:
+    """Whether a file that is opened holds more pictures than the first: an animation, or several pages."""
+    return image.format in _WITH_FRAMES and getattr(image, "n_frames", 1) > 1
+
+
+def _by_own_levels(values: NDArray[Any], levels: tuple[float, float]) -> Image.Image:
+    return Image.fromarray(to_eight_bits(values, {"integer": levels, "float": levels}))
+
+
+def _likeness(image: Image.Image, turn: Image.Transpose | None) -> bytes:
     """A difference hash and a small grey picture.
 
     A bit of the hash says whether a pixel is brighter than its left neighbour (Krawetz: Kind of like that, 2013), here by
@@ -216,7 +240,6 @@ def _likeness(image: Image.Image) -> bytes:
     if image.mode in ("P", "PA", "RGBA", "LA") or image.mode.startswith(("I", "F")):
         image = to_rgb(image)
     grey = image.convert("L")
-    turn = turn_upright(image)
     if turn is not None:
         grey = grey.transpose(turn)
     coarse, fine = (grey.resize(size, Image.Resampling.BOX, reducing_gap=3.0).tobytes() for size in (_COARSE, FINE))

@@ -1,4 +1,4 @@
-"""In which form the labels of a text that has several stand: lists, printed lists, parted text, 0 and 1 for each class."""
+"""In which form the labels of a row that has several stand: lists, printed lists, parted text, 0 and 1 for each class."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import add_column, label_text
@@ -158,15 +159,15 @@ def _bit(value: Any) -> bool | None:
 def with_label_columns(
     splits: Mapping[str, Dataset], taken: Sequence[str], several: bool, where: str
 ) -> tuple[dict[str, Dataset], list[Finding]]:
-    """Splits with a column `label` of lists made of columns of 0 and 1, one a class; as they are where there are no such.
+    """Splits with a column `label` made of columns of 0 and 1, one a class; as they are where there are no such.
 
     Args:
         splits: without a column that is the label by its name.
         taken: columns that are something else.
-        several: whether a text may have several labels here.
+        several: whether a row may have several labels here, which are lists then.
 
     Raises:
-        DataError: there are such columns, and a text may have one label only.
+        DataError: a row may have one label only, and some have another number of 1.
     """
     first = next(iter(splits.values()))
     names = [name for name in first.column_names if name not in (*taken, "origin", "label")]
@@ -174,7 +175,8 @@ def with_label_columns(
     if len(names) < 2:
         return dict(splits), []
     told = f"{', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}"
-    if not several:
+    bits = {split: _bits_of(rows, names) for split, rows in splits.items()}
+    if not several and not all((matrix.sum(axis=1) == 1).all() for matrix in bits.values()):
         what = f"has no column for 'label', but {len(names)} columns of 0 and 1 ({told})"
         raise DataError(
             what,
@@ -183,13 +185,17 @@ def with_label_columns(
         )
     made = {}
     for split, rows in splits.items():
-        bits = np.array([[_bit(value) for value in column_of(rows, name).to_pylist()] for name in names], dtype=bool).T
-        offsets = np.concatenate([[0], np.cumsum(bits.sum(axis=1))]).astype(np.int32)
-        values = pa.array(np.array(names, dtype=object)[np.nonzero(bits)[1]], pa.string())
-        lists = pa.ListArray.from_arrays(pa.array(offsets), values)
-        made[split] = add_column(rows.remove_columns(names), "label", lists)
+        offsets = np.concatenate([[0], np.cumsum(bits[split].sum(axis=1))]).astype(np.int32)
+        values = pa.array(np.array(names, dtype=object)[np.nonzero(bits[split])[1]], pa.string())
+        labels = pa.ListArray.from_arrays(pa.array(offsets), values) if several else values
+        made[split] = add_column(rows.remove_columns(names), "label", labels)
     message = f"{len(names)} columns of 0 and 1 are taken for a class each: {told}"
     return made, [Finding("labels-from-columns", "note", message, tuple(names[:_SHOWN]), len(names))]
+
+
+def _bits_of(rows: Dataset, names: Sequence[str]) -> NDArray[np.bool_]:
+    """[rows, names]."""
+    return np.array([[_bit(value) for value in column_of(rows, name).to_pylist()] for name in names], dtype=bool).T
 
 
 def _is_bits(rows: Dataset, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a row's label is: one class, several classes, or a number; encoded, and aligned with a trained model's classes."""
+"""What a row's label is: one class, several classes, or a number; encoded, and renumbered for a trained model."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from graftwork.classification.forms import LabelForm, form_of
 from graftwork.data.columns import add_column, encode_labels, label_text
 from graftwork.data.names import class_name, same_numbers
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Facts, Finding, Tables
-from graftwork_text.label_forms import LabelForm, form_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,44 +46,35 @@ def encode(splits: Mapping[str, Dataset], labels: str, request: DataRequest, fin
     return Tables(encoded, (*findings, *found), names)
 
 
-def align_labels(tables: Tables, facts: Facts, labels: str) -> Tables:
-    """Labelled texts for a model that is trained already: labels as its facts number them, unusable rows taken out.
+def renumber(tables: Tables, facts: Facts, labels: str) -> Tables:
+    """Labelled rows for a model that is trained already: classes as its facts number them.
 
     Raises:
-        DataError: the data has classes that the model does not know, or a split keeps no row.
+        DataError: the data has classes that the model does not know.
     """
-    from graftwork_text.audit import audit_texts
-
-    splits = dict(tables.splits)
-    names: tuple[str, ...] = ()
-    if labels != "number":
-        names = tuple(facts["classes"])
-        index = {class_name(name): number for number, name in enumerate(names)} | {
-            name: number for number, name in enumerate(names)
-        }
-        # `1.0` is the model's `1`, and the other way round.
-        same = same_numbers([*tables.names, *names])
-        index |= {name: index[other] for name, other in same.items() if other in index and name not in index}
-        index |= {other: index[name] for name, other in same.items() if name in index and other not in index}
-        used: set[int] = set()
-        for rows in splits.values():
-            for values in _batches(rows):
-                used.update(*values) if labels == "multi" else used.update(values)
-        strangers = sorted(tables.names[old] for old in used if tables.names[old] not in index)
-        if strangers:
-            hint = f"It knows {', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
-            raise DataError(f"has classes that the model does not know: {', '.join(strangers[:12])}", hint=hint)
-        new = [index.get(name, -1) for name in tables.names]
-        if new != list(range(len(new))):
-            renumbered = _renumber_many(new) if labels == "multi" else _renumber_one(new)
-            splits = {split: _relabelled(rows, renumbered) for split, rows in splits.items()}
-    audited, found = audit_texts(Tables(splits, tables.findings, names), labels)
-    lost = [finding.message for finding in found if finding.code == "split-without-usable-rows"]
-    if lost:
-        raise DataError("; ".join(lost))
-    # That a class is rare or absent here says nothing against measuring a model on it.
-    told = tuple(finding for finding in found if finding.level != "error")
-    return Tables(audited.splits, (*tables.findings, *told), audited.names)
+    if labels == "number":
+        return tables
+    names = tuple(facts["classes"])
+    index = {class_name(name): number for number, name in enumerate(names)}
+    index |= {name: number for number, name in enumerate(names)}
+    # `1.0` is the model's `1`, and the other way round.
+    same = same_numbers([*tables.names, *names])
+    index |= {name: index[other] for name, other in same.items() if other in index and name not in index}
+    index |= {other: index[name] for name, other in same.items() if name in index and other not in index}
+    used: set[int] = set()
+    for rows in tables.splits.values():
+        for values in _batches(rows):
+            used.update(*values) if labels == "multi" else used.update(values)
+    strangers = sorted(tables.names[old] for old in used if tables.names[old] not in index)
+    if strangers:
+        hint = f"It knows {', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
+        raise DataError(f"has classes that the model does not know: {', '.join(strangers[:12])}", hint=hint)
+    new = [index.get(name, -1) for name in tables.names]
+    splits = tables.splits
+    if new != list(range(len(new))):
+        renumbered = _renumber_many(new) if labels == "multi" else _renumber_one(new)
+        splits = {split: _relabelled(rows, renumbered) for split, rows in splits.items()}
+    return Tables(splits, tables.findings, names)
 
 
 def _single(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Dataset], tuple[str, ...], list[Finding]]:
