@@ -38,12 +38,12 @@ def main() -> None:
                 for _ in evaluate.predictions(model, examples, device, 16):
                     pass
                 seconds[name].append(time.perf_counter() - started)
-        together, apart = (statistics.median(times[1:]) for times in seconds.values())
-        told = examples.sizes()
-        sizes = 1 if told is None else len(set(map(str, told)))
-        print(
-            f"{task}: {len(rows)} rows of {sizes} sizes, {together:.2f} s together, {apart:.2f} s apart: {apart / together:.2f}"
-        )
+        rounds = list(zip(*(times[1:] for times in seconds.values()), strict=True))
+        ratio = statistics.median(apart / together for together, apart in rounds)
+        sizes = examples.sizes()
+        count = 1 if sizes is None else len(set(map(str, sizes)))
+        fastest = ", ".join(f"{min(times):.2f} s {name}" for name, times in seconds.items())
+        print(f"{task}: {len(rows)} rows of {count} sizes, {fastest}; the middle of {ROUNDS} ratios {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ This page is written by `python docs/make_reference.py`; a test compares it with
 """
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Tasks and data": ("Task", "DataRequest", "Tables", "Facts", "Finding", "Examples", "Metrics", "Evaluation"),
+    "Tasks and data": ("Task", "DataRequest", "Inputs", "Tables", "Facts", "Finding", "Examples", "Metrics", "Evaluation"),
     "What flows through a model": ("Batch", "State", "Features", "Outputs", "Targets", "Predictions"),
     "Backbones": ("Backbone", "ImageInput", "TextInput", "InputFacts"),
     "Heads and models": ("Head", "Model"),
