@@ -19,6 +19,7 @@ from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
+from graftwork.vision.inputs import pictures_left_out
 from graftwork_detection.boxtable import box_columns, find_box_tables, read_boxes
 from graftwork_detection.coco import find_coco, read_coco
 from graftwork_detection.findings import Notes
@@ -66,6 +67,12 @@ def read_detection(request: DataRequest) -> Tables:
 
 
 def _read_path(path: Path, request: DataRequest) -> Tables:
+    tables = _read_any(path, request)
+    left = pictures_left_out(path, tables.splits) if path.is_dir() else []
+    return replace(tables, findings=(*tables.findings, *left))
+
+
+def _read_any(path: Path, request: DataRequest) -> Tables:
     notes = Notes()
     root = path if path.is_file() else _only_folder(path)
     form = _form_of_file(root) if root.is_file() else _form_of_folder(root, notes)

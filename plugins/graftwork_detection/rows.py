@@ -12,7 +12,7 @@ from graftwork.data.paths import Found, shown
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
 from graftwork.interfaces import Tables
-from graftwork.vision.inputs import is_picture_name
+from graftwork.vision.inputs import is_picture_name, why_no_picture
 from graftwork_detection.findings import Notes
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def to_tables(read: Read, notes: Notes, where: str) -> Tables:
     if not splits:
         codes = ("unreadable-annotation", "annotation-without-image", "image-without-annotation", "unlabelled-split")
         told = next((f"{code} {notes.first(code)}" for code in codes if code in notes), "no image")
-        hint = (
+        hint = why_no_picture(Path(where)) or (
             "Put the images below the data's folder, in the folders that their names have"
             if codes[1] in notes
             else None

@@ -6,6 +6,7 @@ A folder can be read in two ways then, and a wrong guess would train on the wron
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,10 @@ _TABLES = 20
 
 _ROWS = 2000
 """Rows of a table whose labels are looked at; of _NAMES of them it is seen whether they name pictures."""
+
+_CLASS_WORDS = frozenset(
+    {*LABEL_NAMES, "classes", "categories", "species", "breed", "diagnosis", "genus", "finding", "grade"}
+)
 
 _NAMES = 40
 _SHARE = 0.8
@@ -75,7 +80,7 @@ def ask_about_tables(root: Path) -> None:
     best = max(asked, key=lambda naming: "train" in naming.file.relative_to(root).as_posix().lower())
     best = replace(best, exclusive=all(naming.exclusive for naming in asked))
     name = best.file.relative_to(root).as_posix()
-    others = [naming.file.relative_to(root).as_posix() for naming in asked if naming is not best]
+    others = [naming.file.relative_to(root).as_posix() for naming in asked if naming.file != best.file]
     places = ", ".join(f"{folder}/" for folder in best.folders[:3]) or "this folder"
     beside = f" (so {'does' if len(others) == 1 else 'do'} {', '.join(others[:4])})" if others else ""
     raise DataError(
@@ -113,16 +118,7 @@ def look_into(file: Path, root: Path, files: Files) -> Naming | None:
     best = max(named, key=lambda name: len(named[name]), default=None)
     if best is None or not named[best]:
         return None
-    flags = tuple(name for name, values in columns.items() if name != best and set(values) <= {"0", "1", "0.0", "1.0"})
-    labels = [
-        name
-        for name, values in columns.items()
-        if name != best and name not in flags and 2 <= len(set(values)) <= max(2, len(values) // 2)
-    ]
-    if len(flags) == 1:
-        labels, flags = [*labels, *flags], ()
-    usual = guess_columns(labels, {"label": LABEL_NAMES}).get("label")
-    labels.sort(key=lambda name: name != usual)
+    labels, flags = _labels_and_flags({name: values for name, values in columns.items() if name != best})
     parents = Counter(path.parent.relative_to(root).as_posix() for path in named[best].values())
     bare = not any(Path(value).suffix.lower() in SUFFIXES for value in columns[best])
     if bare and 2 * len(rows) < sum(_pictures_in(root / folder) for folder in parents):
@@ -132,6 +128,42 @@ def look_into(file: Path, root: Path, files: Files) -> Naming | None:
         sum(cell.startswith("1") for cell in row) == 1 for row in zip(*(columns[name] for name in flags), strict=True)
     )
     return Naming(file, best, tuple(labels), flags, exclusive, folders, _agrees(named[best], columns, labels))
+
+
+def _labels_and_flags(columns: Mapping[str, Sequence[str]]) -> tuple[list[str], tuple[str, ...]]:
+    """The columns that may be the label, most likely first, and those of 0 and 1 that may be a class each."""
+    flags = [name for name, values in columns.items() if set(values) <= {"0", "1", "0.0", "1.0"}]
+    flags = [name for name in flags if not set(columns[name]) <= {"1", "1.0"}]  # what is always so tells nothing apart
+    called = [name for name in columns if _is_called_a_class(name)]
+    if len(set(flags) & set(called)) > 1:  # class_cat, class_dog
+        called = [name for name in called if name not in flags]
+    labels = [
+        name
+        for name, values in columns.items()
+        if (name in called and len(set(values)) > 1)
+        or (name not in flags and 2 <= len(set(values)) <= max(2, len(values) // 2))
+    ]
+    flags = [name for name in flags if name not in labels]
+    if len(flags) == 1:
+        labels, flags = [*labels, *flags], []
+    usual = guess_columns(labels, {"label": LABEL_NAMES}).get("label")
+    number = {name: all(_is_number(value) for value in columns[name]) for name in labels}
+    labels.sort(key=lambda name: (name != usual, name not in called, number[name]))
+    return labels, tuple(flags)
+
+
+def _is_called_a_class(name: str) -> bool:
+    """Whether a word of a column's name says that it is the class: `ClassId`, `label_name`, `dog breed`."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return any(word in _CLASS_WORDS or word.removesuffix("id").removesuffix("name") in _CLASS_WORDS for word in words)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def unused_folders(home: Path, used: Sequence[str]) -> list[str]:

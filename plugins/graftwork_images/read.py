@@ -5,7 +5,7 @@ No image is decoded here; `audit` looks at every one.
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from graftwork.classification.encode import encode
 from graftwork.classification.forms import with_label_columns
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import LABEL_NAMES, add_column, guess_columns, map_columns, with_origin
-from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
+from graftwork.data.folders import ClassFolders, classes_in_names, is_junk, read_class_folders
 from graftwork.data.groups import group_by_name
 from graftwork.data.paths import Files
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
@@ -28,7 +28,7 @@ from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.audit import named
 from graftwork.vision.decode import SUFFIXES
 from graftwork.vision.files import dropped_pictures
-from graftwork.vision.inputs import picture_column, picture_rows
+from graftwork.vision.inputs import picture_column, picture_rows, why_no_picture
 from graftwork_images.naming import ask_about_tables, home_of, places_of, unused_folders
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
         return _from_tables(path, *found, request, labels)
     if path.is_dir():
         ask_about_tables(path)
-    folders = read_class_folders(path, SUFFIXES, noun="image")
+    folders = _class_folders(path)
     if labels == "multi":
         what = "class folders give a row one class, and task_options.labels is multi"
         raise DataError(what, where=str(path), hint="Give a table with --data FILE.csv, or leave the option out")
@@ -106,6 +106,17 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
     tables = tables if labels == "single" else _numbers_of(tables, request)
     splits, more = group_by_name(tables.splits, request.group_by, str(path))
     return Tables(splits, (*tables.findings, *more), tables.names)
+
+
+def _class_folders(path: Path) -> ClassFolders:
+    """Class folders; where there is no image in them, what seems to be one is named."""
+    try:
+        return read_class_folders(path, SUFFIXES, noun="image")
+    except DataError as error:
+        told = why_no_picture(path) if error.what == "holds no image" else ""
+        if not told:
+            raise
+        raise DataError(error.what, where=error.where, hint=told) from None
 
 
 def _tables_with_images(
@@ -166,7 +177,8 @@ def _from_folders(folders: ClassFolders) -> Tables:
         "tables beside the folders that cannot be read, so that nobody knows whether they have the labels; not used"
     )
     unused += named("unreadable-table", "warning", message, damaged)
-    return Tables(splits, (*folders.findings, *dropped, *unused, *_classes_in_names(folders)), folders.classes)
+    findings = (*folders.findings, *dropped, *unused, *_classes_in_names(folders), *_classes_in_folders(folders))
+    return Tables(splits, findings, folders.classes)
 
 
 def _numbers_of(tables: Tables, request: DataRequest) -> Tables:
@@ -181,9 +193,10 @@ def _classes_in_names(folders: ClassFolders) -> list[Finding]:
     """Of a single folder: what the names of its files begin with, where that seems to be their class (`Abyssinian_1.jpg`)."""
     if len(folders.classes) > 1:
         return []
-    stems = [Path(name).stem for files_of in folders.splits.values() for names in files_of.values() for name in names]
-    begins = sorted({re.sub(r"[\s_.-]*\(?\d+\)?$", "", stem) for stem in stems} - {""})
-    if not 2 <= len(begins) <= len(stems) / 2:
+    begins = classes_in_names(
+        name for files_of in folders.splits.values() for names in files_of.values() for name in names
+    )
+    if not begins:
         return []
     told = ", ".join(begins[:5]) + (", …" if len(begins) > 5 else "")
     message = (
@@ -191,6 +204,21 @@ def _classes_in_names(folders: ClassFolders) -> list[Finding]:
         "file, and give it with --data FILE.csv"
     )
     return [Finding("classes-in-names", "error", message, tuple(begins[:5]), len(begins))]
+
+
+def _classes_in_folders(folders: ClassFolders) -> list[Finding]:
+    """Of a single folder: the folders in it that all files lie in, where these seem to be the classes."""
+    if len(folders.classes) > 1 or len(folders.splits) > 1:
+        return []
+    names = [name.split("/") for files_of in folders.splits.values() for files in files_of.values() for name in files]
+    inner = sorted({name[1] for name in names if len(name) > 2})
+    if len(inner) < 2 or any(len(name) < 3 for name in names):
+        return []
+    told = ", ".join(inner[:5]) + (", …" if len(inner) > 5 else "")
+    message = (
+        f"the classes seem to be the folders deeper in ({told}): --data {shlex.quote(str(folders.root / names[0][0]))}"
+    )
+    return [Finding("classes-in-folders", "error", message, tuple(inner[:5]), len(inner))]
 
 
 def _from_tables(
@@ -234,19 +262,22 @@ def _from_splits(
     mapped, more = map_columns(rows_of, GUESSES, request.columns, request.group_by, request.source)
     if home is not None and "string" in str(getattr(next(iter(mapped.values())).features["image"], "dtype", "")):
         home = home_of(["" if name is None else name for name in next(iter(mapped.values()))["image"]], home)
-    imaged = _pictures_of(mapped, home, request.source, places or {})
+    imaged, unclear = _pictures_of(mapped, home, request.source, places or {})
     unused = _folders_without_rows(mapped, imaged, home)
-    return encode(imaged, labels, request, [*findings, *flagged, *more, *unused])
+    return encode(imaged, labels, request, [*findings, *flagged, *more, *unclear, *unused])
 
 
 def _pictures_of(
     splits: Mapping[str, Dataset], home: Path | None, where: str, places: Mapping[str, Sequence[Path]]
-) -> dict[str, Dataset]:
+) -> tuple[dict[str, Dataset], list[Finding]]:
     files = Files(home, SUFFIXES) if home is not None else None
-    return {
-        split: picture_column(rows, home, where, files=files, places=places.get(split, ()))
+    unclear: list[str] = []
+    imaged = {
+        split: picture_column(rows, home, where, files=files, places=places.get(split, ()), unclear=unclear)
         for split, rows in splits.items()
     }
+    message = "names that do not tell one file, so that none is taken; write them in full, with folder and suffix"
+    return imaged, named("unclear-file", "warning", message, unclear)
 
 
 def _folders_without_rows(

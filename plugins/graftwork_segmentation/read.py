@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from graftwork.data.tables import find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.audit import named
-from graftwork.vision.inputs import picture_column, picture_rows
+from graftwork.vision.inputs import picture_column, picture_rows, pictures_left_out, why_no_picture
 from graftwork_segmentation.drawn import Drawn, find_drawn
 from graftwork_segmentation.exports import known_export
 from graftwork_segmentation.joined import Mask
@@ -92,6 +93,12 @@ def read_segmentation(request: DataRequest) -> Tables:
 
 
 def _read_path(path: Path, request: DataRequest) -> Tables:
+    tables = _read_any(path, request)
+    left = pictures_left_out(path, tables.splits, ("image", "mask")) if path.is_dir() else []
+    return replace(tables, findings=(*tables.findings, *left))
+
+
+def _read_any(path: Path, request: DataRequest) -> Tables:
     table = path.is_file() and path.suffix.lower() in TABLE_SUFFIXES
     given = Names(*(str(request.options.get(name) or "") for name in ("image_folder", "mask_folder")))
     layout = find_layout(path, given) if path.is_dir() else None
@@ -103,7 +110,8 @@ def _read_path(path: Path, request: DataRequest) -> Tables:
         known = known_export(path)
         if path.is_file():
             raise DataError("is one file, and no table", where=str(path), hint=known or WANTED)
-        raise DataError("holds no images with masks", where=str(path), hint=known or f"{what_is_there(path)}. {WANTED}")
+        hint = known or why_no_picture(path) or f"{what_is_there(path)}. {WANTED}"
+        raise DataError("holds no images with masks", where=str(path), hint=hint)
     if request.columns:
         raise DataError("folders have no columns, so --column cannot be used", where=str(path))
     if layout is not None:

@@ -145,3 +145,65 @@ def test_a_class_that_is_called_like_a_split_is_a_class_once_the_hint_is_followe
     subprocess.run(command, shell=True, check=True)
     found = read_class_folders(Path(*shlex.split(data)), SUFFIXES, "image")
     assert found.classes == tuple(sorted(names)) and list(found.splits) == ["train"]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("train", "test1"),
+        ("train_images", "val_images"),
+        ("Training", "testSet"),
+        ("trainset", "valset", "testset"),
+        ("train2017", "val2017"),
+        ("stage1_train", "stage1_test"),
+        ("train-jpg", "test-jpg"),
+    ],
+)
+def test_folders_that_are_all_called_like_splits_are_no_classes(folders: tuple[str, ...], tmp_path: Path) -> None:
+    for folder in folders:
+        plant(tmp_path, *(f"{folder}/{name}.{n}.jpg" for name in ("cat", "dog") for n in range(3)))
+    with pytest.raises(DataError, match=r"called like splits|no class folders in it") as caught:
+        read_class_folders(tmp_path, SUFFIXES, "image")
+    assert "give a table with --data FILE.csv" in str(caught.value) and "cat, dog" in str(caught.value)
+
+
+@pytest.mark.parametrize("folders", [("train_images", "test_images"), ("trainset", "validset"), ("train1", "val1")])
+def test_class_folders_in_folders_called_like_splits_are_read_once_the_hint_is_followed(
+    folders: tuple[str, ...], tmp_path: Path
+) -> None:
+    plant(tmp_path, *(f"{folder}/{name}/{n}.jpg" for folder in folders for name in ("cat", "dog") for n in range(2)))
+    with pytest.raises(DataError, match="called like splits") as caught:
+        read_class_folders(tmp_path, SUFFIXES, "image")
+    command = str(caught.value.hint).partition(": ")[2].partition(". If ")[0]
+    subprocess.run(command, shell=True, check=True)
+    found = read_class_folders(tmp_path, SUFFIXES, "image")
+    assert found.classes == ("cat", "dog") and len(found.splits) == 2
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("bus", "plane", "train"), ("train station", "test tube"), ("training shoes", "dev"), ("test", "set", "ball")],
+)
+def test_classes_that_hold_a_splits_name_are_classes(folders: tuple[str, ...], tmp_path: Path) -> None:
+    plant(tmp_path, *(f"{folder}/1.jpg" for folder in folders))
+    assert read_class_folders(tmp_path, SUFFIXES).classes == tuple(sorted(folders))
+
+
+@pytest.mark.parametrize(
+    ("files", "classes", "splits"),
+    [
+        (("photos/disc/1.png", "photos/square/1.png", "__MACOSX/photos/disc/._1.png"), ("disc", "square"), ["train"]),
+        (("a/b/disc/1.png", "a/b/square/1.png", "README.md"), ("disc", "square"), ["train"]),
+        (("set/train/disc/1.png", "set/test/square/1.png"), ("disc", "square"), ["train", "test"]),
+        (("set/train/disc/1.png", "set/train/square/1.png"), ("disc", "square"), ["train"]),
+        (("photos/1.png", "photos/square/1.png"), ("photos",), ["train"]),  # a class, whose pictures lie deeper too
+        (("photos/2020/1.png",), ("photos",), ["train"]),
+    ],
+)
+def test_one_folder_around_all_others_is_looked_through_and_told(
+    files: tuple[str, ...], classes: tuple[str, ...], splits: list[str], tmp_path: Path
+) -> None:
+    found = read_class_folders(plant(tmp_path, *files), SUFFIXES)
+    assert (found.classes, list(found.splits)) == (classes, splits)
+    assert ("folder-looked-through" in {finding.code for finding in found.findings}) == (len(classes) == 2)
+    assert all((found.root / name).is_file() for files_of in found.splits["train"].values() for name in files_of)

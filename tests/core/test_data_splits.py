@@ -148,6 +148,43 @@ def test_too_few_rows_or_groups_are_refused() -> None:
         complete({"train": rows_of([0, 1] * 10, ["a", "b"] * 10)}, strata, 0, "group")
 
 
+@pytest.mark.parametrize(
+    ("strata_of", "firm", "sizes"),
+    [
+        ([n * 10 // 16 for n in range(16)], False, (12, 2, 2)),  # tenths of sixteen numbers
+        ([n // 2 for n in range(10)], False, (6, 2, 2)),  # five rare classes of two masks each
+        ([n // 2 for n in range(10)], True, (6, 2, 2)),
+        (list(range(24)), False, (16, 4, 4)),  # a class of its own for every row
+        ([0, 1, 2], False, (1, 1, 1)),
+        ([0, 0, 1, 2, 3, 3], True, (4, 1, 1)),
+        ([0, 0, 1, 1, 2], True, (3, 1, 1)),
+    ],
+)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_classes_too_small_for_every_split_make_no_split_impossible(
+    strata_of: list[int], firm: bool, sizes: tuple[int, int, int], grouped: bool
+) -> None:
+    keys = keys_of(strata_of)
+    parts = assign(strata_of, FRACTIONS, 0, keys, keys if grouped else None, firm)
+    assert tuple(map(len, parts.values())) == sizes
+    assert sorted(row for rows in parts.values() for row in rows) == list(range(len(strata_of)))
+    in_train = {strata_of[row] for row in parts["train"]}
+    assert len(in_train) >= min(len(set(strata_of)), sizes[0])
+
+
+@given(LABELS, st.integers(0, 3))
+def test_three_rows_are_enough_where_strata_are_no_classes(labels: list[int], seed: int) -> None:
+    if len(labels) < 3:
+        return
+    parts = assign(labels, FRACTIONS, seed, keys_of(labels), firm=False)
+    assert all(parts.values()) and sum(map(len, parts.values())) == len(labels)
+
+
+def test_forty_classes_of_one_row_are_still_refused() -> None:
+    with pytest.raises(DataError, match="too few rows to make a validation and a test split from 40 rows"):
+        assign(list(range(40)), FRACTIONS, 0, keys_of(list(range(40))))
+
+
 def test_completing_by_group_keeps_groups_whole() -> None:
     groups = [f"g{n // 4}" for n in range(80)]
     made, findings = complete({"train": rows_of([0, 1] * 40, groups)}, strata, 0, "group")

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from graftwork.cli import main
+from graftwork.cli.predict import line
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts" / "0.1.0"
 PICTURES = ("image-classification", "detection", "segmentation")
@@ -283,3 +284,17 @@ def test_other_inputs_come_back_as_a_table_too(predict: Callable[..., Said], tmp
     code, _, _ = predict("segmentation", "a.png", "--out", "masks.csv")
     assert code == 0 and (tmp_path / "masks" / "a.mask.png").is_file()
     assert "a.mask.png" in (tmp_path / "masks.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("prediction", "said"),
+    [
+        ({"input": "a", "labels": ["disc", "red square"], "probabilities": {}}, "a\tlabels=disc, red square"),
+        ({"input": "a", "labels": []}, "a\tlabels="),
+        ({"input": "a", "value": 1.5}, "a\tvalue=1.5"),
+        ({"input": "a", "objects": [{"score": 0.9}, {"score": 0.2}], "threshold": 0.5}, "a\tobjects=1"),
+        ({"input": "a", "objects": []}, "a\tobjects=0"),
+    ],
+)
+def test_a_line_names_labels_and_counts_objects(prediction: dict[str, Any], said: str) -> None:
+    assert line(prediction) == said

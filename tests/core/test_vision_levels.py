@@ -255,3 +255,47 @@ def test_pictures_under_other_names_are_told(tmp_path: Path) -> None:
     assert len(lines) == 2
     assert ".img" in lines[0] and "no suffix" in lines[0] and ": 2 (" in lines[0]
     assert ".heic" in lines[1] and "PNG or JPEG" in lines[1]
+
+
+GAPS: dict[str, tuple[float, float, float]] = {
+    "nan": (np.nan, 200, 300),
+    "infinity": (np.inf, 0, 1),
+    "largest float": (-3.4028235e38, 0, 1),
+    "-9999": (-9999, 10, 900),
+    "-32768": (-32768, -50, 2000),
+    "-9999 beside fractions": (-9999, 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_pixels_without_a_value_do_not_stretch_the_range_and_are_told(name: str) -> None:
+    gap, low, high = GAPS[name]
+    values = np.random.default_rng(0).uniform(low, high, (SIZE, SIZE))
+    values[:10, :10] = gap
+    data = {"float": tiff_float(values)}
+    if np.isfinite(gap) and gap > -1e30 and high > 1:
+        data["integer"] = tiff_whole(values)
+    for kind, content in data.items():
+        seen = see_pictures(Tables({"train": rows_of([content, tiff_float(values + 0.01)][: 1 + (kind == "float")])}))
+        (start, end) = range_fact(seen.tables.splits["train"])["pixel_range"][kind]
+        assert start >= min(low, 0) - 1 and end <= high * 1.1 + 1
+        assert {finding.code for finding in check_levels(seen)} >= {"no-value-pixels"}
+        pixels = decode_rgb({"bytes": content, "path": None}, {kind: (start, end)})
+        assert int(pixels[:, :10, :10].max()) == 0 and len(pixels.unique()) > 40
+
+
+def test_gdals_value_for_no_data_is_no_level() -> None:
+    values = np.random.default_rng(0).uniform(0.4, 0.6, (SIZE, SIZE)).astype(np.float32)
+    values[:10] = -1
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "TIFF", tiffinfo={42113: "-1"})
+    assert look_at({"bytes": buffer.getvalue(), "path": None}).levels[0] > 0.39
+    real = look_at({"bytes": tiff_float(np.linspace(-10_000, -9_000, SIZE * SIZE).reshape(SIZE, SIZE)), "path": None})
+    assert real.levels[0] < -9990 and "gaps" not in real.traits, "depths of the sea are values"
+
+
+def test_a_picture_without_any_value_is_told_and_leaves_the_range_alone() -> None:
+    empty, full = np.full((SIZE, SIZE), np.nan), np.random.default_rng(0).uniform(200, 300, (SIZE, SIZE))
+    seen = see_pictures(Tables({"train": rows_of([tiff_float(empty), tiff_float(full)])}))
+    assert range_fact(seen.tables.splits["train"])["pixel_range"]["float"][0] > 199
+    assert {finding.code for finding in check_levels(seen)} >= {"no-value-pixels", "few-levels"}

@@ -102,3 +102,26 @@ def test_pictures_of_8_bits_add_no_fact_and_no_column(tmp_path: Path, task: str)
     _, tables, facts = read(task, tmp_path / "plain", plain)
     assert set(facts) == {"classes", "train_counts"}
     assert not [name for name in tables.splits["train"].column_names if name.startswith("pixel")]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_pictures_under_other_names_are_told_by_every_task(tmp_path: Path, task: str) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    TASKS[task](root, plain)
+    folder = root / ("a" if task == "image-classification" else "images")
+    (folder / "upload").write_bytes(plain(99))
+    (folder / "scan.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    (folder / "notes.txt").write_text("no picture")
+    if task == "detection":  # which takes a picture by the name that its annotation gives
+        (root / "images" / "0.png").rename(root / "images" / "0.dat")
+        (root / "coco.json").write_text((root / "coco.json").read_text().replace("images/0.png", "images/0.dat"))
+    catalogue = load_catalogue()
+    built = Builder(catalogue).plugins.build("tasks", task, Spec(task, catalogue.task(task).complete({})))
+    tables = built.read(DataRequest(str(root), {}, None, catalogue.task(task).complete({})))
+    assert len(tables.splits["train"]) == COUNT
+    found = [finding for finding in tables.findings if finding.code == "picture-not-used"]
+    assert [(one.level, Path(one.where[0]).name, one.count) for one in found] == [
+        ("warning", "upload", 1),
+        ("warning", "scan.dcm", 1),
+    ]

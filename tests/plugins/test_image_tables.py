@@ -187,6 +187,66 @@ def test_plain_numbers_are_no_classes_in_names(tmp_path: Path) -> None:
     assert "classes-in-names" not in {f.code for f in read_images(DataRequest(str(tmp_path))).findings}
 
 
+SIGNS: dict[str, tuple[str, Callable[[int], str], str]] = {
+    "GTSRB": ("Width,Height,Roi.X1,Roi.Y1,ClassId,Path", lambda n: f"40,40,1,1,{n % 2},p/{n}.png", "ClassId"),
+    "boxes of one size": ("file,class_name,difficult,truncated", lambda n: f"{n}.png,c{n % 2},0,1", "class_name"),
+    "flags beside": ("name,left,right,dog breed", lambda n: f"{n}.png,{n % 2},{n // 2 % 2},b{n % 2}", "dog breed"),
+    "numbers beside": ("f,width,height,species", lambda n: f"{n}.png,{n // 2},{n // 4},{n % 2}", "species"),
+    "one flag": ("f,w,CategoryID", lambda n: f"{n}.png,40,{n % 2}", "CategoryID"),
+}
+
+
+@pytest.mark.parametrize("form", SIGNS)
+def test_a_column_called_like_a_class_is_the_label_of_the_command(tmp_path: Path, form: str) -> None:
+    header, row, label = SIGNS[form]
+    plant(tmp_path, {**pictures(*(f"p/{n}.png" for n in range(8))), "Train.csv": table(header, row)})
+    with pytest.raises(DataError) as caught:
+        read_images(DataRequest(str(tmp_path)))
+    assert "so does" not in str(caught.value)
+    request, given = followed(str(caught.value))
+    assert (request.columns["label"], given) == (label, {})
+    assert read_images(request).splits["train"]["label"][:] == [0, 1] * 4
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a0.jpg", "a0.png"], "a0: a0.jpg and a0.png"),
+        (["x/a0.png", "y/a0.png"], "a0: x/a0.png and y/a0.png"),
+        (["p/a0.tif", "p/a0.webp"], "a0: p/a0.tif and p/a0.webp"),
+    ],
+)
+def test_a_name_that_several_files_fit_is_told_with_them(tmp_path: Path, names: list[str], told: str) -> None:
+    files = {**pictures(*names, "a1.png", "a2.png"), "t.csv": table("image,label", lambda n: f"a{n},{n % 2}", 3)}
+    tables = read_images(DataRequest(str(plant(tmp_path, files) / "t.csv")))
+    (found,) = [finding for finding in tables.findings if finding.code == "unclear-file"]
+    assert found.where == (told,)
+
+
+def test_unread_pictures_alone_are_named_with_their_form(tmp_path: Path) -> None:
+    forms = {
+        "a.dcm": "DICOM",
+        "a": "DICOM: no suffix",
+        "a.heic": "HEIC",
+        "a.nii.gz": "NIfTI",
+        "a.cr2": "raw data",
+        "a.bin": "rename",
+    }
+    for name, told in forms.items():
+        content = picture(0) if name == "a.bin" else b"\0" * 128 + b"DICM" + b"\0" * 40
+        root = plant(tmp_path / name / "data", {f"{label}/{name}": content for label in ("x", "y")})
+        with pytest.raises(DataError, match="holds no image") as caught:
+            read_images(DataRequest(str(root)))
+        assert told in str(caught.value), name
+
+
+def test_the_folder_of_classes_is_named_where_there_is_one_class(tmp_path: Path) -> None:
+    plant(tmp_path, {**pictures("photos/disc/1.png", "photos/square/1.png"), "papers/read.txt": "x"})
+    (found,) = [f for f in read_images(DataRequest(str(tmp_path))).findings if f.code == "classes-in-folders"]
+    (source,) = re.findall(r"--data (\S+)$", found.message)
+    assert read_images(DataRequest(shlex.split(source)[0])).names == ("disc", "square")
+
+
 # --- several classes and numbers ------------------------------------------------------------------------------------------
 
 

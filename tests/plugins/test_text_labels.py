@@ -104,6 +104,35 @@ def test_a_name_with_a_comma_is_not_torn_but_named() -> None:
     assert tables.names == ("a", "b", "c")
 
 
+SKIES = [
+    "haze primary",
+    "clear",
+    "clear primary water",
+    "haze",
+    "primary water",
+    "cloudy",
+    "cloudy primary",
+    "clear water",
+]
+
+
+def test_labels_parted_by_blanks_are_parted_with_a_warning_unless_a_separator_is_given() -> None:
+    tables = read("multi", SKIES)
+    assert tables.names == ("clear", "cloudy", "haze", "primary", "water")
+    assert codes(tables) == ["guessed-label-separator"]
+    assert codes(read("multi", SKIES, {"label_separator": " "})) == []
+    assert set(read("multi", SKIES, {"label_separator": "#"}).names) == set(SKIES)
+    for names in (["New York", "Los Angeles", "Paris"], ["red car", "blue car", "red bus", "blue bus"]):
+        assert set(read("multi", names * 2).names) == set(names)
+
+
+@pytest.mark.parametrize("form", ["{}.5", "{}", "1e-{}", "-{},25", "{}.0e3"])
+def test_numbers_of_one_row_each_are_told_to_be_numbers(form: str) -> None:
+    tables = read("single", [form.format(number) for number in range(10, 26)])
+    assert "labels-look-like-numbers" in codes(tables)
+    assert "labels-look-like-numbers" not in codes(read("single", [form.format(number) for number in range(4)] * 4))
+
+
 def test_classes_that_look_like_several_are_told_where_one_is_wanted() -> None:
     for values in ([str(names) for names in sets()], [";".join(names) for names in sets()]):
         assert "labels-look-like-several" in codes(read("single", values))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from graftwork.classification.forms import LabelForm, form_of
+from graftwork.classification.forms import SEPARATOR, LabelForm, form_of
 from graftwork.data.columns import add_column, encode_labels, label_text
 from graftwork.data.names import class_name, same_numbers
 from graftwork.errors import DataError
@@ -18,13 +18,13 @@ from graftwork.interfaces import DataRequest, Facts, Finding, Tables
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SEPARATOR = "|"
-"""Between the labels of a row that has several in one text."""
-
 _BATCH = 10_000
 _SHOWN = 5
 _OF_NUMBERS = 20
 """Classes; more, all of them fractions, are a measure and no classes."""
+_FEW_NUMBERS = 5
+"""Classes; more, all of them numbers, are a measure where most are of one row."""
+_NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?")
 _WITH_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 
@@ -80,23 +80,28 @@ def renumber(tables: Tables, facts: Facts, labels: str) -> Tables:
 def _single(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Dataset], tuple[str, ...], list[Finding]]:
     for rows in splits.values():
         if _inner(rows) is not None:
-            raise DataError("its label column holds lists", where=where, hint="The task option labels=multi reads them")
+            raise DataError(
+                "its label column holds lists", where=where, hint="--set task_options.labels=multi reads them"
+            )
     encoded, names, found = encode_labels(splits, where)
-    if (
-        len(names) > _OF_NUMBERS
-        and all(re.fullmatch(r"-?\d*\.?\d+", name) for name in names)
-        and any("." in n for n in names)
-    ):
-        message = f"{len(names):,} classes that are all numbers; the task option labels=number learns numbers"
+    rows = sum(map(len, encoded.values()))
+    if _are_numbers(names, rows):
+        message = f"{len(names):,} classes of {rows:,} rows that are all numbers; --set task_options.labels=number learns numbers"
         found = [*found, Finding("labels-look-like-numbers", "warning", message, names[:_SHOWN], len(names))]
     form, _ = form_of([names], SEPARATOR)
     parted = [name for name in names if len(form.parts(name)) > 1]
     if form.printed or form.separator != SEPARATOR or (parted and _come_again(parted, names)):
-        message = (
-            f"{len(parted):,} of {len(names):,} classes look like several; the task option labels=multi reads them so"
-        )
+        message = f"{len(parted):,} of {len(names):,} classes look like several; --set task_options.labels=multi reads them so"
         found = [*found, Finding("labels-look-like-several", "warning", message, tuple(parted[:_SHOWN]), len(parted))]
     return encoded, names, found
+
+
+def _are_numbers(names: Sequence[str], rows: int) -> bool:
+    """Whether classes are a measure: very many, all of them numbers and some fractions; or nearly one a row."""
+    if not names or not all(_NUMBER.fullmatch(name) for name in names):
+        return False
+    fractions = any(not name.lstrip("+-").isdecimal() for name in names)
+    return (len(names) > _OF_NUMBERS and fractions) or (len(names) > _FEW_NUMBERS and 2 * len(names) > rows)
 
 
 def _come_again(parted: Sequence[str], names: Sequence[str]) -> bool:

@@ -25,6 +25,9 @@ _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _VECTOR = re.compile(r"[01](?:\.0*)?(?:([ ,;|])[01](?:\.0*)?)(?:\1[01](?:\.0*)?)*")
 _BITS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
 _SEPARATORS = (";", ",")
+SEPARATOR = "|"
+"""Between the labels of a row that has several in one text, where the user says nothing else."""
+
 _DISTINCT = 10_000
 _SHOWN = 5
 
@@ -140,7 +143,7 @@ def _of_texts(cells: Sequence[str], separator: str) -> tuple[LabelForm, list[Fin
         parts = [part for cell in parted for part in {part.strip() for part in cell.split(other)} - {""}]
         again = sum(among[part] > 1 for part in parts)
         option = f"--set task_options.label_separator={other!r}"
-        if parts and again >= 0.8 * len(parts):
+        if parts and again >= 0.8 * len(parts) and separator == SEPARATOR:
             message = f"no label holds {separator!r}; many hold {other!r} between names that come again: parted there ({option})"
             return LabelForm(other), [
                 Finding("guessed-label-separator", "warning", message, tuple(parted[:2]), len(parted))
@@ -149,7 +152,26 @@ def _of_texts(cells: Sequence[str], separator: str) -> tuple[LabelForm, list[Fin
             f"no label holds {separator!r}, but {len(parted):,} hold {other!r}; if it parts several labels: {option}"
         )
         return plain, [Finding("labels-not-parted", "warning", message, tuple(parted[:_SHOWN]), len(parted))]
-    return plain, []
+    return _of_words(cells, plain) if separator == SEPARATOR else (plain, [])
+
+
+def _of_words(cells: Sequence[str], plain: LabelForm) -> tuple[LabelForm, list[Finding]]:
+    """Whether blanks part labels: names of several words have them too, but these seldom share nearly all their words, which
+    are fewer than the names, in names of one, two and three words."""
+    words = [cell.split() for cell in cells]
+    among = Counter(word for cell in words for word in set(cell))
+    many = [cell for cell in words if len(cell) > 1]
+    if len(among) >= len(cells) or len({len(cell) for cell in words}) < 2 or not many:
+        return plain, []
+    again = sum(among[word] > 1 for cell in many for word in cell)
+    if again < 0.8 * sum(map(len, many)):
+        return plain, []
+    message = (
+        f"no label holds {plain.separator!r}; {len(many):,} of {len(cells):,} are of words that come again: parted at blanks "
+        "(--set 'task_options.label_separator= ')"
+    )
+    told = tuple(" ".join(cell) for cell in many[:2])
+    return LabelForm(" "), [Finding("guessed-label-separator", "warning", message, told, len(many))]
 
 
 def _bit(value: Any) -> bool | None:

@@ -145,8 +145,8 @@ def expand(
 
 
 def line(prediction: Mapping[str, Any]) -> str:
-    """One prediction as tab-separated text: input, label, confidence; other fields follow as name=value, of lists of
-    objects the number of them, of those with a score the number from the prediction's threshold on."""
+    """One prediction as tab-separated text: input, label, confidence; other fields follow as name=value. Of lists of objects
+    their number is told, of those with a score the number from the prediction's threshold on; of other lists what they hold."""
     least = prediction.get("threshold", 0.0)
     shown = [str(prediction.get("input", ""))]
     if "label" in prediction:
@@ -154,12 +154,14 @@ def line(prediction: Mapping[str, Any]) -> str:
     if "confidence" in prediction:
         shown.append(f"{prediction['confidence']:.4f}")
     shown += [
-        f"{name}={_count(value, least) if isinstance(value, list) else number(value)}"
+        f"{name}={_listed(name, value, least) if isinstance(value, list) else number(value)}"
         for name, value in prediction.items()
         if name not in ("input", "label", "confidence", "probabilities", "threshold")
     ]
     return "\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in shown)
 
 
-def _count(things: Sequence[Any], least: float) -> int:
-    return sum(not isinstance(thing, Mapping) or thing.get("score", 1.0) >= least for thing in things)
+def _listed(name: str, things: Sequence[Any], least: float) -> str:
+    if (things and all(isinstance(thing, str) for thing in things)) or name == "labels":
+        return ", ".join(map(str, things))
+    return str(sum(not isinstance(thing, Mapping) or thing.get("score", 1.0) >= least for thing in things))

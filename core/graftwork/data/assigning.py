@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,8 +22,9 @@ def assign(
     seed: int,
     keys: Sequence[str],
     groups: Sequence[str] | None = None,
+    firm: bool = True,
 ) -> dict[str, list[int]]:
-    """Row numbers by split, ascending; every row in exactly one, every class in `train`.
+    """Row numbers by split, ascending; every row in exactly one.
 
     Args:
         strata: class index of every row.
@@ -30,22 +32,36 @@ def assign(
         seed: chooses the rows.
         keys: a name for every row; equal names are told apart by their position.
         groups: rows with equal values stay together.
+        firm: whether every class has to be in `train`; else it is there as far as no split stays empty for it.
 
     Raises:
         DataError: a split would be empty.
     """
     chosen = _by_group(strata, fractions, seed, keys, groups) if groups else _by_row(strata, fractions, seed, keys)
     empty = [name for name, rows in chosen.items() if not rows]
+    if empty or (groups and _all_small(strata, groups, len(fractions))):
+        chosen = _by_need(strata, fractions, seed, groups or told_apart(keys), firm)
+        empty = [name for name, rows in chosen.items() if not rows]
     if empty:
         several = groups is not None and len(set(groups)) < len(groups)
         kind = f"groups ({len(set(groups or ()))})" if several else "rows"
         raise DataError(
             f"too few {kind} to make a {' and a '.join(empty)} split from {len(strata)} rows",
-            hint=f"Add rows, {len(fractions)} of each class, or bring the splits yourself: a folder with train.csv and "
-            "validation.csv, or train/CLASS/ and validation/CLASS/ (the same rows in both where there are no more; the "
-            "validation figure then says nothing)",
+            hint=f"Add rows{f', {len(fractions)} of each class' if firm else ''}, or bring the splits yourself: a folder with "
+            "train.csv and validation.csv, or train/CLASS/ and validation/CLASS/ (the same rows in both where there are no "
+            "more; the validation figure then says nothing)",
         )
     return {name: sorted(rows) for name, rows in chosen.items()}
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names, equal ones told apart by how many came before."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        found.append(f"{name} {seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return found
 
 
 def shuffled_classes(strata: Sequence[int], seed: int, keys: Sequence[str]) -> dict[int, Rows]:
@@ -126,6 +142,10 @@ class _Grouped:
         """All rows of the group to the split."""
         self.home[self._members[group]] = split
 
+    def classes_of(self, group: int) -> Rows:
+        """The classes that a group has rows of."""
+        return np.unique(self.classes[self._members[group]])
+
     def by_size(self, rows: Rows) -> list[int]:
         """The groups of these rows, smallest first."""
         groups: list[int] = np.unique(self.group[rows]).tolist()
@@ -179,3 +199,44 @@ def _repair(rows: _Grouped, splits: int) -> None:
             if left[counts > 0].all() if home == 0 else left.any():
                 rows.move(group, split)
                 break
+
+
+def _all_small(strata: Sequence[int], groups: Sequence[str], splits: int) -> bool:
+    """Whether every class is in fewer groups than there are splits."""
+    rows = _Grouped(strata, groups)
+    if len(rows.names) > (splits - 1) * rows.count:
+        return False
+    pairs = np.unique(np.stack([rows.classes, rows.group]), axis=1)
+    return bool(np.bincount(pairs[0]).max() < splits)
+
+
+def _by_need(
+    strata: Sequence[int], fractions: Mapping[str, float], seed: int, groups: Sequence[str], firm: bool
+) -> dict[str, list[int]]:
+    """Classes that are too small for shares of their own: one group of each to train, the frequent ones first, then every
+    group, largest first, to the split that lacks most of its share of all rows."""
+    rows = _Grouped(strata, groups)
+    names, wanted = list(fractions), np.array(list(_shares(len(strata), fractions).values()), dtype=np.float64)
+    held = np.zeros(len(names))
+    order = sorted(range(len(rows.names)), key=lambda group: (int(rows.sizes[group]), _draw(seed, rows.names[group])))
+    smallest: dict[int, int] = {}
+    for group in order:
+        for label in rows.classes_of(group).tolist():
+            smallest.setdefault(label, group)
+    left = dict.fromkeys(reversed(order))
+    there: set[int] = set()
+    totals = np.bincount(rows.classes, minlength=rows.count)
+    for label in sorted(smallest, key=lambda label: (-int(totals[label]), label)):
+        group = smallest[label]
+        full = len(left) < len(names) or held[0] + rows.sizes[group] > wanted[0]
+        if label in there or (full and not firm and there):
+            continue
+        there |= set(rows.classes_of(group).tolist())
+        held[0] += rows.sizes[group]
+        rows.move(group, 0)
+        del left[group]
+    for group in left:
+        home = int(np.argmax((wanted - held) / wanted))
+        held[home] += rows.sizes[group]
+        rows.move(group, home)
+    return {name: np.flatnonzero(rows.home == split).tolist() for split, name in enumerate(names)}

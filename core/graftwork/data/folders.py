@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from graftwork.data.names import class_name
 from graftwork.data.sources import require_utf8
-from graftwork.data.splits import SPLITS, canonical_split
+from graftwork.data.splits import SPLITS, canonical_split, split_like
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
 
@@ -62,8 +63,8 @@ def is_junk(name: str) -> bool:
 def read_class_folders(root: Path, suffixes: Set[str], noun: str = "file") -> ClassFolders:
     """Files in folders named after their class, in folders named after their split where there are such.
 
-    Files may lie deeper inside a class folder. Hidden and system files, and files with other suffixes, are counted in
-    findings.
+    Files may lie deeper inside a class folder. One folder around all of it, as archives have it, is looked through. Hidden
+    and system files, and files with other suffixes, are counted in findings.
 
     Args:
         root: the folder.
@@ -75,6 +76,7 @@ def read_class_folders(root: Path, suffixes: Set[str], noun: str = "file") -> Cl
     """
     if not root.is_dir():
         raise DataError("is not a folder", where=str(root))
+    around, root = root, _within(root, suffixes)
     seen = _Seen(root, suffixes)
     folders, files = _entries(root, seen)
     if not folders and not files:
@@ -87,18 +89,58 @@ def read_class_folders(root: Path, suffixes: Set[str], noun: str = "file") -> Cl
     if not classes:
         raise DataError(f"holds no {noun}", where=str(root), hint=_what_is_there(root, suffixes))
     ordered = {split: splits[split] for split in SPLITS if splits.get(split)}
-    return ClassFolders(root, ordered, classes, tuple(_findings(seen, classes, noun)), tuple(seen.others))
+    found = [*_looked_through(around, root, classes), *_findings(seen, classes, noun)]
+    return ClassFolders(root, ordered, classes, tuple(found), tuple(seen.others))
+
+
+def classes_in_names(files: Iterable[str]) -> list[str]:
+    """What the names of files begin with, sorted, where that seems to be their class (`Abyssinian_1.jpg`); else []."""
+    stems = [Path(name).stem for name in files]
+    begins = sorted({re.sub(r"[\s_.-]*\(?\d+\)?$", "", stem) for stem in stems} - {""})
+    return begins if 2 <= len(begins) <= len(stems) / 2 else []
+
+
+def _within(root: Path, suffixes: Set[str]) -> Path:
+    """The folder itself, or the one folder in it that all folders of classes or splits lie in."""
+    inner = root
+    for _ in range(4):
+        folders, files = _kept(inner)
+        if len(folders) != 1 or canonical_split(folders[0].name) or _data_in(files, suffixes):
+            break
+        inner = folders[0]
+    folders, files = _kept(inner)
+    if _data_in(files, suffixes):
+        return root  # the folder of a class
+    many = len(folders) > 1 or (len(folders) == 1 and _has_subfolders(folders[0]))
+    return inner if many else root
+
+
+def _looked_through(around: Path, root: Path, classes: Sequence[str]) -> list[Finding]:
+    if around == root:
+        return []
+    name = f"{root.relative_to(around).as_posix()}/"
+    message = f"all lies in {name}, whose folders are taken for the classes or splits: {len(classes):,} classes"
+    return [Finding("folder-looked-through", "warning", message, (name,), len(classes))]
+
+
+def _kept(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Folders and files in a folder, sorted, without junk."""
+    try:
+        entries = [entry for entry in sorted(folder.iterdir()) if not is_junk(entry.name)]
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", where=str(folder)) from None
+    return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]
+
+
+def _data_in(files: Iterable[Path], suffixes: Set[str]) -> list[Path]:
+    return [path for path in files if path.suffix.lower() in suffixes]
 
 
 def _entries(folder: Path, seen: _Seen) -> tuple[list[Path], list[Path]]:
-    """Folders and files in a folder, sorted, without junk."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", where=str(folder)) from None
-    seen.junk += [seen.name(entry) for entry in entries if is_junk(entry.name)]
-    kept = [entry for entry in entries if not is_junk(entry.name)]
-    return [entry for entry in kept if entry.is_dir()], [entry for entry in kept if not entry.is_dir()]
+    """Folders and files in a folder, sorted, without junk, which is noted."""
+    kept = _kept(folder)
+    seen.junk += [seen.name(entry) for entry in sorted(folder.iterdir()) if is_junk(entry.name)]
+    return kept
 
 
 def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, noun: str) -> dict[str, Path]:
@@ -117,8 +159,11 @@ def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, 
                 f"{flat[0].name}/ has no class folders in it",
                 where=root,
                 hint=f"Put every {noun} into {flat[0].name}/CLASS/, or give a table with --data FILE.csv"
+                + _told_by_names(folders, seen)
                 + _if_a_class(flat, seen.root),
             )
+        if len(folders) > 1 and all(split_like(folder.name) for folder in folders):
+            raise _only_splits(folders, seen, noun)
         return {"train": seen.root}  # `test` may be the name of a class here
     for split, group in proper.items():
         if len(group) > 1:
@@ -137,6 +182,29 @@ def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, 
     seen.others += [seen.name(folder) + "/" for folder in others]
     seen.unlabelled += [seen.name(folder) + "/" for folder in flat]
     return {split: group[0] for split, group in proper.items()}
+
+
+def _only_splits(folders: Sequence[Path], seen: _Seen, noun: str) -> DataError:
+    """For folders that are called like splits, all of them, where class folders are wanted."""
+    names = " and ".join(f"{folder.name}/" for folder in folders[:_SHOWN])
+    what = f"has folders that are called like splits, not like classes ({names})"
+    meant = {folder: split_like(folder.name) for folder in folders}
+    if all(map(_has_subfolders, folders)) and len(set(meant.values())) == len(meant):
+        moves = [
+            f"mv {shlex.quote(str(old))} {shlex.quote(str(old.with_name(str(new))))}" for old, new in meant.items()
+        ]
+        hint = f"Name them as splits are named here: {' && '.join(moves)}"
+    else:
+        told = _told_by_names(folders, seen)
+        hint = f"Put every {noun} into train/CLASS/, or give a table with --data FILE.csv{told}"
+    return DataError(what, where=str(seen.root), hint=hint + _if_a_class(folders, seen.root))
+
+
+def _told_by_names(folders: Sequence[Path], seen: _Seen) -> str:
+    """Where classes seem to stand in the names of files."""
+    begins = classes_in_names(file.name for folder in folders for file in _data_in(_kept(folder)[1], seen.suffixes))
+    told = ", ".join(begins[:_SHOWN]) + (", …" if len(begins) > _SHOWN else "")
+    return f" with a row a file (the classes seem to stand in the names of the files: {told})" if begins else ""
 
 
 def _if_a_class(folders: Sequence[Path], root: Path) -> str:

@@ -6,6 +6,7 @@ files move few rows between splits. What is alike stays together. How rows are d
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ __all__ = [
     "ordered",
     "rename_splits",
     "row_keys",
+    "split_like",
 ]
 
 SPLITS = ("train", "validation", "test")
@@ -55,10 +57,39 @@ _NAMES = {
     "testing": "test",
 }
 
+_BESIDE_SPLITS = frozenset({
+    "image", "images", "img", "imgs", "picture", "pictures", "pic", "pics", "photo", "photos", "jpg", "jpeg", "png", "text",
+    "texts", "txt", "doc", "docs", "file", "files", "folder", "data", "dataset", "datasets", "set", "sets", "split", "stage",
+    "stg", "part", "fold", "raw", "full", "all", "small", "large", "mini", "sample", "samples", "new", "resized", "labelled",
+    "labeled", "unlabelled", "unlabeled", "v",
+})  # fmt: skip
+"""Words that stand beside a split's name without making it another thing's."""
+
 
 def canonical_split(name: str) -> str | None:
     """The split that a folder or file name means (`Training` is train, `dev` is validation), or None."""
     return _NAMES.get(name.strip().lower())
+
+
+def split_like(name: str) -> str | None:
+    """The split that a name speaks of with nothing else in it (`train_images`, `test1`, `valset`), or None.
+
+    Example:
+        >>> split_like("stage1_test"), split_like("train station")
+        ('test', None)
+    """
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    found = {split for word in words if (split := _split_of_word(word))}
+    others = [word for word in words if not _split_of_word(word) and word not in _BESIDE_SPLITS]
+    return min(found, key=SPLITS.index) if found and not others else None
+
+
+def _split_of_word(word: str) -> str | None:
+    for beginning in sorted(_NAMES, key=len, reverse=True):
+        rest = word.removeprefix(beginning)
+        if rest != word and (not rest or rest in _BESIDE_SPLITS or rest in _NAMES):
+            return _NAMES[beginning]
+    return None
 
 
 def rename_splits(tables: Mapping[str, Dataset], where: str) -> tuple[dict[str, Dataset], list[Finding]]:
@@ -97,6 +128,7 @@ def complete(
     seed: int,
     group_column: str | None = None,
     alike: Alike | None = None,
+    firm: bool = True,
 ) -> tuple[dict[str, Dataset], list[Finding]]:
     """Make the splits that are missing; stratified, seeded, independent of the order of rows.
 
@@ -109,6 +141,8 @@ def complete(
         seed: chooses the rows.
         group_column: rows with the same value here stay in one split.
         alike: keeps rows that are the same or nearly so in one split; splits then depend on contents and not on names.
+        firm: whether a stratum is a class that has to be in train, `Task.one_class_a_row`; strata of numbers, and the rarest of
+            several classes, are there as far as the rows reach.
 
     Returns:
         The splits, and findings that say what was made.
@@ -134,7 +168,7 @@ def complete(
     classes = [int(label) for label in strata(train)]
     # A row without a value is in no group.
     values = train[group_column][:] if group_column else None
-    parts, findings = dealt_out(train, row_keys(train), classes, fractions, seed, values, alike)
+    parts, findings = dealt_out(train, row_keys(train), classes, fractions, seed, values, alike, firm)
     made = without_labels | {name: train.select(rows) for name, rows in parts.items()}
     if "test" in present:
         made["test"] = splits["test"]
@@ -147,7 +181,7 @@ def complete(
     told = [
         Finding("splits-made", "note", message, (), len(classes)),
         *findings,
-        *_classes_not_everywhere(parts, classes),
+        *(_classes_not_everywhere(parts, classes) if firm else ()),
     ]
     return ordered(made), told
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.data.alike import joined, numbered
-from graftwork.data.assigning import assign
+from graftwork.data.assigning import assign, told_apart
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
 
@@ -40,6 +40,7 @@ def dealt_out(
     seed: int,
     values: Sequence[str | None] | None,
     alike: Alike | None,
+    firm: bool = True,
 ) -> tuple[dict[str, list[int]], list[Finding]]:
     """Row numbers by split, and what is to be said of rows that are alike.
 
@@ -51,42 +52,33 @@ def dealt_out(
         seed: chooses the rows.
         values: rows with equal ones stay together, whatever they hold; None for a row in no group, or where none is wanted.
         alike: how rows that belong together are known; None where they are not asked for, and names decide.
+        firm: whether every class has to be in `train`.
 
     Raises:
         DataError: a split would be empty.
     """
     if alike is None:
-        groups = None if values is None else joined([f"row {key}" for key in _distinct(keys)], values)
-        return assign(classes, fractions, seed, keys, groups), []
+        groups = None if values is None else joined([f"row {key}" for key in told_apart(keys)], values)
+        return assign(classes, fractions, seed, keys, groups, firm), []
     near = _named_by_content(alike.groups(train), keys)
     groups, loose = _loosened(near, lambda: _named_by_content(alike.contents(train), keys), classes, len(fractions))
     findings = _kept_together(groups) + _told_loose(loose, classes)
     try:
         together = groups if values is None else joined(groups, values)
-        return assign(classes, fractions, seed, together, together), findings
+        return assign(classes, fractions, seed, together, together, firm), findings
     except DataError:
         if len(set(near)) == len(near):
             raise
     # So alike is all of it that a split would be empty.
     contents = _named_by_content(alike.contents(train), keys)
     told = _told_loose(np.ones(len(train), dtype=bool), classes)
-    for finer in (contents, _distinct(contents)):
+    for finer in (contents, told_apart(contents)):
         try:
             together = finer if values is None else joined(finer, values)
-            return assign(classes, fractions, seed, together, together), told
+            return assign(classes, fractions, seed, together, together, firm), told
         except DataError as error:
             last = error
     raise last
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, equal ones told apart by how many came before."""
-    seen: Counter[str] = Counter()
-    found = []
-    for name in names:
-        found.append(f"{name} {seen[name]}" if seen[name] else name)
-        seen[name] += 1
-    return found
 
 
 def _named_by_content(groups: Sequence[str], keys: Sequence[str]) -> list[str]:

@@ -79,7 +79,7 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
         tables = task.read(request)
     columns = tables.columns
     group = "group" if config.group_by else None
-    splits, made = complete(tables.splits, task.strata, config.seed, group, Alike(task.alike, task.contents))
+    splits, made = _completed(task, tables, config.seed, group)
     # A task audits what has labels.
     without_labels = {UNLABELLED: splits.pop(UNLABELLED)} if UNLABELLED in splits else {}
     tables, audited = task.audit(Tables(splits, tables.findings, tables.names))
@@ -96,6 +96,16 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
     release_unused()
     return RunData(task, tables, tuple(findings), facts, combine(digests, tables.names), digests, every, columns)
+
+
+def _completed(task: Task, tables: Tables, seed: int, group: str | None) -> tuple[dict[str, Dataset], list[Finding]]:
+    """With the splits that are missing; where they cannot be made, with what reading has warned of, which may be why."""
+    alike = Alike(task.alike, task.contents)
+    try:
+        return complete(tables.splits, task.strata, seed, group, alike, task.one_class_a_row)
+    except DataError as error:
+        told = "; ".join(finding.message for finding in tables.findings if finding.level != "note")
+        raise DataError(f"{error.what} ({told})" if told else error.what, where=error.where, hint=error.hint) from None
 
 
 def tell_findings(findings: Sequence[Finding]) -> None:

@@ -118,7 +118,7 @@ class ReadingChecks(Conformance):
         assert not torn, f"of {half} rows that are there twice, {torn} are in two groups"
         turned = list(map(str, subject.same_task().alike(rows.select(range(len(rows))[::-1]))))[::-1]
         assert turned == groups, "in another order of rows, alike gives other groups"
-        splits, _ = complete({"train": rows}, task.strata, 0, None, Alike(task.alike, task.contents))
+        splits, _ = complete({"train": rows}, task.strata, 0, None, _alike(task), task.one_class_a_row)
         _, findings = task.audit(Tables(splits, (), _read(subject).names))
         leaks = [finding.message for finding in findings if finding.code in _LEAKS]
         assert not leaks, f"splits made by what is alike leak: {leaks[0]}"
@@ -223,8 +223,12 @@ def _read(subject: Subject, task: Task | None = None, source: str = "", samples:
 def _whole(subject: Subject, tables: Tables) -> Tables:
     """With the splits that are missing, as a run makes them."""
     task = subject.task
-    splits, _ = complete(tables.splits, task.strata, subject.config.seed, None, Alike(task.alike, task.contents))
+    splits, _ = complete(tables.splits, task.strata, subject.config.seed, None, _alike(task), task.one_class_a_row)
     return Tables(splits, tables.findings, tables.names)
+
+
+def _alike(task: Task) -> Alike:
+    return Alike(task.alike, task.contents)
 
 
 def _doubled(task: Task, tables: Tables) -> Dataset:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 KIND = "looks"
-FORMAT = 2
+FORMAT = 3
 """Of what is kept; another number when the same libraries begin to show other things through changes of ours."""
 
 WORTH_SECONDS = 0.5
 """Looking that took less than this leaves nothing behind."""
 
-_RECORD = np.dtype([("size", "<i4", 2), ("traits", "u1"), ("likeness", "u1", LIKENESS), ("levels", "<f8", 2)])
+_RECORD = np.dtype([("size", "<i4", 2), ("traits", "<u2"), ("likeness", "u1", LIKENESS), ("levels", "<f8", 2)])
 _TOGETHER = 1000
 _BATCH = 256
 

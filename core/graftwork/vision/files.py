@@ -13,11 +13,15 @@ from graftwork.interfaces import Finding
 from graftwork.vision.levels import Ranges, depth_of, in_words
 from graftwork.vision.look import has_frames
 
-UNREAD = frozenset({
-    ".heic", ".heif", ".hif", ".jxl", ".dcm", ".dicom", ".nii", ".fits", ".exr", ".hdr", ".svg", ".psd",
-    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
-})  # fmt: skip
-"""Suffixes of pictures that are in no form that is read here, in lower case."""
+UNREAD = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    **dict.fromkeys((".dcm", ".dicom", ".ima"), "DICOM"),
+    **dict.fromkeys((".nii", ".nii.gz"), "NIfTI"),
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"), "a camera's raw data"),
+    ".jxl": "JPEG XL", ".fits": "FITS", ".exr": "OpenEXR", ".hdr": "Radiance", ".svg": "SVG", ".psd": "Photoshop",
+    ".czi": "Zeiss", ".lif": "Leica", ".nd2": "Nikon", ".mhd": "MetaImage", ".mha": "MetaImage",
+}  # fmt: skip
+"""Suffixes of pictures that are in no form that is read here, in lower case, with what the form is called."""
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "JPEG2000")
 _LOOKED_AT = 20
@@ -38,11 +42,19 @@ def dropped_pictures(root: Path, names: Iterable[str]) -> list[Finding]:
     by_suffix: dict[str, list[str]] = defaultdict(list)
     for name in names:
         if not name.endswith("/"):
-            by_suffix[Path(name).suffix.lower()].append(name)
-    hidden = {suffix: files for suffix, files in by_suffix.items() if suffix not in UNREAD and _any_opens(root, files)}
-    unread = {suffix: files for suffix, files in by_suffix.items() if suffix in UNREAD}
+            suffix = ".nii.gz" if name.lower().endswith(".nii.gz") else Path(name).suffix.lower()
+            by_suffix[suffix].append(name)
+    hidden: dict[str, list[str]] = {}
+    unread: dict[str, list[str]] = {}
+    for suffix, files in by_suffix.items():
+        if suffix in UNREAD:
+            unread[f"{UNREAD[suffix]}: {suffix}"] = files
+        elif _any_opens(root, files):
+            hidden[suffix or "no suffix"] = files
+        elif _is_dicom(root / files[0]):
+            unread[f"DICOM: {suffix or 'no suffix'}"] = files
     message = "files that open as pictures, but not used, for their names do not end like a picture's; rename them"
-    other = "pictures in a form that is not read, not used; save them as PNG or JPEG"
+    other = "pictures in a form that is not read, not used; convert them to PNG"
     return [*_found("picture-not-used", message, hidden), *_found("picture-not-used", other, unread)]
 
 
@@ -96,10 +108,17 @@ def _any_opens(root: Path, names: Sequence[str]) -> bool:
     return False
 
 
+def _is_dicom(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def _found(code: str, message: str, by_suffix: dict[str, list[str]]) -> list[Finding]:
     names = [name for files in by_suffix.values() for name in files]
-    kinds = ", ".join(suffix or "no suffix" for suffix in sorted(by_suffix))
-    return _told(code, f"{message} ({kinds})", names)
+    return _told(code, f"{message} ({', '.join(sorted(by_suffix))})", names)
 
 
 def _told(code: str, message: str, names: Sequence[str]) -> list[Finding]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graftwork.data.arrow import dataset_of
+from graftwork.data.arrow import column_of, dataset_of
 from graftwork.data.columns import add_column
 from graftwork.data.folders import is_junk
-from graftwork.data.paths import Files, part_clashes
+from graftwork.data.paths import Files, Found, part_clashes, shown
 from graftwork.data.sources import existing_path
 from graftwork.errors import DataError
 from graftwork.interfaces import Facts, Finding, Inputs
@@ -56,7 +57,7 @@ def _files_of(text: str) -> list[tuple[Path, str]]:
     if not path.is_dir():
         _check_is_image(path, text)
         return [(path, text)]
-    found, others = _pictures_below(path)
+    found, others = pictures_below(path)
     dropped = dropped_pictures(path, others)
     if not found:
         hint = dropped[0].message if dropped else f"Wanted {', '.join(sorted(SUFFIXES))}"
@@ -72,6 +73,7 @@ def picture_column(
     column: str = "image",
     files: Files | None = None,
     places: Sequence[Path] = (),
+    unclear: list[str] | None = None,
 ) -> Dataset:
     """The column `column` as {bytes, path}, not decoded, from an Image feature, encoded bytes, or paths.
 
@@ -84,6 +86,7 @@ def picture_column(
         column: its name.
         files: those below `home`, where several columns or splits are looked for there.
         places: folders in which pictures most likely lie.
+        unclear: takes the names that lead nowhere because several files fit them, or because others lead to the same file.
 
     Raises:
         DataError: it holds something else.
@@ -104,8 +107,18 @@ def picture_column(
             files = files or Files(home, SUFFIXES)
             found = part_clashes(dict(enumerate(files.look(name, places) for name in names)))
             paths = [str(found[row].path or home / name) if name else "" for row, name in enumerate(names)]
+            if unclear is not None:
+                unclear += [told for one in found.values() if (told := _why_none(one, home))]
         return add_column(rows, column, paths).cast_column(column, target)
     raise DataError(f"its {column} column holds {feature}, neither images, bytes nor paths", where=where)
+
+
+def _why_none(found: Found, home: Path) -> str:
+    if found.path is not None or not (found.several or found.shared):
+        return ""
+    files = found.several or (found.shared,)
+    fitting = " and ".join(shown(Path(os.path.relpath(file, home))) for file in files[:3] if file is not None)
+    return f"{shown(found.name)}: {fitting}" + ("" if found.several else ", as other names")
 
 
 def picture_rows(files: Sequence[str] | pa.Array, origins: Sequence[str] | pa.Array) -> Dataset:
@@ -119,12 +132,39 @@ def picture_rows(files: Sequence[str] | pa.Array, origins: Sequence[str] | pa.Ar
     return dataset_of(table, Features({"image": Image(decode=False), "origin": Value("string")}))
 
 
+def pictures_left_out(
+    folder: Path, splits: Mapping[str, Dataset], columns: Sequence[str] = ("image",)
+) -> list[Finding]:
+    """Files below a folder of data that are pictures, but for whose names no reader looks.
+
+    Args:
+        folder: what was read.
+        splits: rows, whose pictures are used whatever they are called.
+        columns: those with pictures.
+    """
+    from pyarrow import compute
+
+    others = pictures_below(folder)[1]
+    if not dropped_pictures(folder, others):
+        return []
+    cells = [column_of(rows, name) for rows in splits.values() for name in columns]
+    used = {path for column in cells for path in compute.struct_field(column, "path").to_pylist()}
+    return dropped_pictures(folder, [name for name in others if str(folder / name) not in used])
+
+
+def why_no_picture(folder: Path) -> str:
+    """What of a folder in which no reader found a picture seems to be one, as a hint; empty where nothing does."""
+    found = dropped_pictures(folder, pictures_below(folder)[1]) if folder.is_dir() else []
+    told = "; ".join(f"{finding.message} ({', '.join(finding.where[:3])})" for finding in found)
+    return told[:1].upper() + told[1:]
+
+
 def is_picture_name(path: Path) -> bool:
     """Whether a path ends like a picture's and no part of it is hidden or a system's."""
     return path.suffix.lower() in SUFFIXES and not any(is_junk(part) for part in path.parts)
 
 
-def _pictures_below(folder: Path) -> tuple[list[Path], list[str]]:
+def pictures_below(folder: Path) -> tuple[list[Path], list[str]]:
     """Picture files below a folder, sorted, and the names of other files; hidden and system files are neither."""
     pictures: list[Path] = []
     others: list[str] = []

@@ -41,6 +41,12 @@ _STRAY = 10_000
 _NO_DATA = 1e30
 """Floats beyond it (the largest float, often) stand for no value."""
 
+_MARKS = (-9999.0, -99999.0, -32767.0, -32768.0)
+"""Levels that stand for no value where all others lie above a tenth of them."""
+
+_NO_DATA_TAG = 42113
+"""Of TIFF, GDAL's: the level that stands for no value, as text."""
+
 FEW = 16
 """Of 256 levels; a picture with fewer left shows next to nothing."""
 
@@ -67,7 +73,8 @@ def deep_values(image: Image.Image, data: bytes) -> NDArray[Any] | None:
     values: NDArray[Any]
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)
-        return values
+        mark = _mark_of(image) if values.dtype.kind == "f" else None
+        return values if mark is None else np.where(values == np.float32(mark), np.float32("nan"), values)
     turned = _turned(image)
     if not turned:
         return None
@@ -78,13 +85,23 @@ def deep_values(image: Image.Image, data: bytes) -> NDArray[Any] | None:
     return values
 
 
+def gaps_of(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which levels stand for no value: NaN and infinity, floats without measure, -9999 and the like far below all others."""
+    floats = values.dtype.kind == "f"
+    gaps: NDArray[np.bool_] = ~(np.abs(values) < _NO_DATA) if floats else np.zeros(values.shape, np.bool_)
+    for mark in _MARKS if values.dtype.kind in "fi" else ():
+        found = values == mark
+        if found.any() and (rest := values[~(gaps | found)]).size and float(rest.min()) > mark / 10:
+            gaps |= found
+    return gaps
+
+
 def spread(values: NDArray[Any]) -> tuple[float, float]:
-    """The least and the greatest level but for stray pixels; transparency is not looked at."""
+    """The least and the greatest level but for stray pixels; transparency is not looked at. NaN where no pixel has a value."""
     flat = (values[..., :3] if values.ndim == 3 else values).reshape(-1)
-    if flat.dtype.kind == "f":
-        flat = flat[np.isfinite(flat) & (np.abs(flat) < _NO_DATA)]
+    flat = flat[~gaps_of(flat)]
     if not len(flat):
-        return 0.0, 0.0
+        return math.nan, math.nan
     channels = 1 if values.ndim == 2 else 3
     aside = channels * (1 + len(flat) // channels // _STRAY)
     if len(flat) <= 2 * aside:
@@ -96,14 +113,17 @@ def spread(values: NDArray[Any]) -> tuple[float, float]:
 def to_eight_bits(values: NDArray[Any], ranges: Ranges = NO_RANGES) -> NDArray[np.uint8]:
     """Levels as uint8: by the range of their kind; without one, as this picture alone suggests.
 
+    What has no value becomes 0.
+
     Without a range floats in 0..1 and integers up to 65,535 are scaled, and other values are cut at 0 and 255.
     """
     kind = "float" if values.dtype.kind == "f" else "integer"
     if kind in ranges:
         low, high = ranges[kind]
-        scaled = (np.nan_to_num(values.astype(np.float64), nan=low) - low) * (255.0 / (high - low))
+        levels = values.astype(np.float64)
+        scaled = (np.where(np.abs(levels) < _NO_DATA, levels, low) - low) * (255.0 / (high - low))
     elif values.dtype.kind == "f":
-        scaled = values * 255.0 if float(values.max(initial=0)) <= 1.0 else values
+        scaled = values * 255.0 if float(np.nan_to_num(values).max(initial=0)) <= 1.0 else values
     else:
         deep = values.dtype == np.uint16 or float(values.max(initial=0)) > 255
         scaled = values / 257.0 if deep else values
@@ -112,6 +132,8 @@ def to_eight_bits(values: NDArray[Any], ranges: Ranges = NO_RANGES) -> NDArray[n
 
 def levels_left(low: float, high: float, ends: tuple[float, float]) -> float:
     """How many of 256 levels a picture with this spread keeps."""
+    if math.isnan(low):
+        return 0.0
     inside = min(high, ends[1]) - max(low, ends[0])
     return max(0.0, inside) * 255 / (ends[1] - ends[0]) + 1
 
@@ -124,7 +146,7 @@ def range_fact(rows: Dataset | None) -> dict[str, Any]:
     low, high = (np.asarray(rows[name][:], dtype=np.float64) for name in (LOW, HIGH))
     found = {}
     for kind in ("integer", "float"):
-        of_kind = kinds == kind
+        of_kind = (kinds == kind) & np.isfinite(low)
         if of_kind.any():
             found[kind] = list(_range_of(float(low[of_kind].min()), float(high[of_kind].max()), kind == "float"))
     return {FACT: found} if found else {}
@@ -163,6 +185,14 @@ def ranges_of(facts: Mapping[str, Any]) -> Ranges:
 def in_words(ranges: Ranges) -> str:
     """Ranges for people and for the names of what is kept: `integers 0 to 4095`."""
     return ", ".join(f"{kind}s {low:.7g} to {high:.7g}" for kind, (low, high) in sorted(ranges.items()))
+
+
+def _mark_of(image: Image.Image) -> float | None:
+    """The level that stands for no value, as a TIFF says it."""
+    try:
+        return float(str(getattr(image, "tag_v2", {}).get(_NO_DATA_TAG, "")).strip(" \0"))
+    except (TypeError, ValueError):
+        return None
 
 
 def _turned(image: Image.Image) -> list[Any]:

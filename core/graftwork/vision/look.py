@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from graftwork.errors import DataError
 from graftwork.vision.decode import PIXEL_LIMIT, read_cell, to_rgb, turn_upright
-from graftwork.vision.levels import deep_values, depth_of, spread, to_eight_bits
+from graftwork.vision.levels import deep_values, depth_of, gaps_of, spread, to_eight_bits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,9 +31,9 @@ SIDEWAYS = frozenset(
 )
 _STEP = 3
 """Grey levels; a smaller rise from pixel to pixel counts as none, so that JPEG noise in even areas sets no bits."""
-TRAITS = ("grey", "alpha", "palette", "cmyk", "deep", "rotated", "animated", "float")
+TRAITS = ("grey", "alpha", "palette", "cmyk", "deep", "rotated", "animated", "float", "gaps")
 """What a picture's file may be; `deep` is of more than 8 bits a channel, `float` of these one whose levels are fractions,
-`rotated` turned upright as EXIF says, `animated` of several frames or pages."""
+`rotated` turned upright as EXIF says, `animated` of several frames or pages, `gaps` a deep one with pixels that have no value."""
 
 DETAIL = 32
 """Pixels; a smaller side says too little for a likeness: two sevens of 8×8 or 28×28 pixels are all but equal."""
@@ -51,7 +51,7 @@ class Look:
         width, height: pixels, upright.
         traits: of `TRAITS`.
         likeness: a perceptual hash (8 bytes) and a small grey picture; empty where the image is too small to tell.
-        levels: of a deep image the least and the greatest level, but for stray pixels.
+        levels: of a deep image the least and the greatest level, but for stray pixels; NaN where no pixel has a value.
     """
 
     problem: str | None = None
@@ -104,8 +104,10 @@ def look_at(cell: Mapping[str, Any] | None) -> Look:
             if turn in SIDEWAYS:
                 width, height = height, width
             levels = (0.0, 0.0) if deep is None else spread(deep)
+            if deep is not None and gaps_of(deep).any():
+                traits = (*traits, "gaps")
             # Near duplicates differ in their levels too, so each is seen by its own.
-            seen = image if deep is None or levels[0] == levels[1] else _by_own_levels(deep, levels)
+            seen = image if deep is None or not levels[0] < levels[1] else _by_own_levels(deep, levels)
             likeness = _likeness(seen, turn) if min(width, height) >= DETAIL else b""
             return Look(None, "", content, width, height, traits, likeness, levels)
     except Image.DecompressionBombError:
@@ -126,7 +128,7 @@ class Looks:
         problems: of those that cannot be used, by row: problem and reason.
         content: hex digests, [images].
         sizes: width and height, pixels, upright, int32 [images, 2].
-        traits: a bit for each of `TRAITS`, uint8 [images].
+        traits: a bit for each of `TRAITS`, uint16 [images].
         hashes: perceptual hashes, uint64 [images]; 0, which says nothing, where the image is too small to tell.
         views: small grey pictures that confirm what the hashes suggest, uint8 [images, 256].
         levels: of deep images the least and the greatest level, float64 [images, 2]; 0 of others.
@@ -135,7 +137,7 @@ class Looks:
     problems: Mapping[int, tuple[str, str]]
     content: pa.StringArray
     sizes: NDArray[np.int32]
-    traits: NDArray[np.uint8]
+    traits: NDArray[np.uint16]
     hashes: NDArray[np.uint64]
     views: NDArray[np.uint8]
     levels: NDArray[np.float64]
@@ -148,7 +150,7 @@ class Looks:
         problems: dict[int, tuple[str, str]] = {}
         contents: list[pa.Array] = []
         sizes = np.zeros((count, 2), np.int32)
-        traits = np.zeros(count, np.uint8)
+        traits = np.zeros(count, np.uint16)
         hashes = np.zeros(count, np.uint64)
         views = np.zeros((count, LIKENESS - 8), np.uint8)
         levels = np.zeros((count, 2), np.float64)
