@@ -216,7 +216,8 @@ def _by_need(
     """Classes that are too small for shares of their own: one group of each to train, the frequent ones first, then every
     group, largest first, to the split that lacks most of its share of all rows."""
     rows = _Grouped(strata, groups)
-    names, wanted = list(fractions), np.array(list(_shares(len(strata), fractions).values()), dtype=np.float64)
+    names = list(fractions)
+    wanted = np.maximum(list(_shares(len(strata), fractions).values()), 1)
     held = np.zeros(len(names))
     order = sorted(range(len(rows.names)), key=lambda group: (int(rows.sizes[group]), _draw(seed, rows.names[group])))
     smallest: dict[int, int] = {}
