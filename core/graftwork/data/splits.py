@@ -141,8 +141,7 @@ def complete(
         seed: chooses the rows.
         group_column: rows with the same value here stay in one split.
         alike: keeps rows that are the same or nearly so in one split; splits then depend on contents and not on names.
-        firm: whether a stratum is a class that has to be in train, `Task.one_class_a_row`; strata of numbers, and the rarest of
-            several classes, are there as far as the rows reach.
+        firm: whether a stratum is a class that has to be in train, as `Task.one_class_a_row` says.
 
     Returns:
         The splits, and findings that say what was made.
@@ -172,12 +171,11 @@ def complete(
     made = without_labels | {name: train.select(rows) for name, rows in parts.items()}
     if "test" in present:
         made["test"] = splits["test"]
-    brought = "train and test" if "test" in present else "no splits"
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
     how = [f"seed {seed}", "stratified by class"]
     if values is not None:
         how.append(f"{len(set(values) - {None}):,} groups kept whole")
-    message = f"the data has {brought}; made {sizes} ({', '.join(how)})"
+    message = f"the data has {'train and test' if 'test' in present else 'no splits'}; made {sizes} ({', '.join(how)})"
     told = [
         Finding("splits-made", "note", message, (), len(classes)),
         *findings,
