@@ -82,8 +82,9 @@ def read_segmentation(request: DataRequest) -> Tables:
         UsageError: the label map is wrong; with file and line.
     """
     source = parse_source(request.source)
+    given = Names(*(str(request.options.get(name) or "") for name in ("image_folder", "mask_folder")))
     if source.scheme == "path":
-        return _read_path(existing_path(source.name), request)
+        return _read_path(existing_path(source.name), request, given)
     if source.scheme == "sample":
         return _from_splits(request.samples(source.name), request, [])
     if source.scheme == "hf":
@@ -92,15 +93,14 @@ def read_segmentation(request: DataRequest) -> Tables:
     raise unknown_scheme(source, ["sample", "hf"])
 
 
-def _read_path(path: Path, request: DataRequest) -> Tables:
-    tables = _read_any(path, request)
+def _read_path(path: Path, request: DataRequest, given: Names) -> Tables:
+    tables = _read_any(path, request, given)
     left = pictures_left_out(path, tables.splits, ("image", "mask")) if path.is_dir() else []
     return replace(tables, findings=(*tables.findings, *left))
 
 
-def _read_any(path: Path, request: DataRequest) -> Tables:
+def _read_any(path: Path, request: DataRequest, given: Names) -> Tables:
     table = path.is_file() and path.suffix.lower() in TABLE_SUFFIXES
-    given = Names(*(str(request.options.get(name) or "") for name in ("image_folder", "mask_folder")))
     layout = find_layout(path, given) if path.is_dir() else None
     drawn = find_drawn(path) if layout is None and not (table and path.suffix.lower() != ".json") else None
     splits, findings = _tables_with_masks(path, request, layout is not None or drawn is not None)

@@ -20,7 +20,15 @@ from graftwork.vision.look import Looks, look_at
 
 def seen(contents: list[str], hashes: NDArray[np.uint64], views: NDArray[np.uint8]) -> Looks:
     rows = len(contents)
-    return Looks({}, pa.array(contents), np.full((rows, 2), 64, np.int32), np.zeros(rows, np.uint8), hashes, views)
+    return Looks(
+        {},
+        pa.array(contents),
+        np.full((rows, 2), 64, np.int32),
+        np.zeros(rows, np.uint8),
+        hashes,
+        views,
+        np.zeros((rows, 2)),
+    )
 
 
 HASHES = st.lists(st.integers(0, 2**64 - 1), max_size=30)

@@ -68,11 +68,13 @@ def test_evaluate_gives_the_test_metrics_of_the_run(graft: Graft, trained: Train
     assert found["rows"] == 9 and found["metrics"]["accuracy"] == summary["test"]["accuracy"]
 
 
-def test_predict_takes_files_folders_and_lines_of_stdin(graft: Graft, trained: Trained, photos: Path) -> None:
+def test_predict_takes_files_and_folders_and_no_lines_of_stdin(graft: Graft, trained: Trained, photos: Path) -> None:
     out, _, _ = trained
     folder = photos / "test" / "hat"
     first, second, third = sorted(folder.glob("*.jpg"))
-    done = graft("predict", out, folder, first, "-", "--json", "--device", "cpu", input=f"{second}\n\n{third}\n")
+    lines = graft("predict", out, first, "-", "--json", "--device", "cpu", input=f"{second}\n")
+    assert lines.code == 5 and "xargs" in lines.stderr and len(json.loads(lines.stdout)) == 1
+    done = graft("predict", out, folder, first, second, third, "--json", "--device", "cpu")
     assert done.code == 0, done.stderr
     rows = json.loads(done.stdout)
     assert [Path(row["input"]).name for row in rows] == [p.name for p in (first, second, third, first, second, third)]

@@ -265,7 +265,9 @@ class ReadsInAnyOrder(TamePictures):
 
 
 class OtherMetricName(TamePictures):
-    primary_metric = "balanced_accuracy"
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.primary_metric = "balanced_accuracy"
 
 
 class TrustsLabels(TamePictures):
