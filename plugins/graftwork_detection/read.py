@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork.data.folders import is_junk
+from graftwork.data.foreign import refuse_foreign
 from graftwork.data.groups import group_by_name
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import canonical_split, rename_splits
@@ -109,6 +110,8 @@ def _form_of_file(file: Path) -> str:
     if suffix in TABLE_SUFFIXES:
         return "table"
     hint = what_it_is(file) if suffix in (".xml", ".txt") else None
+    if hint is None:
+        refuse_foreign(file)
     raise DataError(
         "is one file, and neither COCO JSON, a YOLO data.yaml nor a table", where=str(file), hint=hint or _hint()
     )

@@ -17,6 +17,7 @@ from graftwork.classification.forms import with_label_columns
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import LABEL_NAMES, add_column, guess_columns, map_columns, with_origin
 from graftwork.data.folders import ClassFolders, classes_in_names, is_junk, read_class_folders
+from graftwork.data.foreign import no_table
 from graftwork.data.groups import group_by_name
 from graftwork.data.paths import Files
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
@@ -90,7 +91,7 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
     if path.is_file() and path.suffix.lower() not in TABLE_SUFFIXES:
         kinds = ", ".join(sorted(TABLE_SUFFIXES))
         hint = f"Give a folder of class folders, or a table ({kinds})"
-        raise DataError("is one file, and no table", where=str(path), hint=hint)
+        raise no_table(path, hint)
     found = _tables_with_images(path, request, labels)
     if found is not None:
         return _from_tables(path, *found, request, labels)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import add_column, guess_columns, map_columns, with_origin
 from graftwork.data.folders import is_junk
+from graftwork.data.foreign import no_table
 from graftwork.data.groups import group_by_name
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits, row_keys
@@ -109,7 +110,7 @@ def _read_any(path: Path, request: DataRequest, given: Names) -> Tables:
     if layout is None and drawn is None:
         known = known_export(path)
         if path.is_file():
-            raise DataError("is one file, and no table", where=str(path), hint=known or WANTED)
+            raise no_table(path, known or WANTED)
         hint = known or why_no_picture(path) or f"{what_is_there(path)}. {WANTED}"
         raise DataError("holds no images with masks", where=str(path), hint=hint)
     if request.columns:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import OWN_ORIGIN, add_column, guess_columns, map_columns
 from graftwork.data.folders import is_junk
+from graftwork.data.foreign import refuse_foreign
 from graftwork.data.sources import require_utf8
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import read_tables
@@ -115,6 +116,7 @@ def _from_path(path: Path, name: str, given: Inputs, pair: bool) -> Dataset:
         return _texts_of([path], name, given, pair)
     if path.suffix.lower() in TABLE_SUFFIXES:
         return _rows_of(path, given, pair)
+    refuse_foreign(path)
     hint = f"Wanted .txt, {', '.join(sorted(TABLE_SUFFIXES))}, or the text itself"
     raise DataError("is a file, but neither text nor a table by its name", where=name, hint=hint)
 

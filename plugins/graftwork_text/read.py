@@ -18,6 +18,7 @@ from graftwork.classification.forms import with_label_columns
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, taken_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
+from graftwork.data.foreign import no_table
 from graftwork.data.groups import group_by_name
 from graftwork.data.sources import existing_path, open_hf, parse_source, unknown_scheme
 from graftwork.data.splits import rename_splits
@@ -47,6 +48,19 @@ TEXT_NAMES = (
     "query",
     "body",
     "description",
+    "comment_text",
+    "review_text",
+    "review_body",
+    "tweet_text",
+    "full_text",
+    "clean_text",
+    "message_text",
+    "sms",
+    "post",
+    "phrase",
+    "article",
+    "abstract",
+    "headline",
     "title",
 )
 """Usual names of a text column, most likely first."""
@@ -132,7 +146,7 @@ def guesses_for(
 def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
     if path.is_file() and path.suffix.lower() not in TABLE_SUFFIXES:
         hint = f"Give a table ({', '.join(sorted(TABLE_SUFFIXES))}), or a folder of CLASS/*.txt"
-        raise DataError("is one file, and no table", where=str(path), hint=hint)
+        raise no_table(path, hint)
     files, findings = _tables(path)
     if files:
         splits, more = read_tables(path, files)
@@ -169,7 +183,8 @@ def _from_splits(
     wanted = {**guesses, "label": LABELS}
     found = guess_columns(next(iter(named.values())).column_names, {**wanted, **dict.fromkeys(request.columns, ())})
     made: list[Finding] = []
-    if "label" not in found and "label" not in request.columns:
+    # Where the texts are not found, the message is to name the columns as they are.
+    if "label" not in {**found, **request.columns} and "text" in {**found, **request.columns}:
         taken = [*found.values(), *request.columns.values(), request.group_by or ""]
         named, made = with_label_columns(named, taken, labels == "multi", request.source)
     mapped, more = map_columns(named, wanted, request.columns, request.group_by, request.source)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from graftwork.catalogue import BackboneEntry, Catalogue, DatasetEntry, HeadEntry, TaskEntry, load_catalogue
-from graftwork.catalogue.references import opened_by, read_model_card
+from graftwork.catalogue.references import backbone_entry, opened_by, read_model_card
 from graftwork.config import override_layer, validate
 from graftwork.config.check import check, resolve_and_check
 from graftwork.errors import UsageError
@@ -207,6 +208,25 @@ def test_a_reference_is_opened_by_the_backbone_of_the_tasks_modality(catalogue: 
     assert resolved.config.weights == "hf:somebody/net" and "opened" in resolved.settings["weights"].reason
     chosen = resolve_and_check([override_layer({**BASE, "backbone": str(tmp_path), "weights": "none"})], catalogue)
     assert chosen.config.weights == "none", "what the user set is never replaced"
+
+
+def test_a_backbone_that_nobody_knows_may_be_a_file_a_folder_or_a_name_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = load_catalogue()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m" / "deep").mkdir(parents=True)
+    (tmp_path / "m" / "config.json").write_text("{}")
+    for name, hint in (
+        ("m/config.json", "which is a file. Give the folder that it lies in: --backbone m$"),
+        ("m\\deep", "Did you mean --backbone m/deep[?]$"),
+        ("bert-base-uncased", "a model of the hub is hf:NAME$"),
+        ("nowhere/model", "A folder must exist"),
+        ("x" * 5000, "unknown backbone"),
+    ):
+        with pytest.raises(UsageError, match=hint) as caught:
+            backbone_entry(name, known, "text")
+        assert not {"resnet18", "convnext_base"} & set(re.split(r"[ ,.]+", str(caught.value)))
 
 
 def test_a_head_that_needs_any_map_takes_a_backbone_with_one(catalogue: Catalogue) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import operator
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
 import pytest
 from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from graftwork.config.forms import parse_form
-from graftwork.data import sniff
+from graftwork.data import orderly, sniff, streamed, tables
 from graftwork.data.columns import encode_labels, map_columns
 from graftwork.data.folders import read_class_folders
 from graftwork.data.sources import existing_path
@@ -96,11 +98,53 @@ def test_a_header_may_break_lines_lack_names_or_give_one_twice(tmp_path: Path) -
     file = tmp_path / "a.csv"
     file.write_text('"When","What did you think?\n(in your words)",,Mood,Mood,\n1,fine,,good,x,\n2,bad,,"bad",y,\n')
     rows, warnings = read(file)
-    assert rows.column_names[:-1] == ["When", "What did you think? (in your words)", "3", "4", "5", "6"]
+    assert rows.column_names[:-1] == ["When", "What did you think? (in your words)", "3", "Mood (4)", "Mood (5)", "6"]
     assert warnings == ["columns-of-one-name"]
     assert column_names(file) == rows.column_names[:-1]
     mapped, _ = map_columns({"train": rows}, {"text": (), "label": ()}, {"text": "2", "label": "4"}, None, "f")
     assert mapped["train"]["label"][:] == ["good", "bad"]
+    said = {"text": "What did you think?\n(in your words)", "label": "4"}
+    assert map_columns({"train": rows}, {"text": (), "label": ()}, said, None, "f")[0]["train"]["text"][0] == "fine"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_two_columns_of_one_name_are_told_and_a_number_picks_one(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a.{suffix}"
+    file.write_text("text,label,label\na,1,x\nb,0,y\n")
+    if suffix == "parquet":
+        columns = [pa.array(["a", "b"]), pa.array([1, 0]), pa.array(["x", "y"])]
+        parquet.write_table(pa.Table.from_arrays(columns, ["text", "label", "label"]), file)
+    guesses = {"text": (), "label": ()}
+    with pytest.raises(DataError, match=r"text, label \(2\), label \(3\). 2 and 3 have one name: .*--column label=2"):
+        map_columns({"train": read(file)[0]}, guesses, {}, None, "f")
+    mapped, _ = map_columns({"train": read(file)[0]}, guesses, {"label": "3"}, None, "f")
+    assert mapped["train"]["label"][:] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "wanted"),
+    [
+        ("origin", "label", ("origin", "label")),
+        ("text", "origin", ("text", "origin")),
+        ("label", "text", ("label", "text")),
+        ("3", "1", ("origin", "text")),
+        ("content", "group", ("content", "group")),
+    ],
+)
+def test_what_the_user_says_of_columns_wins_over_other_columns_of_that_name(
+    tmp_path: Path, text: str, label: str, wanted: tuple[str, str]
+) -> None:
+    file = tmp_path / "a.csv"
+    names = ["text", "label", "origin", "other", "group", "content"]
+    lines = [",".join(f"{name} {row}" for name in names) for row in range(3)]
+    file.write_text("\n".join([",".join(names), *lines]))
+    mapped, _ = map_columns(
+        {"train": read(file)[0]}, {"text": (), "label": ()}, {"text": text, "label": label}, "other", "f"
+    )
+    assert [mapped["train"][name][:] for name in ("text", "label", "group", "origin")] == [
+        *([f"{name} {row}" for row in range(3)] for name in (*wanted, "other")),
+        [f"a.csv row {row}" for row in (1, 2, 3)],
+    ]
 
 
 def test_a_table_without_header_says_the_way_out_and_it_works(tmp_path: Path) -> None:
@@ -110,6 +154,8 @@ def test_a_table_without_header_says_the_way_out_and_it_works(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"--set data_options.header=no, and columns by their number"):
         map_columns({"train": read(file)[0]}, guesses, {}, None, "f")
     rows, _ = read(file, header=False)
+    with pytest.raises(DataError, match=r"--column text=NUMBER$"):
+        map_columns({"train": rows}, guesses, {}, None, "f")
     mapped, _ = map_columns({"train": rows}, guesses, {"text": "1", "label": "2"}, None, "f")
     assert mapped["train"]["label"][:] == ["pos", "neg"]
 
@@ -147,7 +193,7 @@ def test_what_is_tidy_needs_no_second_look(tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_header_whose_quote_is_never_closed_is_refused_and_the_way_out_works(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes(DEADLY["open.csv"])
+    (tmp_path / "a.csv").write_bytes(b'"When","What\n' + b"1,2\n" * 100)
     with pytest.raises(DataError, match=r"opened in the header, line 1, is never closed.*data_options.quote=none"):
         read(tmp_path / "a.csv")
     assert len(read(tmp_path / "a.csv", quote="none")[0]) == 100
@@ -218,6 +264,35 @@ def test_json_reads_the_same_in_every_form(tmp_path: Path, name: str, content: s
     (tmp_path / name).write_text(content, encoding="utf-8")
     rows, _ = read(tmp_path / name)
     assert (rows["text"][:], rows["label"][:]) == (TEXTS, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([1, "1", 0, None], ["1", "1", "0", None]),
+        ([True, "true", "false"], ["true", "true", "false"]),
+        ([1, True, 2.5], ["1", "true", "2.5"]),
+        ([["a", 1], ["b"]], [["a", "1"], ["b"]]),
+        ([["a"], "b", None], ['["a"]', "b", None]),
+        ([{"id": 1}, {"id": "x"}], [{"id": "1"}, {"id": "x"}]),
+        ([[[0, 5, "X"]], []], [[["0", "5", "X"]], []]),
+        ([1.5, float("nan"), 2], [1.5, None, 2.0]),
+    ],
+)
+@pytest.mark.parametrize("form", ["lines", "array", "large"])
+def test_json_values_of_several_kinds_become_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[Any], told: list[Any], form: str
+) -> None:
+    rows = [{"text": "a", "value": value} for value in values]
+    file = tmp_path / ("a.json" if form == "array" else "a.jsonl")
+    file.write_text(json.dumps(rows) if form == "array" else "\n".join(map(json.dumps, rows)))
+    if form == "large":
+        monkeypatch.setattr(tables, "STREAMED_FROM", 0)
+        monkeypatch.setattr(streamed, "BLOCK", 1)
+        monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    found, warnings = read(file)
+    assert found["value"][:] == told
+    assert warnings == ([] if told[1] is None else ["mixed-kinds"])
 
 
 def test_json_files_in_a_folder_are_tables_only_where_they_hold_rows(tmp_path: Path) -> None:
@@ -334,45 +409,71 @@ def test_names_that_are_not_utf8_and_pipes_are_refused_in_one_line(tmp_path: Pat
         existing_path(tmp_path / "pipe.csv")
 
 
-DEADLY = {
-    "ragged.csv": b"text,label\na,b,c\n" + b"a,b\n" * 2000,
-    "open.csv": b'"When","What\n' + b"1,2\n" * 100,
-    "lines.jsonl": b'{"text": "a"}\n' * 100 + b"{broken\n",
-    "cut.parquet": b"PAR1 cut",
-    "pages.parquet": b"",
-}
-
-
-def damaged_parquet(folder: Path) -> bytes:
-    """A file whose end is whole, so that it is opened, and whose pages are not."""
-    rows = 20_000
-    parquet.write_table(
-        pa.table({"text": [f"text {row}" for row in range(rows)], "label": ["a"] * rows}), folder / "whole"
-    )
-    data = bytearray((folder / "whole").read_bytes())
-    data[100 : len(data) // 2] = b"x" * (len(data) // 2 - 100)
-    return bytes(data)
-
-
-def exit_codes(file: Path, times: int) -> list[int]:
-    command = [sys.executable, "-m", "graftwork", "inspect", "--task", "text-classification", "--data", str(file)]
-    return [subprocess.run(command, check=False, capture_output=True).returncode for _ in range(times)]
-
-
-def test_a_refusal_keeps_its_exit_code(tmp_path: Path) -> None:
-    (tmp_path / "open.csv").write_bytes(DEADLY["open.csv"])
-    assert exit_codes(tmp_path / "open.csv", 1) == [3]
-
-
-@pytest.mark.acceptance
-@pytest.mark.parametrize("name", DEADLY)
-def test_a_refusal_keeps_its_exit_code_however_often_it_is_tried(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(DEADLY[name] or damaged_parquet(tmp_path))
-    assert exit_codes(tmp_path / name, 40) == [3] * 40
-
-
-def test_pyarrow_is_never_given_a_python_object_to_read_from() -> None:
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plain.csv", b"text,label\na,b\n"),
+        ("quoted.csv", b'text,label\n"a\nc",b\n'),
+        ("utf16.csv", "text,label\na,b\n".encode("utf-16")),
+        ("a.jsonl", b'{"text": "a"}\n'),
+        ("a.json", b'[{"text": "a"}]'),
+        ("mixed.jsonl", b'{"text": "a"}\n{"text": 1}\n'),
+        ("a.parquet", b""),
+    ],
+)
+def test_pyarrow_is_never_given_a_python_object_to_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, large: bool
+) -> None:
     """Its reader threads would let go of it while the interpreter ends, which aborts the process."""
-    home = Path(__file__).parents[2]
-    sources = [*home.glob("core/graftwork/data/*.py"), *home.glob("plugins/graftwork_text/*.py")]
-    assert [file.name for file in sources if "BytesIO" in file.read_text(encoding="utf-8")] == []
+    (tmp_path / name).write_bytes(content)
+    if not content:
+        parquet.write_table(pa.table({"text": ["a"]}), tmp_path / name)
+    given: list[object] = []
+
+    def watched(original: Any) -> Any:
+        return lambda source, *rest, **more: (given.append(source), original(source, *rest, **more))[1]
+
+    harmless = (str, Path, pa.Buffer, pa.BufferReader)  # the last are watched themselves
+    readers = [
+        "csv.read_csv",
+        "csv.open_csv",
+        "json.read_json",
+        "json.open_json",
+        "BufferReader",
+        "py_buffer",
+        "PythonFile",
+    ]
+    for reader in (*readers, "parquet.ParquetFile", "parquet.read_table", "parquet.read_schema"):
+        monkeypatch.setattr(f"pyarrow.{reader}", watched(operator.attrgetter(reader)(pa)))
+    monkeypatch.setattr(tables, "STREAMED_FROM", 0 if large else 1 << 30)
+    monkeypatch.setenv("GRAFTWORK_CACHE", str(tmp_path / "cache"))
+    read(tmp_path / name)
+    column_names(tmp_path / name)
+    assert given or name == "utf16.csv"
+    assert [source for source in given if not isinstance(source, harmless)] == []
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(
+        st.tuples(st.text(st.sampled_from('ab,"\n'), max_size=8), st.sampled_from(["0", "1", "x\ny"])), min_size=1
+    ),
+    st.booleans(),
+    st.integers(1, 40),
+)
+def test_quotes_that_hold_line_breaks_read_the_same_quickly_and_record_by_record(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], always: bool, block: int
+) -> None:
+    file = tmp_path_factory.mktemp("lines") / "a.csv"
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream, quoting=csv.QUOTE_ALL if always else csv.QUOTE_MINIMAL, lineterminator="\n")
+        writer.writerows([("text", "label"), *rows])
+    results = []
+    for look in (orderly.cuts_of, lambda *_: None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sniff, "cuts_of", look)
+            patch.setattr(orderly, "BLOCK", block)
+            found, warnings = read(file)
+            results.append((found[:], warnings))
+    assert results[0] == results[1]

@@ -207,3 +207,15 @@ def test_one_folder_around_all_others_is_looked_through_and_told(
     assert (found.classes, list(found.splits)) == (classes, splits)
     assert ("folder-looked-through" in {finding.code for finding in found.findings}) == (len(classes) == 2)
     assert all((found.root / name).is_file() for files_of in found.splits["train"].values() for name in files_of)
+
+
+@pytest.mark.parametrize("name", ["unsup", "Unlabeled", "unlabelled"])
+def test_folders_without_labels_are_no_class_beside_two_others(tmp_path: Path, name: str) -> None:
+    plant(
+        tmp_path, "train/pos/1.jpg", "train/neg/1.jpg", f"train/{name}/1.jpg", f"train/{name}/2.jpg", "test/pos/1.jpg"
+    )
+    found = read_class_folders(tmp_path, SUFFIXES)
+    assert found.classes == ("neg", "pos")
+    assert [one.where for one in found.findings if one.code == "unlabelled-folder"] == [(f"train/{name}/ (2 files)",)]
+    plant(tmp_path / "two", "labeled/1.jpg", f"{name}/1.jpg")
+    assert read_class_folders(tmp_path / "two", SUFFIXES).classes == tuple(sorted(("labeled", name)))

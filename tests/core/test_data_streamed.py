@@ -12,7 +12,7 @@ from datasets import Dataset
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from graftwork.data import delimited, streamed, tables
+from graftwork.data import delimited, orderly, records, streamed, tables
 from graftwork.errors import DataError
 
 
@@ -30,6 +30,8 @@ def both(file: Path, cache: Path, block: int = 64) -> list[object]:
             patch.setattr(tables, "STREAMED_FROM", size)
             patch.setattr(streamed, "BLOCK", block)
             patch.setattr(delimited, "BLOCK", block)
+            patch.setattr(records, "CUT", block)
+            patch.setattr(orderly, "BLOCK", block)
             try:
                 rows, codes = read(file)
                 results.append((rows[:], rows.features, codes))

@@ -297,6 +297,21 @@ def test_weights_of_another_architecture_are_refused(other: Chain) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_before_training(value: float) -> None:
+    state = {name: tensor.clone() for name, tensor in Chain().state_dict().items()}
+    state["body.4.weight"][0, 0] = value
+    with pytest.raises(UsageError, match=r"net\.pth: 1 tensors of these weights hold NaN or infinity: body\.4\.weight"):
+        load_backbone(Chain(), state, "net.pth")
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pth", "net.bin"])
+def test_a_pointer_in_place_of_weights_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(UsageError, match=r"is a Git LFS pointer.*git lfs pull"):
+        read_state(tmp_path / name)
+
+
 def test_half_precision_weights_fit_a_full_precision_backbone() -> None:
     backbone = Chain()
     state = {name: tensor.half() for name, tensor in Chain().state_dict().items()}

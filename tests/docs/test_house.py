@@ -17,7 +17,8 @@ PROMISED = {
 }  # fmt: skip
 LIBRARIES = ("graftwork.classification", "graftwork.vision", "graftwork.strategies", "graftwork.interfaces")
 DATA = (
-    "alike", "arrow", "audit", "columns", "fingerprint", "folders", "groups", "names", "paths", "sources", "splits", "tables",
+    "alike", "arrow", "audit", "columns", "fingerprint", "folders", "foreign", "groups", "names", "paths", "sources",
+    "splits", "tables",
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="an installation without the repository")

@@ -87,6 +87,31 @@ def test_lists_of_class_numbers_are_no_vectors() -> None:
     assert read("multi", [[0, 3], [1, 2], [0, 1]]).names == ("0", "1", "2", "3")
 
 
+def test_where_no_text_is_found_the_columns_are_named_as_they_are() -> None:
+    with pytest.raises(DataError, match=r"its columns: id, remark, toxic, threat\. Say"):
+        read("multi", [1, 2], id=[7, 8], remark=["a", "b"], toxic=[0, 1], threat=[0, 0])
+    for name in ("comment_text", "Comment Text", "reviewText", "post"):
+        assert read("multi", [1, 2], **{name: ["a", "b"]}, toxic=[0, 1], threat=[0, 1]).names == ("threat", "toxic")
+
+
+@pytest.mark.parametrize("labels", ["single", "multi", "number"])
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (["{'name': 'neg', 'id': 0}", "{'name': 'pos', 'id': 1}"], r"objects \(name, id\).*--column label=label.name"),
+        (['{"name": "neg"}', None, '{"id": 1}'], r"objects \(name, id\)"),
+        ([[[0, 5]], []], "lists of lists, such as spans"),
+        (['[[0, 5, "X"]]', "[]"], "lists of lists"),
+        (["[(0, 5, 'X')]"] * 2, "lists of lists"),
+        ([[{"start": 0}], [{"start": 5}]], "lists of objects"),
+        (["[{'name': 'neg'}]"] * 2, "lists of objects"),
+    ],
+)
+def test_objects_and_spans_are_no_labels(labels: str, values: list[Any], what: str) -> None:
+    with pytest.raises(DataError, match=what):
+        read(labels, values)
+
+
 def test_columns_of_0_and_1_are_a_class_each() -> None:
     columns = {name: [str(row[place]) for row in bits()] for place, name in enumerate(NAMES)}
     tables = read("multi", WANTED, toxic_score=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], **columns)
@@ -151,6 +176,13 @@ def test_printed_lists_keep_what_is_in_quotes() -> None:
         (["0", "1,5", "2,25"], [0.0, 1.5, 2.25]),
         (["-0,5", "3", "1e1"], [-0.5, 3.0, 10.0]),
         (["1,234", "0,5"], [1.234, 0.5]),
+        (["1,234.5", "12.5", "7"], [1234.5, 12.5, 7.0]),
+        (["1,234,567", "500", "-2,000"], [1234567.0, 500.0, -2000.0]),
+        (["1.234,5", "12,5", "2.000"], [1234.5, 12.5, 2000.0]),
+        (["1 234,5", "12,5", "0"], [1234.5, 12.5, 0.0]),
+        (["1\u202f234.5", "1\u202f234\u202f567"], [1234.5, 1234567.0]),
+        (["1'234.50", "12.5"], [1234.5, 12.5]),
+        (["1 234", "12"], [1234.0, 12.0]),
         ([1.5, None, 2.0], [1.5, 2.0]),
     ],
 )
@@ -158,7 +190,17 @@ def test_decimal_commas_are_read(values: list[Any], numbers: list[float]) -> Non
     assert read("number", values).splits["train"]["label"][:] == numbers
 
 
-@pytest.mark.parametrize("values", [["1,234", "2,500"], ["1.5", "2,5"]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1,234", "2,500"],
+        ["1.5", "2,5"],
+        ["1,234.5", "1.234,5"],
+        ["1.5", "1,2,3"],
+        ["1 234", "1.500"],
+        ["12.5", "1,23,456"],
+    ],
+)
 def test_commas_that_may_part_thousands_are_refused(values: list[str]) -> None:
     with pytest.raises(DataError, match="with a point"):
         read("number", values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,11 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no pickle": (_pickles_only, r"holds pytorch_model\.bin in PyTorch's old layout \(before 1\.6\), or damaged"),
     "TensorFlow": (_tensorflow_only, r"has no weights that are read here, only tf_model\.h5"),
     "no weights": (_without("model.safetensors"), "has no weights"),
+    "a pointer": (
+        _writing("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        r"Git LFS pointer in place of model\.safetensors, which was not downloaded.*git lfs pull",
+    ),
+    "cut off": (lambda folder: os.truncate(folder / "model.safetensors", 9000), "is cut off or damaged .*Download it"),
     "index of nothing": (_writing("model.safetensors.index.json", '{"weight_map": 3}'), "has no weights"),
     "no tokenizer": (_without("tokenizer.json"), "has no tokenizer that can be read"),
     "broken tokenizer": (_writing("tokenizer.json", b"\xff{"), "has no tokenizer that can be read"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from graftwork.catalogue.catalogue import Catalogue
 from graftwork.catalogue.registry import NAME_PATTERN, BackboneEntry
-from graftwork.errors import UsageError
+from graftwork.errors import UsageError, did_you_mean
 
 RUN_SCHEME = "run:"
 
@@ -22,7 +22,37 @@ def backbone_entry(name: str, catalogue: Catalogue, modality: str | None = None)
     if name.startswith(RUN_SCHEME):
         return catalogue.backbone(read_model_card(Path(name[len(RUN_SCHEME) :]))["backbone"]["name"])
     opener = opened_by(name, catalogue, modality)
+    if opener is None and catalogue.find("backbones", name) is None:
+        raise _unknown(name, catalogue, modality)
     return catalogue.backbone(opener if opener is not None else name)
+
+
+def _unknown(name: str, catalogue: Catalogue, modality: str | None) -> UsageError:
+    """The error for what no backbone is called: it may be meant for a folder, a file in one, or a name of the hub."""
+    backbones = catalogue.entries["backbones"]
+    opens = {kind for entry in backbones.values() if modality in (None, entry.modality) for kind in entry.opens}
+    path = Path(name.replace("\\", "/")).expanduser()
+    what = f"unknown backbone {name!r}"
+    try:
+        if "path" in opens and path.is_file():
+            return UsageError(
+                f"{what}, which is a file", hint=f"Give the folder that it lies in: --backbone {path.parent}"
+            )
+        if "path" in opens and path.is_dir():
+            return UsageError(what, hint=f"Did you mean --backbone {path}?")
+    except (OSError, ValueError):  # too long for a name, or a NUL in it
+        pass
+    try:
+        catalogue.backbone(name)
+    except UsageError as error:
+        known = [backbone for backbone, entry in backbones.items() if modality in (None, entry.modality)]
+        if ":" in name or not known:
+            return error
+        hint = did_you_mean(name, known)
+        if opens & {"hf", "path"}:
+            hint = f"{hint}. A folder must exist; a model of the hub is hf:NAME"
+        return UsageError(error.what, where=error.where, hint=hint)
+    raise AssertionError("a backbone of that name is found")
 
 
 def opened_by(name: str, catalogue: Catalogue, modality: str | None = None) -> str | None:

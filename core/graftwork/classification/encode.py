@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from graftwork.classification.forms import SEPARATOR, LabelForm, form_of
+from graftwork.classification.notation import notation_of
 from graftwork.data.columns import add_column, encode_labels, label_text
 from graftwork.data.names import class_name, same_numbers
 from graftwork.errors import DataError
@@ -25,8 +26,6 @@ _OF_NUMBERS = 20
 _FEW_NUMBERS = 5
 """Classes; more, all of them numbers, are a measure where most are of one row."""
 _NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?")
-_WITH_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
-_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 
 
 def encode(splits: Mapping[str, Dataset], labels: str, request: DataRequest, findings: Sequence[Finding]) -> Tables:
@@ -183,9 +182,13 @@ def _numbers(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Datas
     for rows in splits.values():
         if _inner(rows) is not None:
             raise DataError("its label column holds lists, not numbers", where=where)
-    comma, commas = _decimal_commas(splits, where)
+    notation, commas = notation_of(
+        (value for rows in splits.values() for values in _batches(rows) for value in values), where
+    )
     for split, rows in splits.items():
-        numbered = _relabelled(rows, lambda values: pa.array([_number(value, comma) for value in values], pa.float64()))
+        numbered = _relabelled(
+            rows, lambda values: pa.array([notation.number(value) for value in values], pa.float64())
+        )
         values = numbered.data.column("label").to_numpy()
         good = np.flatnonzero(np.isfinite(values))
         bad = np.flatnonzero(~np.isfinite(values))
@@ -202,36 +205,6 @@ def _numbers(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Datas
         return encoded, commas
     message = f"rows whose label is no finite number, left out: {count:,}"
     return encoded, [*commas, Finding("label-not-a-number", "warning", message, tuple(told), count)]
-
-
-def _decimal_commas(splits: Mapping[str, Dataset], where: str) -> tuple[bool, list[Finding]]:
-    """Whether numbers are written with a decimal comma.
-
-    Raises:
-        DataError: some are, and others with a point, or the comma may as well part thousands.
-    """
-    texts = [
-        value for rows in splits.values() for values in _batches(rows) for value in values if isinstance(value, str)
-    ]
-    commas = [text for text in texts if _WITH_COMMA.fullmatch(text.strip())]
-    if not commas:
-        return False, []
-    points = [text for text in texts if "." in text and _number(text) == _number(text)]
-    if points:
-        what = f"its labels are numbers with a comma ({commas[0]}) and with a point ({points[0]})"
-        raise DataError(what, where=where, hint="Write all of them with a point")
-    if all(_THOUSANDS.fullmatch(text.strip()) for text in commas):
-        what = f"its labels are numbers with a comma that may part thousands or decimals ({commas[0]})"
-        raise DataError(what, where=where, hint="Write them with a point, or without a comma")
-    message = f"numbers with a decimal comma, read so: {len(commas):,}"
-    return True, [Finding("decimal-commas", "note", message, tuple(commas[:_SHOWN]), len(commas))]
-
-
-def _number(value: Any, comma: bool = False) -> float:
-    try:
-        return float(value.replace(",", ".") if comma and isinstance(value, str) else value)
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _inner(rows: Dataset) -> Any:

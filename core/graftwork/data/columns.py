@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.data.arrow import column_of, dataset_of, distinct_values
+from graftwork.data.choosing import choose_columns
+from graftwork.data.choosing import guess_columns as guess_columns
 from graftwork.data.names import class_name, same_numbers
+from graftwork.data.objects import field_of, fields_of, refuse_objects
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError, UsageError, did_you_mean
 from graftwork.interfaces.data import Finding
@@ -26,7 +29,6 @@ OWN_ORIGIN = "origin (column)"
 """What a data set's own column `origin` is called here: `origin` are the names of rows."""
 
 _SHOWN = 5
-_LONG_NAME = 30  # characters; a longer name of a column may well be a text
 
 
 def own_origin_aside(rows: Dataset) -> Dataset:
@@ -76,18 +78,6 @@ def _beside(rows: Dataset, name: str, column: pa.Array) -> Dataset:
     return dataset_of(concat_tables([rows.data, added], axis=1), features, rows)
 
 
-def guess_columns(names: Sequence[str], guesses: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Canonical column to the source's column, for those whose usual names (any case) occur."""
-    by_lower = {name.strip().lower(): name for name in reversed(names)}
-    found: dict[str, str] = {}
-    for canonical, usual in guesses.items():
-        for guess in (canonical, *usual):
-            if guess in by_lower and by_lower[guess] not in found.values():
-                found[canonical] = by_lower[guess]
-                break
-    return found
-
-
 def map_columns(
     splits: Mapping[str, Dataset],
     guesses: Mapping[str, Sequence[str]],
@@ -123,9 +113,10 @@ def map_columns(
         group_by = _own(group_by) if group_by else None
     for split, rows in splits.items():
         rows = _with_fields(rows, columns.values())
-        chosen = _choose_columns(rows.column_names, guesses, columns, group_by, f"{where} ({split})")
+        fields = {field.name: [inner.name for inner in field.type] for field in rows.data.schema if _is_struct(field)}
+        chosen = choose_columns(rows.column_names, guesses, columns, group_by, f"{where} ({split})", fields)
         if "label" in chosen:
-            _refuse_objects(rows, chosen["label"], where)
+            refuse_objects(rows, chosen["label"], where)
         wanted = {source: canonical for canonical, source in chosen.items()}
         unused = [name for name in rows.column_names if name not in wanted and name != "origin"]
         kept = rows.select_columns([*wanted, "origin"] if "origin" in rows.column_names else list(wanted))
@@ -140,7 +131,7 @@ def taken_columns(
 ) -> dict[str, str]:
     """Canonical column to the source's column, as `map_columns` takes them from the first split: what a model remembers."""
     names = next(iter(splits.values())).column_names
-    return _choose_columns(names, guesses, columns, None, where)
+    return choose_columns(names, guesses, columns, None, where)
 
 
 def encode_labels(
@@ -196,45 +187,9 @@ def encode_labels(
     return encoded, names, findings
 
 
-def _choose_columns(
-    names: Sequence[str],
-    guesses: Mapping[str, Sequence[str]],
-    columns: Mapping[str, str],
-    group_by: str | None,
-    where: str,
-) -> dict[str, str]:
-    there = [name for name in names if name != "origin"]
-    asked = dict(columns) | ({"group": group_by} if group_by else {})
-    given = {canonical: _by_number(source, there) for canonical, source in asked.items()}
-    for canonical, source in given.items():
-        if source not in names:
-            option = "--group-by" if canonical == "group" else f"--column {canonical}={source}"
-            listed = f"has no column {source!r} ({option}); its columns: {', '.join(there)}"
-            raise DataError(listed, where=where)
-    rest = [name for name in names if name not in given.values()]
-    chosen = {**guess_columns(rest, {key: usual for key, usual in guesses.items() if key not in given}), **given}
-    for canonical in guesses:
-        if canonical not in chosen:
-            listed = f"has no column for {canonical!r}; its columns: {', '.join(there)}"
-            hint = f"Say which with --column {canonical}=NAME, or by its number"
-            if any(len(name) > _LONG_NAME or " " in name or name.isdecimal() for name in there):
-                hint += ". If these are no names but a row: --set data_options.header=no, and columns by their number"
-            raise DataError(listed, where=where, hint=hint)
-    if len(set(chosen.values())) < len(chosen):
-        raise DataError(f"one column is to be two things: {chosen}", where=where, hint="Give another --column")
-    return chosen
-
-
-def _by_number(source: str, names: Sequence[str]) -> str:
-    """The column of that number where none is called so."""
-    if source not in names and source.isdecimal() and 1 <= int(source) <= len(names):
-        return names[int(source) - 1]
-    return source
-
-
 def _with_fields(rows: Dataset, sources: Iterable[str]) -> Dataset:
     """With a column for every `COLUMN.FIELD` that is asked for."""
-    from pyarrow import compute
+    import pyarrow as pa
 
     for source in sources:
         name, *fields = source.split(".")
@@ -242,18 +197,18 @@ def _with_fields(rows: Dataset, sources: Iterable[str]) -> Dataset:
             continue
         column = column_of(rows, name)
         for field in fields:
-            if field not in _fields(column.type):
-                told = ", ".join(_fields(column.type)) or "none"
+            if field not in (known := fields_of(column)):
+                told = ", ".join(known) or "none"
                 raise DataError(f"its column {name!r} has no field {field!r}; its fields: {told}", where=source)
-            column = compute.struct_field(column, field)
+            column = pa.chunked_array([field_of(column, field)])
         rows = add_column(rows, source, column.combine_chunks())
     return rows
 
 
-def _fields(kind: pa.DataType) -> list[str]:
+def _is_struct(field: pa.Field) -> bool:
     import pyarrow as pa
 
-    return [field.name for field in kind] if pa.types.is_struct(kind) else []
+    return bool(pa.types.is_struct(field.type))
 
 
 def _column_findings(chosen: Mapping[str, str], given: Mapping[str, str], unused: Sequence[str]) -> list[Finding]:
@@ -318,23 +273,10 @@ def label_text(value: Any) -> str | None:
     return class_name(text) or None
 
 
-def _refuse_objects(rows: Dataset, name: str, where: str) -> None:
-    """Objects are no labels, though their text may look like some; one of their fields may be."""
-    import pyarrow as pa
-
-    kind = rows.data.column(name).type
-    if not pa.types.is_struct(kind) and not pa.types.is_map(kind):
-        return
-    fields = _fields(kind)
-    what = f"its label column holds objects ({', '.join(fields) or 'maps'}), not classes"
-    hint = f"Say which field is the class, such as --column label={name}.{fields[0]}" if fields else None
-    raise DataError(what, where=where, hint=hint)
-
-
 def _refuse_nested(rows: Dataset, where: str) -> None:
     import pyarrow as pa
 
-    _refuse_objects(rows, "label", where)
+    refuse_objects(rows, "label", where)
     if pa.types.is_nested(rows.data.column("label").type):
         raise DataError("its label column holds lists, and one class a row is wanted", where=where)
 

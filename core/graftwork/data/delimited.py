@@ -5,7 +5,6 @@ A file is read in blocks of whole records, each of which pyarrow is given as mem
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from graftwork.config.forms import TableForm
 from graftwork.data.arrow import dataset_of, native
+from graftwork.data.choosing import unique_names
+from graftwork.data.orderly import texts_between
 from graftwork.data.records import Record, Structure, examine, fitted
 from graftwork.data.sniff import UTF8, Written, understand
-from graftwork.data.streamed import mapped, scan
+from graftwork.data.streamed import Scan, mapped, scan
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
 
@@ -43,6 +44,19 @@ def read_delimited(file: Path, form: TableForm, large: bool) -> tuple[Dataset, l
 
     found = scan(file)
     written, findings = understand(file, found, form)
+    if written.cuts:
+        try:
+            return _read(file, form, large, found, written, findings)
+        except pa.ArrowInvalid:  # its quotes only look as if they were in order
+            written, findings = understand(file, found, form, quick=False)
+    return _read(file, form, large, found, written, findings)
+
+
+def _read(
+    file: Path, form: TableForm, large: bool, found: Scan, written: Written, findings: list[Finding]
+) -> tuple[Dataset, list[Finding]]:
+    import pyarrow as pa
+
     structure = written.structure
     names, renamed = _named(file, written.names)
     if structure is not None:
@@ -54,7 +68,7 @@ def read_delimited(file: Path, form: TableForm, large: bool) -> tuple[Dataset, l
     try:
         rows = _rows(file, written, names, bool(by_us), large, found.sha256)
     except pa.ArrowInvalid:
-        if structure is not None:
+        if structure is not None or written.cuts:
             raise
         structure = examine(written.records(file), written.dialect, len(names))
         _refuse(file, written, structure, form)
@@ -96,16 +110,18 @@ def _blocks(file: Path, written: Written, size: int) -> Iterator[str]:
             while lines := text.readlines(size):
                 yield "".join(lines)
         return
-    block: list[str] = []
-    held = 0
-    for record in written.records(file):
-        block.append(record.text)
-        held += len(record.text)
-        if held >= size:
-            yield "\n".join(block) + "\n"
-            block, held = [], 0
-    if block:
-        yield "\n".join(block) + "\n"
+    if written.cuts:
+        yield from texts_between(file, written.cuts, written.start)
+        return
+    assert written.structure is not None  # else every line is a record
+    at = written.start + 1
+    with file.open(encoding=written.encoding) as text:
+        for _ in islice(text, written.start):
+            pass
+        for cut in written.structure.cuts:
+            yield "".join(islice(text, cut - at))
+            at = cut
+        yield "".join(text)
 
 
 def _parsed(block: str, written: Written, schema: pa.Schema) -> pa.Table:
@@ -148,20 +164,12 @@ def _ours(records: Iterator[Record], written: Written, schema: pa.Schema) -> Ite
 
 
 def _named(file: Path, cells: Sequence[str]) -> tuple[tuple[str, ...], list[Finding]]:
-    """Column names from the header's cells: on one line, without blanks around; by its number where there is none of its own."""
-    names = [" ".join(cell.split()) for cell in cells]
-    counts = Counter(names)
-    twice = [name for name, count in counts.items() if name and count > 1]
-    named = tuple(name if name and counts[name] == 1 else str(number) for number, name in enumerate(names, 1))
-    if len(set(named)) < len(named):
-        named = tuple(str(number) for number in range(1, len(names) + 1))
+    """Column names from the header's cells."""
+    named, twice = unique_names(cells)
     if not twice:
         return named, []
-    told = ", ".join(
-        f"{name!r} is {' and '.join(str(number) for number, other in enumerate(names, 1) if other == name)}"
-        for name in twice
-    )
-    message = f"{file.name} has two columns of one name, which are called by their number here: {told}"
+    told = ", ".join(name for name, cell in zip(named, cells, strict=True) if " ".join(cell.split()) in twice)
+    message = f"{file.name} has several columns of one name, which have their number behind it here: {told}"
     return named, [Finding("columns-of-one-name", "warning", message, tuple(twice), len(twice))]
 
 

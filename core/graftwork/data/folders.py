@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from graftwork.data.foreign import foreign_in
 from graftwork.data.names import class_name
 from graftwork.data.sources import require_utf8
 from graftwork.data.splits import SPLITS, canonical_split, split_like
@@ -17,6 +18,7 @@ from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
 
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
+_WITHOUT_LABELS = frozenset({"unsup", "unsupervised", "unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data"})
 _SHOWN = 5
 
 
@@ -50,6 +52,7 @@ class _Seen:
     others: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
+    no_class: list[str] = field(default_factory=list)
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -85,8 +88,11 @@ def read_class_folders(root: Path, suffixes: Set[str], noun: str = "file") -> Cl
     splits: dict[str, dict[str, list[str]]] = {}
     for split, folder in split_folders.items():
         splits[split] = _read_classes(folder, seen, noun)
+    _leave_out_unlabelled(splits, seen)
     classes = tuple(sorted({label for files_of in splits.values() for label in files_of}))
     if not classes:
+        if (error := foreign_in(root)) is not None:
+            raise error
         raise DataError(f"holds no {noun}", where=str(root), hint=_what_is_there(root, suffixes))
     ordered = {split: splits[split] for split in SPLITS if splits.get(split)}
     found = [*_looked_through(around, root, classes), *_findings(seen, classes, noun)]
@@ -231,6 +237,16 @@ def _read_classes(folder: Path, seen: _Seen, noun: str) -> dict[str, list[str]]:
     return files_of
 
 
+def _leave_out_unlabelled(splits: dict[str, dict[str, list[str]]], seen: _Seen) -> None:
+    """Take out folders such as IMDb's `unsup`, which are no class, where at least two classes are left."""
+    if len({name for files_of in splits.values() for name in files_of if name.lower() not in _WITHOUT_LABELS}) < 2:
+        return
+    for files_of in splits.values():
+        for name in [name for name in files_of if name.lower() in _WITHOUT_LABELS]:
+            seen.no_class.append(f"{files_of[name][0].rpartition('/')[0]}/ ({len(files_of[name]):,} files)")
+            del files_of[name]
+
+
 def _refuse_loose(files: Sequence[Path], seen: _Seen, noun: str, beside: str, none_at_all: bool = False) -> None:
     loose = [path for path in files if path.suffix.lower() in seen.suffixes]
     seen.others += [seen.name(path) for path in files if path.suffix.lower() not in seen.suffixes]
@@ -303,6 +319,12 @@ def _findings(seen: _Seen, classes: Sequence[str], noun: str) -> list[Finding]:
             "warning",
             seen.unlabelled,
             "split folders without class folders, so without labels, not used",
+        ),
+        (
+            "unlabelled-folder",
+            "warning",
+            seen.no_class,
+            f"folders of {noun}s without labels, as they are called, left out; one that is a class needs another name",
         ),
         ("other-files", "note", seen.others, f"files or folders that are no {noun}s by their name, not used"),
         ("hidden-files", "note", seen.junk, "hidden or system files and folders, left out"),

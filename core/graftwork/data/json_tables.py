@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.config.forms import TableForm
 from graftwork.data.arrow import dataset_of
-from graftwork.data.streamed import read_json_lines, stream_jsonl
+from graftwork.data.streamed import read_mixed_lines, stream_jsonl
 from graftwork.errors import DataError
+from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -19,6 +20,7 @@ JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 """In lower case."""
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_SHOWN = 5
 _WRAPPERS = ("data", "rows", "examples", "train", "items", "records")
 
 
@@ -35,8 +37,8 @@ def is_json_table(file: Path) -> bool:
     return _is_object(first) and rest.lstrip().startswith("{")
 
 
-def read_json(file: Path, form: TableForm, large: bool) -> Dataset:
-    """The rows of a JSON file, in whichever of these forms.
+def read_json(file: Path, form: TableForm, large: bool) -> tuple[Dataset, list[Finding]]:
+    """The rows of a JSON file, in whichever of these forms, and what is odd about it.
 
     Args:
         form: of which the encoding is heeded.
@@ -49,21 +51,30 @@ def read_json(file: Path, form: TableForm, large: bool) -> Dataset:
     with file.open("rb") as stream:
         head = stream.read(4096)
     lines = _is_lines(file, head)
-    if lines and large and not form.encoding and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return stream_jsonl(file)
-    data = file.read_bytes()
     known = form.encoding or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if lines:
-        return dataset_of(read_json_lines(_text(data, form).encode() if known else data))
-    rows = _rows(_parsed(_text(data, form)), file)
-    told = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    return dataset_of(read_json_lines(told.encode()))
+    if lines and large and not known:
+        rows, mixed = stream_jsonl(file)
+    else:
+        data = file.read_bytes()
+        if not lines:
+            told = "\n".join(json.dumps(row, ensure_ascii=False) for row in _rows(_parsed(_text(data, form)), file))
+            data = told.encode()
+        elif known:
+            data = _text(data, form).encode()
+        table, mixed = read_mixed_lines(data)
+        rows = dataset_of(table)
+    if not mixed:
+        return rows, []
+    message = (
+        f"{file.name} has columns of values of several kinds (numbers and text), all read as text: {', '.join(mixed)}"
+    )
+    return rows, [Finding("mixed-kinds", "warning", message, tuple(mixed[:_SHOWN]), len(mixed))]
 
 
 def json_hint(reason: str) -> str:
     """What to do about what pyarrow says of JSON."""
-    if "changed from" in reason:
-        return "Write the values of a column as one kind in every row: all as text, or all as numbers"
+    if "specified twice" in reason:
+        return "A name stands twice in one object: give one of them another name"
     return "A line is one object, with names and texts in double quotes, as json.dumps writes it"
 
 

@@ -16,6 +16,9 @@ from functools import cached_property, lru_cache
 _LONGEST = 1 << 28
 """Characters of a record; behind a quote that is never closed lies the rest of the file."""
 
+CUT = 1 << 20
+"""Characters from one place where a file may be cut to the next."""
+
 _FEW = 100  # distinct values of a column that may be classes
 _NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)")
 _SHOWN = 5
@@ -235,6 +238,7 @@ class Structure:
     Args:
         rows: records as wide as the header.
         wrapped: cells that begin and end with a quote, in lines taken for themselves; `torn`, those that hold another one.
+        cuts: lines in which records begin, some million characters from one to the next.
     """
 
     width: int
@@ -244,6 +248,7 @@ class Structure:
     torn: int = 0
     trimmed: int = 0
     open: int | None = None
+    cuts: list[int] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"ragged": 0, "junk": 0, "literal": 0, "swallows": 0})
     lines: dict[str, list[tuple[int, int]]] = field(
         default_factory=lambda: {"ragged": [], "junk": [], "literal": [], "swallows": []}
@@ -272,9 +277,13 @@ def fitted(cells: list[str], width: int) -> list[str] | None:
 
 def examine(records: Iterable[Record], dialect: Dialect, width: int) -> Structure:
     """Look at every record behind the header."""
-    found = Structure(width)
+    found, held = Structure(width), 0
     wrapped = re.compile(r'"(?:[^"]|"")*"')
     for record in records:
+        if held >= CUT:
+            found.cuts.append(record.line)
+            held = 0
+        held += len(record.text) + 1
         if record.open and found.open is None:
             found.open = record.line
         for kind in ("junk", "literal", "swallows"):

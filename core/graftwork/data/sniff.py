@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from graftwork.config.forms import TableForm
+from graftwork.data.orderly import cuts_of
 from graftwork.data.records import Dialect, Known, Record, Structure, examine, learn, records_of
 from graftwork.data.streamed import Scan
 from graftwork.errors import DataError
@@ -40,6 +41,7 @@ class Written:
         known: what its rows look like.
         structure: of all its rows, where quotes made it necessary to look; None where nothing can be hidden in quotes.
         simple: whether quotes hold no line breaks and stand only around cells, so that every line is a record.
+        cuts: bytes at which whole records begin, where quotes hold line breaks but stand only around cells.
     """
 
     encoding: str
@@ -49,6 +51,7 @@ class Written:
     known: Known
     structure: Structure | None
     simple: bool
+    cuts: tuple[int, ...] = ()
 
     def records(self, file: Path) -> Iterator[Record]:
         """All rows."""
@@ -62,8 +65,11 @@ def lines_of(file: Path, encoding: str) -> Iterator[str]:
             yield line[:-1] if line.endswith("\n") else line
 
 
-def understand(file: Path, found: Scan, form: TableForm) -> tuple[Written, list[Finding]]:
+def understand(file: Path, found: Scan, form: TableForm, quick: bool = True) -> tuple[Written, list[Finding]]:
     """Find out how a file is written.
+
+    Args:
+        quick: whether a file whose quotes look in order need not be looked at record by record.
 
     Raises:
         DataError: its encoding cannot be told, or it holds nothing.
@@ -82,14 +88,24 @@ def understand(file: Path, found: Scan, form: TableForm) -> tuple[Written, list[
         dialect = replace(dialect, blanks=True)
     tidy = not quotes or (dialect.quote == '"' and encoding == UTF8 and not found.nulls and is_tidy(file, delimiter))
     shape = _Shape(file, encoding, sample, whole, skip, form.header is not False)
+    cuts: tuple[int, ...] | None = None
+    plain = (
+        encoding == UTF8
+        and not (found.nulls or found.escapes)
+        and dialect in (Dialect(","), Dialect(";"), Dialect("|"))
+    )
+    if quick and plain and not tidy and not shape.is_open(dialect):
+        cuts = cuts_of(file, dialect, shape.header(dialect)[2])
     if not quotes and form.quote is None:
         dialect = replace(dialect, quote="")
-    elif not tidy and form.quote is None:
+    elif not tidy and form.quote is None and cuts is None:
         dialect = _choose_quotes(dialect, shape, found)
     start, names, known = shape.header(dialect, strict=True)
     written = Written(encoding, dialect, start, names, known, None, tidy or not dialect.quote)
-    if not tidy and dialect.quote:
-        written = replace(written, structure=examine(written.records(file), dialect, known.width))
+    if cuts is not None:
+        written = replace(written, cuts=cuts)
+    elif not tidy and dialect.quote:
+        written = replace(written, structure=shape.structure(dialect))
     if delimiter != usual:
         message = f"{file.name} separates its columns by {delimiter!r}, not by {usual!r}"
         findings.append(Finding("unusual-delimiter", "note", message, (file.name,)))
@@ -162,6 +178,7 @@ class _Shape:
     def __init__(self, file: Path, encoding: str, sample: Sequence[str], whole: bool, skip: int, header: bool) -> None:
         self.file, self.encoding, self.sample, self.whole = file, encoding, sample, whole
         self.skip, self.has_header = skip, header
+        self._structures: dict[Dialect, Structure] = {}
 
     def header(self, dialect: Dialect, strict: bool = False) -> tuple[int, tuple[str, ...], Known]:
         """Lines before the first row, the columns' names, and what rows look like; where `strict`, a header has an end."""
@@ -186,9 +203,12 @@ class _Shape:
         return bool(found) and found[0].open and dialect.delimiter != "\t"
 
     def structure(self, dialect: Dialect) -> Structure:
-        start, names, known = self.header(dialect)
-        lines = islice(lines_of(self.file, self.encoding), start, None)
-        return examine(records_of(lines, dialect, known, start), dialect, len(names))
+        """What all rows are like; looked at once, since it takes a second for some 20 MB."""
+        if dialect not in self._structures:
+            start, names, known = self.header(dialect)
+            lines = islice(lines_of(self.file, self.encoding), start, None)
+            self._structures[dialect] = examine(records_of(lines, dialect, known, start), dialect, len(names))
+        return self._structures[dialect]
 
 
 def _choose_quotes(dialect: Dialect, shape: _Shape, found: Scan) -> Dialect:
@@ -197,6 +217,8 @@ def _choose_quotes(dialect: Dialect, shape: _Shape, found: Scan) -> Dialect:
     if shape.is_open(dialect):
         return dialect
     quoted = shape.structure(dialect)
+    if not quoted.faults and dialect.delimiter != "\t":
+        return dialect
     plain = shape.structure(bare)
     if dialect.delimiter == "\t":  # GLUE and SST write quotes as text
         if plain.wrapped and not plain.torn:

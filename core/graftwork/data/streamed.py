@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from graftwork.cache.room import cache_folder, touch, write_once
 from graftwork.data.arrow import native
+from graftwork.data.kinds import Shape, fitted_lines, shape_of
 from graftwork.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -75,22 +76,60 @@ def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, final: bool = Fal
     return True
 
 
-def stream_jsonl(file: Path) -> Dataset:
-    """A JSON lines file's rows; a column's type is the one that fits all of its values, as for a small file."""
+def stream_jsonl(file: Path) -> tuple[Dataset, list[str]]:
+    """A JSON lines file's rows, and the places where kinds of values are mixed.
+
+    A column's type is the one that fits all of its values, as for a small file.
+    """
+    import pyarrow as pa
+
+    shape = None
+    try:
+        schema = _schema(file, None)
+    except pa.ArrowInvalid as error:
+        with file.open("rb") as lines:
+            shape = shape_of(lines)
+        if shape is None:
+            raise
+        try:
+            schema = _schema(file, shape)
+        except pa.ArrowInvalid:
+            raise error from None
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for _, table in _tables(file, schema, shape):
+            yield from table.select(schema.names).cast(schema).to_batches()
+
+    return mapped(file, f"{scan(file).sha256} jsonl", schema, batches), list(shape.mixed()) if shape else []
+
+
+def _schema(file: Path, shape: Shape | None) -> pa.Schema:
     import pyarrow as pa
 
     schema = pa.schema([])
-    for first, table in _tables(file, None):
+    for first, table in _tables(file, None, shape):
         try:
             schema = pa.unify_schemas([schema, table.schema], promote_options="permissive")
         except pa.ArrowException as error:
             raise pa.ArrowInvalid(f"{error}, in rows {first + 1} to {first + table.num_rows}") from None
+    return schema
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for _, table in _tables(file, schema):
-            yield from table.select(schema.names).cast(schema).to_batches()
 
-    return mapped(file, f"{scan(file).sha256} jsonl", schema, batches)
+def read_mixed_lines(lines: bytes) -> tuple[pa.Table, list[str]]:
+    """A table from JSON lines, and the places where kinds of values are mixed, which are text then."""
+    import pyarrow as pa
+
+    try:
+        return read_json_lines(lines), []
+    except pa.ArrowInvalid as error:
+        rows = lines.split(b"\n")
+        shape = shape_of(rows)
+        if shape is None:
+            raise
+        try:
+            return read_json_lines(fitted_lines(rows, shape)), list(shape.mixed())
+        except pa.ArrowInvalid:
+            raise error from None
 
 
 def read_json_lines(lines: bytes, first: int = 0, schema: pa.Schema | None = None) -> pa.Table:
@@ -115,11 +154,11 @@ def read_json_lines(lines: bytes, first: int = 0, schema: pa.Schema | None = Non
         raise pa.ArrowInvalid(told) from None
 
 
-def _tables(file: Path, schema: pa.Schema | None) -> Iterator[tuple[int, pa.Table]]:
+def _tables(file: Path, schema: pa.Schema | None, shape: Shape | None) -> Iterator[tuple[int, pa.Table]]:
     first = 0
     with file.open("rb") as source:
         while lines := source.readlines(BLOCK):
-            block = b"".join(lines)
+            block = b"".join(lines) if shape is None else fitted_lines(lines, shape)
             if block.strip():
                 table = read_json_lines(block, first, schema)
                 yield first, table

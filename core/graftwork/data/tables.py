@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from graftwork.config.forms import TableForm
 from graftwork.data.arrow import dataset_of
+from graftwork.data.choosing import unique_names
 from graftwork.data.columns import own_origin_aside, with_origin
 from graftwork.data.delimited import delimited_names, read_delimited
 from graftwork.data.folders import is_junk
+from graftwork.data.foreign import refuse_foreign
 from graftwork.data.json_tables import JSON_SUFFIXES, is_json_table, json_hint, read_json
 from graftwork.data.saved import saved_rows, saved_splits
 from graftwork.data.splits import canonical_split, ordered
@@ -24,6 +26,7 @@ from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 SUFFIXES = frozenset({".csv", ".tsv", ".parquet", *JSON_SUFFIXES})
@@ -105,12 +108,14 @@ def _is_table(file: Path) -> bool:
 
 def column_names(file: Path) -> list[str]:
     """The columns of a table, without reading its rows where that is possible."""
+    if file.is_file():
+        refuse_foreign(file)
     if file.suffix.lower() == ".parquet":
         import pyarrow as pa
         from pyarrow import parquet
 
         try:
-            return list(parquet.read_schema(file).names)
+            return _once(parquet.read_schema(file).names)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"cannot be read ({_first_line(error)})", where=str(file)) from None
     if file.is_file() and file.suffix.lower() in (".csv", ".tsv") and file.stat().st_size:
@@ -163,11 +168,12 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
             raise DataError("is no regular file, such as a pipe", where=str(file), hint="Save it as a file first")
         if file.stat().st_size == 0:
             raise DataError("is empty (zero bytes)", where=str(file))
+        refuse_foreign(file)
         suffix, large = file.suffix.lower(), file.stat().st_size >= STREAMED_FROM
         if suffix == ".parquet":
             return _read_parquet(file, large), []
         if suffix in JSON_SUFFIXES:
-            return read_json(file, form_in_force(), large), []
+            return read_json(file, form_in_force(), large)
         return read_delimited(file, form_in_force(), large)
     except UnicodeError as error:
         what = f"is not {getattr(error, 'encoding', 'UTF-8').upper()} text"
@@ -192,21 +198,35 @@ def _read_parquet(file: Path, large: bool) -> Dataset:
     from datasets.table import table_cast
     from pyarrow import parquet
 
-    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}  # which datasets does not know
     opened = parquet.ParquetFile(str(file.absolute()))
-    plain = pa.schema([field.with_type(views.get(field.type, field.type)) for field in opened.schema_arrow])
+    names = _once(opened.schema_arrow.names)
+    fields = zip(names, opened.schema_arrow, strict=True)
+    plain = pa.schema([field.with_name(name).with_type(_plain(field.type)) for name, field in fields])
     features = Features.from_arrow_schema(plain.with_metadata(opened.schema_arrow.metadata))
     schema = features.arrow_schema
 
     def tables() -> Iterator[pa.Table]:
         for batch in opened.iter_batches(_PARQUET_ROWS):
-            yield table_cast(pa.Table.from_batches([batch]).cast(plain), schema)
+            yield table_cast(pa.Table.from_batches([batch]).rename_columns(names).cast(plain), schema)
 
     if not large:
         return dataset_of(pa.concat_tables([schema.empty_table(), *tables()]), features)
     with file.open("rb") as stream:
         key = f"{hashlib.file_digest(stream, 'sha256').hexdigest()} parquet"
     return mapped(file, key, schema, lambda: (batch for table in tables() for batch in table.to_batches()))
+
+
+def _once(names: Sequence[str]) -> list[str]:
+    """Columns' names; with their number behind it where one stands twice."""
+    return list(unique_names(names)[0] if len(set(names)) < len(names) else names)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type that datasets knows for one that it does not: views, and the dictionaries of pandas' categories."""
+    import pyarrow as pa
+
+    views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return _plain(kind.value_type) if pa.types.is_dictionary(kind) else views.get(kind, kind)
 
 
 def _names(files: Sequence[Path]) -> str:

@@ -25,6 +25,7 @@ from graftwork.models.fetch import WAY_OUT, first_line
 
 _PICKLES = (".pth", ".pt", ".bin")
 _WRAPPERS = ("state_dict", "model")
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 # A file of the same architecture fits entirely, give or take a layer that was left out. Files of a sibling fit in large
 # part (all of resnet18 fits into resnet34; ResNet-50 shares most tensors' shapes with it) and must still be refused.
@@ -53,12 +54,24 @@ def read_state(path: Path, *, trusted_hash: bool = False) -> dict[str, Tensor]:
     raise UsageError("is not a weights file", where=str(path), hint=f"Known: .safetensors, {', '.join(_PICKLES)}")
 
 
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
+
+
+def _pointer(path: Path) -> UsageError:
+    hint = "Fetch it in its repository with git lfs pull, or download it anew"
+    return UsageError("is a Git LFS pointer: the file itself was not downloaded", where=str(path), hint=hint)
+
+
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path, device="cpu")
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, OverflowError) as error:
         with path.open("rb") as file:
             start = file.read(2)
+        if _is_pointer(path):
+            raise _pointer(path) from None
         what = f"is no valid safetensors file ({first_line(error)})"
         if start == b"PK" or start[:1] == b"\x80":
             what = "is a pickle under a safetensors name; it was not opened"
@@ -67,6 +80,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path, trusted_hash: bool) -> Any:
     modern = zipfile.is_zipfile(path)
+    if not modern and _is_pointer(path):
+        raise _pointer(path)
     if not modern and not trusted_hash:
         raise UsageError(
             "is no PyTorch weights file of today's layout, and its hash is not known",
@@ -142,7 +157,8 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], source_name: 
 
     Raises:
         UsageError: weights of another architecture: more than a tenth of the backbone's tensors are missing or of
-            another shape, or more than a quarter of the file's have no place. The backbone is unchanged then.
+            another shape, or more than a quarter of the file's have no place; or values that are not finite. The backbone is
+            unchanged then.
     """
     ours = backbone.state_dict()
     theirs = backbone.translate(state)
@@ -161,10 +177,22 @@ def load_backbone(backbone: Backbone, state: Mapping[str, Tensor], source_name: 
     unfitted = len(report.missing) + len(report.reshaped)
     if unfitted > _MOST_NOT_FITTED * len(ours) or len(report.unexpected) > _MOST_UNEXPECTED * len(theirs):
         raise UsageError(f"these are weights of another architecture: {report}", where=source_name)
+    weights = {name for name, _ in backbone.named_parameters()}  # a mask, which is a buffer, may hold infinity
+    broken = [name for name, tensor in fitting.items() if _is_broken(tensor, name in weights)]
+    if broken:
+        what = f"{len(broken)} tensors of these weights hold NaN or infinity: {_some(broken)}"
+        hint = "Download or save them anew; training cannot start from them"
+        raise UsageError(what, where=source_name, hint=hint)
     with torch.no_grad():
         for name, tensor in fitting.items():
             ours[name].copy_(tensor)
     return report
+
+
+def _is_broken(tensor: Tensor, weight: bool) -> bool:
+    if not tensor.is_floating_point():
+        return False
+    return not bool(torch.isfinite(tensor).all()) if weight else bool(torch.isnan(tensor).any())
 
 
 def load_head(head: Head, foreign: Mapping[str, Tensor], report: LoadReport) -> None:

@@ -151,6 +151,8 @@ def _weights(folder: Path, where: str) -> tuple[Path, ...]:
         others = sorted(path.name for kind in kinds for path in folder.glob(kind))
         what = f"has no weights that are read here, only {', '.join(others[:3])}" if others else "has no weights"
         raise UsageError(what, where=where, hint=f"It needs model.safetensors or pytorch_model.bin. {WAY_OUT}")
+    for file in files:
+        _whole(file, where)
     old = next((file for file in files if file.suffix == ".bin" and not zipfile.is_zipfile(file)), None)
     if old is not None:
         out = beside(where, "converted")
@@ -161,6 +163,30 @@ def _weights(folder: Path, where: str) -> tuple[Path, ...]:
         what = f"holds {old.name} in PyTorch's old layout (before 1.6), or damaged, which is not read here"
         raise UsageError(what, where=where, hint=f"{python_command(code)} converts it; then --backbone {out}")
     return tuple(files)
+
+
+def _whole(file: Path, where: str) -> None:
+    """Refuse what was not downloaded, or not completely, before anything is spent; the tensors are not read.
+
+    Raises:
+        UsageError: a Git LFS pointer, or a safetensors file that is cut off or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with file.open("rb") as stream:
+        if stream.read(40).startswith(b"version https://git-lfs.github.com/spec/"):
+            hint = "Fetch it in its repository with git lfs pull, or download it anew"
+            raise UsageError(
+                f"holds a Git LFS pointer in place of {file.name}, which was not downloaded", where=where, hint=hint
+            )
+    if file.suffix != ".safetensors":
+        return
+    try:
+        with safe_open(file, framework="pt"):
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        what = f"holds {file.name} that is cut off or damaged ({line(error)})"
+        raise UsageError(what, where=where, hint="Download it anew") from None
 
 
 def _shards(index: dict[str, Any], folder: Path, where: str) -> list[Path]:
