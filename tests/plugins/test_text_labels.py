@@ -88,10 +88,14 @@ def test_lists_of_class_numbers_are_no_vectors() -> None:
 
 
 def test_where_no_text_is_found_the_columns_are_named_as_they_are() -> None:
+    def named(text: str) -> Tables:
+        rows = Dataset.from_dict({"id": [7, 8], text: ["a", "b"], "toxic": [0, 1], "threat": [0, 1]})
+        return read_texts(DataRequest("sample:x", samples=lambda _: {"train": rows}), "multi")
+
     with pytest.raises(DataError, match=r"its columns: id, remark, toxic, threat\. Say"):
-        read("multi", [1, 2], id=[7, 8], remark=["a", "b"], toxic=[0, 1], threat=[0, 0])
-    for name in ("comment_text", "Comment Text", "reviewText", "post"):
-        assert read("multi", [1, 2], **{name: ["a", "b"]}, toxic=[0, 1], threat=[0, 1]).names == ("threat", "toxic")
+        named("remark")
+    for text in ("comment_text", "Comment Text", "reviewText", "post"):
+        assert named(text).names == ("threat", "toxic")
 
 
 @pytest.mark.parametrize("labels", ["single", "multi", "number"])
@@ -110,6 +114,22 @@ def test_where_no_text_is_found_the_columns_are_named_as_they_are() -> None:
 def test_objects_and_spans_are_no_labels(labels: str, values: list[Any], what: str) -> None:
     with pytest.raises(DataError, match=what):
         read(labels, values)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [{"name": "pos"}, {"name": "neg"}],
+        ["{'name': 'pos'}", "{'name': 'neg', 'id': 0}"],
+        ['{"name": "pos"}', '{"name": "neg"}'],
+    ],
+)
+def test_the_way_out_of_objects_works(labels: list[Any]) -> None:
+    rows = Dataset.from_dict({"text": ["a", "b"], "label": labels})
+    asked = DataRequest("sample:x", columns={"label": "label.name"}, samples=lambda _: {"train": rows})
+    tables = read_texts(asked, "single")
+    assert [tables.names[label] for label in tables.splits["train"]["label"][:]] == ["pos", "neg"]
+    assert tables.columns["label"] == "label.name"
 
 
 def test_columns_of_0_and_1_are_a_class_each() -> None:

@@ -13,6 +13,8 @@ from graftwork.errors import UsageError, did_you_mean
 
 RUN_SCHEME = "run:"
 
+_LONGEST = 255  # bytes of a file's name
+
 CARD, MODEL = "model.json", "model.safetensors"
 """The two files of a trained model."""
 
@@ -31,17 +33,12 @@ def _unknown(name: str, catalogue: Catalogue, modality: str | None) -> UsageErro
     """The error for what no backbone is called: it may be meant for a folder, a file in one, or a name of the hub."""
     backbones = catalogue.entries["backbones"]
     opens = {kind for entry in backbones.values() if modality in (None, entry.modality) for kind in entry.opens}
-    path = Path(name.replace("\\", "/")).expanduser()
+    path = Path(name.replace("\\", "/"))
     what = f"unknown backbone {name!r}"
-    try:
-        if "path" in opens and path.is_file():
-            return UsageError(
-                f"{what}, which is a file", hint=f"Give the folder that it lies in: --backbone {path.parent}"
-            )
-        if "path" in opens and path.is_dir():
-            return UsageError(what, hint=f"Did you mean --backbone {path}?")
-    except (OSError, ValueError):  # too long for a name, or a NUL in it
-        pass
+    if "path" in opens and _is_folder(str(path)):
+        return UsageError(what, hint=f"Did you mean --backbone {path}?")
+    if "path" in opens and len(name) < _LONGEST and _is_folder(str(path.parent)) and path.is_file():
+        return UsageError(f"{what}, which is a file", hint=f"Give the folder that it lies in: --backbone {path.parent}")
     try:
         catalogue.backbone(name)
     except UsageError as error:
@@ -69,7 +66,7 @@ def opened_by(name: str, catalogue: Catalogue, modality: str | None = None) -> s
         return None
     scheme, colon, _ = name.partition(":")
     kind = scheme if colon else "path"
-    if not colon and not Path(name).expanduser().is_dir():
+    if not colon and not _is_folder(name):
         return None
     openers = [(backbone, entry.modality) for backbone, entry in backbones.items() if kind in entry.opens]
     if not openers:
@@ -85,6 +82,13 @@ def opened_by(name: str, catalogue: Catalogue, modality: str | None = None) -> s
             f"{' and '.join(sorted(plugins))} both open {name!r}", hint="GRAFTWORK_PLUGINS=-NAME leaves one of them out"
         )
     return (own or found)[0]
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, a NUL in it, or `~nobody`
+        return False
 
 
 def read_model_card(run: Path) -> dict[str, Any]:

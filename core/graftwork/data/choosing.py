@@ -76,11 +76,11 @@ def choose_columns(
     asked = dict(columns) | ({"group": group_by} if group_by else {})
     given = {canonical: _meant(source, there) for canonical, source in asked.items()}
     for canonical, source in given.items():
-        if source not in names:
+        if source not in there:
             option = "--group-by" if canonical == "group" else f"--column {canonical}={source}"
             listed = f"has no column {source!r} ({option}); its columns: {', '.join(there)}"
             raise DataError(listed, where=where)
-    rest = [name for name in names if name not in given.values()]
+    rest = [name for name in there if name not in given.values()]
     chosen = {**guess_columns(rest, {key: usual for key, usual in guesses.items() if key not in given}), **given}
     for canonical, usual in guesses.items():
         if canonical not in chosen:

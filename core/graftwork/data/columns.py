@@ -33,7 +33,11 @@ _SHOWN = 5
 
 def own_origin_aside(rows: Dataset) -> Dataset:
     """Rows of other people, whose own column `origin` must not be taken for names of rows, with that column as `OWN_ORIGIN`."""
-    return rows.rename_column("origin", OWN_ORIGIN) if "origin" in rows.column_names else rows
+    if "origin" not in rows.column_names:
+        return rows
+    if OWN_ORIGIN in rows.column_names:
+        rows = rows.rename_column(OWN_ORIGIN, f"{OWN_ORIGIN} 2")
+    return rows.rename_column("origin", OWN_ORIGIN)
 
 
 def with_origin(rows: Dataset, name: str) -> Dataset:
@@ -130,8 +134,12 @@ def taken_columns(
     splits: Mapping[str, Dataset], guesses: Mapping[str, Sequence[str]], columns: Mapping[str, str], where: str
 ) -> dict[str, str]:
     """Canonical column to the source's column, as `map_columns` takes them from the first split: what a model remembers."""
-    names = next(iter(splits.values())).column_names
-    return choose_columns(names, guesses, columns, None, where)
+    names = _with_fields(next(iter(splits.values())), columns.values()).column_names
+    own = OWN_ORIGIN in names
+    chosen = choose_columns(
+        names, guesses, {name: _own(source) if own else source for name, source in columns.items()}, None, where
+    )
+    return {canonical: "origin" if source == OWN_ORIGIN else source for canonical, source in chosen.items()}
 
 
 def encode_labels(
@@ -269,6 +277,8 @@ def label_text(value: Any) -> str | None:
     """
     if value is None or value != value:  # NaN, and NaT too
         return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     return class_name(text) or None
 
