@@ -59,8 +59,8 @@ def refuse_objects(rows: Dataset, name: str, where: str) -> None:
     fields = fields_of(column)
     if fields or pa.types.is_map(kind):
         what = f"its label column holds objects ({', '.join(fields) or 'maps'}), not classes"
-        hint = f"Say which field is the class, such as --column label={name}.{fields[0]}" if fields else None
-        raise DataError(what, where=where, hint=hint)
+        field = f"Say which field is the class, such as --column label={name}.{fields[0]}" if fields else None
+        raise DataError(what, where=where, hint=field)
 
 
 def _within_lists(column: pa.ChunkedArray) -> str | None:
