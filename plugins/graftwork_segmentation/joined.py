@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from graftwork_segmentation.labelmap import LARGEST_VALUE
+
 _FEW = 64  # distinct colours of a mask
 _STEPS, _EDGES = 8, 0.15  # values, and share of pixels, of the soft edges of one object
 
@@ -45,8 +47,8 @@ class Mask:
 def join_files(files: Sequence[tuple[Path, int]]) -> bytes:
     """One mask from several as a PNG: the value of each where it shows its object; smaller objects lie on larger ones.
 
-    A file shows its object where it is brighter than half of its brightest pixel. A file that cannot be read, or differs in
-    size, is given instead of all: the audit says what is wrong with it.
+    A file shows its object where it is brighter than half of its brightest pixel. A file that cannot be read is given
+    instead of all, and a mask of nothing that is known where sizes differ: the audit leaves them out, and says why.
     """
     shape: tuple[int, ...] | None = None
     inside: list[tuple[int, NDArray[np.bool_]]] = []
@@ -57,8 +59,8 @@ def join_files(files: Sequence[tuple[Path, int]]) -> bytes:
         except (OSError, Image.DecompressionBombError, SyntaxError, ValueError):
             return _content(file)
         shape = shape or levels.shape
-        if levels.shape != shape:
-            return _content(file)
+        if levels.shape != shape:  # no pixel of it means anything, so that the row is left out
+            return png(np.full(min(shape, levels.shape), LARGEST_VALUE))
         if value:
             inside.append((value, levels * 2 > levels.max(initial=0)))
     if shape is None:

@@ -203,7 +203,8 @@ def _match(part: Part, paired: Paired, root: Path) -> Matched:
     if sum(tagged(mask) for mask in masks) * 2 > len(masks):
         return _match_tags(images, masks, paired, root)
     found, lonely = by_name(part, images, masks)
-    if not found and len(masks) > 1:
+    in_folders = part.images != part.masks and any(mask.parent != part.masks for mask in masks)
+    if not found and len(masks) > 1 and not in_folders:
         found, lonely = by_core(images, masks)
     if not found and part.images != part.masks:
         return _match_classes(part, images, masks, paired)
@@ -215,7 +216,8 @@ def _match_classes(part: Part, images: list[Path], masks: list[Path], paired: Pa
     """Masks of one class each, told apart by folders or names; or masks in folders that mean nothing."""
     tagged = match_tags(images, masks, part.images, part.masks)
     if tagged is None:
-        return images, {}, masks
+        found, lonely = by_core(images, masks) if len(masks) > 1 else ({}, masks)
+        return images, {image: _choose(image, group, paired) for image, group in found.items()}, list(lonely)
     into = paired.tags if tagged.by_folder else paired.words
     into.update({image: list(files) for image, files in tagged.files.items()})
     every = [(image, file, word) for image, files in tagged.files.items() for file, word in files]

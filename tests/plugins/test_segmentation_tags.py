@@ -94,6 +94,20 @@ def test_classes_are_the_same_in_all_splits_whatever_each_shows(tmp_path: Path) 
     ]
 
 
+def test_class_masks_that_are_damaged_or_differ_in_size_are_left_out(tmp_path: Path) -> None:
+    for number in range(5):
+        plant(tmp_path, f"images/{number}.jpg", picture(number))
+        for place, name in enumerate(("rim", "cup")):
+            shown = Image.fromarray(inside(number, place).astype(np.uint8) * 255)
+            plant(
+                tmp_path, f"masks/{name}/{number}.png", shown.resize((20, 20)) if (number, place) == (3, 1) else shown
+            )
+    (tmp_path / "masks/rim/1.png").write_bytes((tmp_path / "masks/rim/1.png").read_bytes()[:50])
+    tables, found = read(tmp_path)
+    assert len(tables.splits["train"]) == 3
+    assert (found["unreadable-mask"].count, found["mask-size-differs"].count) == (1, 1)
+
+
 @pytest.mark.parametrize(("folders", "levels"), [(("a", "b"), (0, 1, 2)), (("rater1", "rater2"), (0, 255))])
 def test_several_masks_that_are_no_classes_are_refused_with_a_way_out(
     tmp_path: Path, folders: Sequence[str], levels: Sequence[int]
