@@ -1,6 +1,6 @@
 """A look at every picture and mask before a step is spent: what cannot be used is taken out, what is odd is named.
 
-Pictures are looked at by `graftwork.vision.audit`; what a table's classes show is in `checks`.
+Pictures are looked at by `graftwork.vision.audit`; a row is judged in `judging`; what a table's classes show is in `checks`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from graftwork.data.arrow import Texts
@@ -24,25 +23,22 @@ from graftwork.interfaces import Finding, Tables
 from graftwork.vision.audit import Seen, check_alike, check_shapes, named, see_pictures
 from graftwork.vision.decode import read_cell
 from graftwork.vision.look import Looks
-from graftwork_segmentation.checks import check_palettes, check_pixels, check_scored, same_shape
+from graftwork_segmentation.checks import check_pixels, check_scored
 from graftwork_segmentation.classes import facts_of, strata
-from graftwork_segmentation.labelmap import PALETTE, REST, VOID, to_json
-from graftwork_segmentation.lookup import key_of_code, lookup
-from graftwork_segmentation.masks import CLASS_PIXELS, MaskLook
+from graftwork_segmentation.judging import LISTED, SAME_SHAPE, Judged, judge_all
+from graftwork_segmentation.labelmap import REST, VOID, to_json
+from graftwork_segmentation.lookup import key_of_code
+from graftwork_segmentation.masks import CLASS_PIXELS
 from graftwork_segmentation.naming import NEAREST_OPTION, SCALE_OPTION
-from graftwork_segmentation.smoothed import FEWEST, is_smoothed
-from graftwork_segmentation.values import class_pixels, look_at_masks
+from graftwork_segmentation.smoothed import FEWEST
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 __all__ = ["audit_segmentation", "facts_of", "strata"]
 
-LISTED = 256
-"""Values outside the label map that are added to it one by one; where there are more, one entry stands for them all."""
 
 _SHOWN = 5
-_SAME_SHAPE = ", the same shape"
 _LEFT_OUT = {
     "missing-mask-file": "masks that are not there",
     "unreadable-mask": "masks that are empty, damaged or no pictures",
@@ -60,38 +56,6 @@ _TRAITS = {
 }
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One row: picture and mask together.
-
-    Args:
-        origin: what the row is called.
-        rotated: whether EXIF turns the picture.
-        mask: what looking at it showed.
-        pixels: of every class in the mask, int64 [classes].
-        void: values that the label map does not score, with their pixels.
-        unscored, moved: pixels that are not scored, for whatever reason; and those that were taken for the nearest value.
-        unknown: values outside the label map with their pixels, the most frequent LISTED; none where smoothed.
-        unlisted: number and pixels of all others.
-        smoothed: whether these come from smoothing colours.
-        problem: a key of _LEFT_OUT; None where the row can be used.
-        reason: in words.
-    """
-
-    origin: str
-    rotated: bool
-    mask: MaskLook
-    pixels: NDArray[np.int64]
-    void: Mapping[int, int]
-    unscored: int
-    moved: int
-    unknown: Mapping[int, int]
-    unlisted: tuple[int, int]
-    smoothed: bool
-    problem: str | None
-    reason: str
-
-
 def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
     """Decode every picture and mask once; check that they fit, classes, duplicates and leakage.
 
@@ -104,7 +68,7 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
         are added to `mask_map` as not scored. A split that keeps no row is a finding of level `error`.
     """
     seen = see_pictures(tables)
-    seen, judged, palettes = _judge_all(seen, len(tables.names))
+    seen, judged, palettes = judge_all(seen, len(tables.names))
     kept = {split: [row for row, judge in enumerate(rows) if judge.problem is None] for split, rows in judged.items()}
     findings = [*seen.findings, *palettes, *_left_out(judged)]
     for split, rows in kept.items():
@@ -135,83 +99,9 @@ def audit_segmentation(tables: Tables) -> tuple[Tables, list[Finding]]:
     return replace(tables, splits=splits), findings
 
 
-def _judge_all(seen: Seen, classes: int) -> tuple[Seen, dict[str, list[Judged]], list[Finding]]:
-    """Every row, and what their palettes say: where these differ and are grey, the levels count, and rows are judged again."""
-    judged = {split: _judge(rows, seen.looks[split], classes) for split, rows in seen.tables.splits.items()}
-    found, grey = check_palettes([judge.mask.palette for rows in judged.values() for judge in rows])
-    if not grey:
-        return seen, judged, found
-    splits = {}
-    for split, rows in seen.tables.splits.items():
-        maps = [to_json({**json.loads(text), PALETTE: 1}) for text in rows["mask_map"][:]]
-        splits[split] = add_column(rows, "mask_map", maps) if len(rows) else rows
-    seen = replace(seen, tables=replace(seen.tables, splits=splits))
-    return seen, {split: _judge(rows, seen.looks[split], classes) for split, rows in splits.items()}, found
-
-
-def _judge(rows: Dataset, looks: Looks, classes: int) -> list[Judged]:
-    origins, maps = list(rows["origin"][:]), list(rows["mask_map"][:])
-    sizes, rotated = looks.sizes.tolist(), looks.has("rotated").tolist()
-    judged: dict[int, Judged] = {}
-    for form in {lookup(text).form for text in set(maps)}:
-        chosen = [row for row, text in enumerate(maps) if lookup(text).form == form]
-        part = rows if len(chosen) == len(rows) else rows.select(chosen)
-        for row, mask in zip(chosen, look_at_masks(part, form), strict=True):
-            judged[row] = _fit(origins[row], maps[row], sizes[row], rotated[row], mask, classes)
-    return [judged[row] for row in range(len(rows))]
-
-
-def _fit(origin: str, mask_map: str, size: list[int], rotated: bool, mask: MaskLook, classes: int) -> Judged:
-    table = lookup(mask_map)
-    pixels = class_pixels(mask, mask_map, classes)
-    indices, known = table(mask.values)
-    listed = table.lists(mask.values)
-    void = listed & (indices == VOID)
-    values, counts = mask.values[~known], mask.counts[~known]
-    smoothed = table.by_colour and is_smoothed(values, counts, table.codes)
-    first = np.argsort(-counts, kind="stable")[: 0 if smoothed else LISTED]
-    unlisted = len(values) - len(first), int(counts.sum() - counts[first].sum())
-    problem, reason = mask.problem, mask.reason
-    unscored = int(mask.counts.sum() - pixels.sum())
-    if problem is None and [mask.width, mask.height] != size:
-        if not same_shape(size, (mask.width, mask.height)):
-            problem, reason = "mask-size-differs", _size_reason(size, rotated, mask)
-        elif not table.scale:
-            problem, reason = "mask-size-differs", f"{_size_reason(size, rotated, mask)}{_SAME_SHAPE}"
-        else:
-            pixels = np.rint(pixels * (size[0] * size[1] / (mask.width * mask.height))).astype(np.int64)
-    if problem is None and not pixels.sum():
-        problem, reason = "all-void-mask", ""
-    nothing = np.empty(0, np.int64)
-    return Judged(
-        origin,
-        rotated,
-        replace(mask, values=nothing, counts=nothing, runs=nothing),
-        pixels,
-        dict(zip(mask.values[void].tolist(), mask.counts[void].tolist(), strict=True)),
-        unscored,
-        int(mask.counts[known & ~listed].sum()) if table.nearest else 0,
-        dict(zip(values[first].tolist(), counts[first].tolist(), strict=True)),
-        unlisted,
-        smoothed,
-        problem,
-        reason,
-    )
-
-
-def _size_reason(size: list[int], rotated: bool, mask: MaskLook) -> str:
-    width, height = size
-    told = f"picture {width}×{height}, mask {mask.width}×{mask.height}"
-    if (mask.width, mask.height) != (height, width):
-        return told
-    if rotated:
-        return f"{told}: the mask lies as the picture is stored, and EXIF turns the picture"
-    return f"{told}: the sides are swapped"
-
-
 def _said(problem: str, judged: Sequence[Judged]) -> str:
     """What is wrong with masks, and the way out where there is one."""
-    if problem == "mask-size-differs" and any(judge.reason.endswith(_SAME_SHAPE) for judge in judged):
+    if problem == "mask-size-differs" and any(judge.reason.endswith(SAME_SHAPE) for judge in judged):
         return f"{_LEFT_OUT[problem]} ({SCALE_OPTION} brings those of its shape to it)"
     return _LEFT_OUT[problem]
 

@@ -12,8 +12,6 @@ from typing import Any
 from graftwork.data.paths import Files
 from graftwork.errors import DataError
 from graftwork.vision.decode import SUFFIXES
-from graftwork_segmentation.joined import Mask
-from graftwork_segmentation.labelmap import LabelMap, build_map
 
 _NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-(.*?)-tag-(.*)-(\d+)")
 
@@ -23,22 +21,16 @@ def tagged(mask: Path) -> bool:
     return _NAME.fullmatch(mask.stem) is not None
 
 
-def join_tags(tags: Sequence[str]) -> LabelMap:
-    """0 is background, then the tags in their order."""
-    names = ["background", *(tag for tag in tags if tag != "background")]
-    return build_map([(str(value), name) for value, name in enumerate(names)], "joined masks")
-
-
 def match_tasks(
     images: Sequence[Path], masks: Sequence[Path], root: Path
-) -> tuple[dict[Path, Mask], list[Path], LabelMap, list[Path]]:
-    """Every picture's masks by tag, joined; of several annotations of a task the last.
+) -> tuple[dict[Path, list[tuple[Path, str]]], list[Path], list[Path]]:
+    """Every picture's masks, each with its tag; of several annotations of a task the last.
 
     Which picture a task is says Label Studio's JSON export, where it lies beside the data. Else, where there are as many tasks as
     pictures, they are taken in their order, as they were imported.
 
     Returns:
-        The masks, files of no picture, the label map, and the pictures that were matched by order.
+        The masks, files of no picture, and the pictures that were matched by order.
 
     Raises:
         DataError: nothing tells which picture a task is.
@@ -51,7 +43,6 @@ def match_tasks(
             lonely.append(mask)
         else:
             tasks[int(match[1])][int(match[2])].append((match[4], mask))
-    labels = join_tags(sorted({tag for versions in tasks.values() for tags in versions.values() for tag, _ in tags}))
     pictures = _from_export(root, images)
     ordered: list[Path] = []
     if not pictures:
@@ -61,15 +52,15 @@ def match_tasks(
             raise DataError(what, where=str(root), hint=hint)
         ordered = sorted(images, key=lambda image: _natural(image.name))
         pictures = dict(zip(sorted(tasks), ordered, strict=True))
-    chosen: dict[Path, Mask] = {}
+    chosen: dict[Path, list[tuple[Path, str]]] = {}
     for task, versions in sorted(tasks.items()):
         last = versions[max(versions)]
         lonely += [mask for version, tags in versions.items() if version != max(versions) for _, mask in tags]
         if task in pictures:
-            chosen[pictures[task]] = Mask(tuple((mask, labels.names.index(tag)) for tag, mask in sorted(last)))
+            chosen[pictures[task]] = [(mask, tag) for tag, mask in sorted(last)]
         else:
             lonely += [mask for _, mask in last]
-    return chosen, lonely, labels, ordered
+    return chosen, lonely, ordered
 
 
 def _from_export(root: Path, images: Sequence[Path]) -> dict[int, Path]:

@@ -120,6 +120,12 @@ def check_palettes(palettes: Iterable[Mapping[int, int]]) -> tuple[list[Finding]
     return [Finding("palettes-differ", "warning", message, tuple(told), len(several))], grey
 
 
+def masks_by_alpha(count: int) -> Finding:
+    """What is said where masks are of one colour, and their alpha channel shows what they mean."""
+    message = "all masks are of one colour, and their alpha channel has several levels: these are the values"
+    return Finding("alpha-masks", "warning", message, (), count)
+
+
 def same_shape(picture: Sequence[int], mask: Sequence[int]) -> bool:
     """Whether two sizes are of one shape, but for a pixel of the smaller."""
     small, large = sorted((tuple(picture), tuple(mask)))

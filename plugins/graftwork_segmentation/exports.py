@@ -50,6 +50,11 @@ def _xml(start: str) -> str | None:
     root = re.search(r"<([A-Za-z_][\w.-]*)", re.sub(r"<[?!][^>]*>", "", start))
     if root and root[1] == "annotations" and "<image" in start:
         return "It is CVAT's XML; export 'Segmentation mask 1.1' or 'COCO 1.0' from CVAT, which are read"
+    if root and root[1] == "Annotations" and "<Region" in start:
+        return (
+            "It is ImageScope's XML, as MoNuSeg has it; draw its regions into PNG masks, 0 for background and 255 inside, one a "
+            "picture, in masks/ beside images/"
+        )
     if root and root[1] == "annotation":
         boxes = "It holds boxes as Pascal VOC has them, for --task detection"
         return f"{boxes}; masks are wanted in SegmentationClass/ beside JPEGImages/"

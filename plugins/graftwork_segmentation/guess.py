@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from graftwork.errors import DataError
 from graftwork.interfaces import Finding
+from graftwork_segmentation.checks import masks_by_alpha
 from graftwork_segmentation.heaps import are_heaps, middles_of_heaps
-from graftwork_segmentation.labelmap import MOST_CLASSES, PALETTE, VOID, LabelMap, build_map
+from graftwork_segmentation.labelmap import ALPHA, MOST_CLASSES, PALETTE, VOID, LabelMap, build_map
 from graftwork_segmentation.lookup import Form, key_of_code
-from graftwork_segmentation.naming import NEAREST_OPTION
+from graftwork_segmentation.naming import NEAREST_OPTION, OBJECT_OPTION
+from graftwork_segmentation.objects import as_one_object, number_objects
 from graftwork_segmentation.values import Census, count_masks
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ _SHOWN = 8
 
 
 def map_from_masks(
-    splits: Mapping[str, Dataset], where: str, nearest: bool = False
+    splits: Mapping[str, Dataset], where: str, nearest: bool = False, one_object: bool = False
 ) -> tuple[LabelMap, tuple[str, ...], list[Finding]]:
     """Every value in the masks as a class of that name, 255 as void; colours as classes named `#804080`.
 
@@ -34,6 +37,7 @@ def map_from_masks(
 
     Args:
         nearest: whether what lies in a heap belongs to the value in its middle, and lossy formats are read.
+        one_object: whether everything but the background is one class.
 
     Returns:
         The map, settings that belong into it (keys of `labelmap.SETTINGS`), and findings.
@@ -41,7 +45,10 @@ def map_from_masks(
     Raises:
         DataError: no mask can be read, or nothing tells which values are classes.
     """
-    census, settings, found = _census(splits, where, nearest)
+    census, settings, found = _census(splits, where, nearest, sys.maxsize if one_object else _ENOUGH[nearest])
+    if one_object:
+        labels, note = as_one_object(census)
+        return labels, settings, [*found, note]
     by_colour = census.by_colour
     what = "colours" if by_colour else "values"
     values = census.values.tolist()
@@ -53,6 +60,8 @@ def map_from_masks(
         if not nearest:
             raise _in_heaps(f"{len(values):,} different {what}", told, where)
         values = middles
+    elif objects := number_objects(census):
+        raise _objects(objects, where)
     if len(values) > MOST_CLASSES + 1:
         raise _too_many(f"{len(values):,}", what, where)
     if not by_colour and values == [0, 1, VOID]:
@@ -81,12 +90,17 @@ def are_levels(values: Sequence[int]) -> bool:
     return int(np.diff(values).min()) >= _APART
 
 
-def _census(splits: Mapping[str, Dataset], where: str, nearest: bool) -> tuple[Census, tuple[str, ...], list[Finding]]:
+def _census(
+    splits: Mapping[str, Dataset], where: str, nearest: bool, most: int
+) -> tuple[Census, tuple[str, ...], list[Finding]]:
     """All values in the masks, as colours where any mask has colours or palettes differ."""
-    most = _ENOUGH[nearest]
     census = count_masks(splits, Form(None, nearest), most)
     settings: tuple[str, ...] = ()
     found = []
+    if len(census.counts) == 1 and census.opacity > 1:
+        census = count_masks(splits, Form(False, nearest, alpha=True), most)
+        settings = (ALPHA,)
+        found.append(masks_by_alpha(census.masks))
     if census.by_colour:  # once more: a mask of black and white alone looks like values
         census = count_masks(splits, Form(True, nearest), most)
     elif census.palettes_differ:
@@ -150,9 +164,18 @@ def _in_heaps(count: str, middles: str, where: str) -> DataError:
     return DataError(what, where=where, hint=hint)
 
 
+def _objects(what: str, where: str) -> DataError:
+    hint = (
+        f"{OBJECT_OPTION} takes everything but the background for one class; or write a labels.yaml beside the data, where "
+        "these are classes (VALUE: name, a line each)"
+    )
+    return DataError(f"{what}: these number objects, and are no classes", where=where, hint=hint)
+
+
 def _too_many(count: str, what: str, where: str) -> DataError:
     hint = (
-        f"Write a labels.yaml beside the data that says which {what} are classes; where masks were smoothed or saved with "
+        f"Write a labels.yaml beside the data that says which {what} are classes; where all but the background is one "
+        f"class, {OBJECT_OPTION}; where masks were smoothed or saved with "
         f"loss, {NEAREST_OPTION} takes the nearest of these"
     )
     return DataError(f"its masks have {count} different {what}, and no label map", where=where, hint=hint)

@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from graftwork_segmentation.labelmap import LARGEST_VALUE
+
 _FEW = 64  # distinct colours of a mask
+_STEPS, _EDGES = 8, 0.15  # values, and share of pixels, of the soft edges of one object
 
 
 @dataclass(frozen=True)
@@ -35,28 +38,52 @@ class Mask:
             return {"bytes": self.drawn, "path": path}
         if len(self.files) == 1 and self.files[0][1] is None:
             return {"bytes": None, "path": path}
-        return {"bytes": join_files([(file, value or 1) for file, value in self.files]), "path": path}
+        return {
+            "bytes": join_files([(file, 1 if value is None else value) for file, value in self.files]),
+            "path": path,
+        }
 
 
 def join_files(files: Sequence[tuple[Path, int]]) -> bytes:
-    """One mask from several as a PNG: the value of each where it shows its object; later ones lie on earlier ones.
+    """One mask from several as a PNG: the value of each where it shows its object; smaller objects lie on larger ones.
 
-    A file shows its object where it is brighter than half of its brightest pixel. A file that cannot be read, or differs in
-    size, is given instead of all: the audit says what is wrong with it.
+    A file shows its object where it is brighter than half of its brightest pixel. A file that cannot be read is given
+    instead of all, and a mask of nothing that is known where sizes differ: the audit leaves them out, and says why.
     """
-    joined: NDArray[np.uint16] | None = None
+    shape: tuple[int, ...] | None = None
+    inside: list[tuple[int, NDArray[np.bool_]]] = []
     for file, value in files:
         try:
             with Image.open(file) as image:
                 levels = _levels(image)
         except (OSError, Image.DecompressionBombError, SyntaxError, ValueError):
             return _content(file)
-        if joined is None:
-            joined = np.zeros(levels.shape, dtype=np.uint16)
-        if levels.shape != joined.shape:
-            return _content(file)
-        joined[levels * 2 > levels.max(initial=0)] = value
-    return b"" if joined is None else png(joined)
+        shape = shape or levels.shape
+        if levels.shape != shape:  # no pixel of it means anything, so that the row is left out
+            return png(np.full(min(shape, levels.shape), LARGEST_VALUE))
+        if value:
+            inside.append((value, levels * 2 > levels.max(initial=0)))
+    if shape is None:
+        return b""
+    joined = np.zeros(shape, dtype=np.uint16)
+    for value, shown in sorted(inside, key=lambda one: -int(one[1].sum())):
+        joined[shown] = value
+    return png(joined)
+
+
+def shows_object(file: Path) -> bool:
+    """Whether a mask has but two values, or is black and white but for its edges; True for one that cannot be read."""
+    try:
+        with Image.open(file) as image:
+            levels = _levels(image)
+    except Exception:  # a library boundary; the audit says what is wrong with it
+        return True
+    values = np.unique(levels)
+    if len(values) <= 2:
+        return True
+    share = levels / levels.max()
+    between = float(((share > 0.15) & (share < 0.85)).mean())
+    return between < _EDGES if len(values) > _STEPS else between == 0
 
 
 def _content(file: Path) -> bytes:

@@ -16,6 +16,7 @@ FILES = (
     "label_colors.txt",
     "labelmap.txt",
     "class_dict.csv",
+    "class_dict_seg.csv",
     "_classes.csv",
     "classes.txt",
     "class_names.txt",
@@ -84,10 +85,21 @@ def read_label_file(path: Path) -> LabelMap:
     return build_map(((key, None if name.lower() in _VOID_NAMES else name) for key, name in pairs), str(path))
 
 
-def voc_map() -> LabelMap:
-    """The label map of Pascal VOC."""
-    pairs = [*((str(value), name) for value, name in enumerate(VOC_NAMES)), ("255", None)]
-    return build_map(pairs, "Pascal VOC's 21 names")
+def voc_map(by_colour: bool = False) -> LabelMap:
+    """The label map of Pascal VOC, by value, or by the colours of its palette, as copies without a palette have them."""
+    keys = [voc_colour(value) if by_colour else str(value) for value in (*range(len(VOC_NAMES)), 255)]
+    return build_map(zip(keys, (*VOC_NAMES, None), strict=True), "Pascal VOC's 21 names")
+
+
+def voc_colour(value: int) -> str:
+    """The colour of a value in Pascal VOC's palette, whose bits are dealt out to red, green and blue.
+
+    Example:
+        >>> voc_colour(1), voc_colour(15), voc_colour(255)
+        ('#800000', '#c08080', '#e0e0c0')
+    """
+    levels = [sum((value >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)]
+    return "#{:02x}{:02x}{:02x}".format(*levels)
 
 
 def _from_lines(lines: Sequence[tuple[int, str]], path: Path) -> Iterator[tuple[str, str]]:

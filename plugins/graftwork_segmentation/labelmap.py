@@ -25,10 +25,11 @@ LARGEST_VALUE = 65_535
 REST = "*"
 """A key of a mask map: every value that is not listed."""
 
-NEAREST, PALETTE, SIZE = "!nearest", "!palette", "!size"
-SETTINGS = (NEAREST, PALETTE, SIZE)
+NEAREST, PALETTE, SIZE, ALPHA = "!nearest", "!palette", "!size", "!alpha"
+SETTINGS = (NEAREST, PALETTE, SIZE, ALPHA)
 """Keys of a mask map that say how masks are read: a value that is not listed is the nearest that is; a palette's colours
-count, not its indices; a mask of another size and the same shape is brought to its picture's."""
+count, not its indices; a mask of another size and the same shape is brought to its picture's; the alpha channel has the
+values."""
 
 _VALUE = re.compile(r"0|[1-9]\d{0,4}")
 _HEX = re.compile(r"#([0-9a-fA-F]{6})")

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from graftwork.data.folders import is_junk
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
-from graftwork.vision.decode import SUFFIXES
+from graftwork_segmentation.folders import (
+    Names,
+    candidates,
+    case_of,
+    folders_in,
+    has_pictures,
+    is_mixed,
+    is_picture,
+    lead_of,
+    pair_of,
+    pictures_below,
+    what_is_there,
+)
+from graftwork_segmentation.lists import split_lists, stems_in
 from graftwork_segmentation.naming import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
-    OTHER_KINDS,
-    mask_keys,
     plain,
     split_and_kind,
+    split_and_kind_of_words,
     split_within,
-    without_number,
 )
 
 WANTED = (
@@ -29,15 +39,9 @@ WANTED = (
 )
 
 _DEEPEST = 3
+_DEEPEST_PAIR = 5
+_VOC_MASKS = ("SegmentationClass", "SegmentationClassPNG", "SegmentationClassAug", "SegmentationClassContext")
 _FOLDERS_SEEN = 200  # of a folder a picture, to tell the arrangement by
-
-
-@dataclass(frozen=True)
-class Names:
-    """Names that the user gives to folders, empty where it is the usual ones."""
-
-    images: str = ""
-    masks: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,20 @@ class Part:
     Args:
         images, masks: folders; the same one where masks lie beside their pictures.
         stems: file names without suffix that belong to the split; None for all.
-        each: whether it is a folder a picture, in it one for the picture and one for its masks.
+        each: whether it is a folder a picture, in it one for the picture and one for its masks, or a file for each.
+        pairs: folders of pictures and of masks, where there are several, anywhere below `images`.
     """
 
     images: Path
     masks: Path
     stems: tuple[str, ...] | None = None
     each: bool = False
+    pairs: tuple[tuple[Path, Path], ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders whose pictures and masks are taken."""
+        return tuple(folder for pair in self.pairs for folder in pair) or (self.images, self.masks)
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class Layout:
         unlabelled: split folders or lists without masks.
         unused: names of lists or folders in the root that are not used and hold no pictures.
         passed: folders of pictures that are not used.
+        lists: files that say which pictures are in which split; none for Pascal VOC's.
     """
 
     root: Path
@@ -75,6 +87,7 @@ class Layout:
     unlabelled: tuple[str, ...] = ()
     unused: tuple[str, ...] = field(default=())
     passed: tuple[Path, ...] = ()
+    lists: tuple[Path, ...] = ()
 
 
 def find_layout(path: Path, names: Names | None = None) -> Layout | None:
@@ -91,46 +104,24 @@ def find_layout(path: Path, names: Names | None = None) -> Layout | None:
             layout = layout or find(path, names)
         if layout is not None:
             return replace(layout, passed=tuple(_passed(layout)))
-        folders = _folders(path)
+        folders = folders_in(path)
         if len(folders) != 1 or has_pictures(path, deep=False):
             break
         path = folders[0]
+    nested = _nested(top, names)
+    if nested is not None:
+        return replace(nested, passed=tuple(_passed(nested)))
     if names.masks or names.images:
         given = " and ".join(filter(None, (names.images, names.masks)))
         raise DataError(f"has no such folders of pictures and masks ({given})", where=str(top), hint=what_is_there(top))
     return _deep(top)
 
 
-def what_is_there(path: Path) -> str:
-    """What a folder holds, in few words."""
-    folders = [f"{folder.name}/" for folder in _folders(path)]
-    kinds: Counter[str] = Counter()
-    for _, _, files in os.walk(path):
-        kinds.update(Path(name).suffix.lower() or "no suffix" for name in files if not is_junk(name))
-    found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) or "no files"
-    shown = ", ".join(folders[:6]) + (", …" if len(folders) > 6 else "")
-    return f"Found {found}" + (f" in {shown}" if folders else "")
-
-
-def has_pictures(folder: Path, deep: bool = True) -> bool:
-    """Whether a picture lies in a folder, or, if deep, anywhere below it."""
-    for _, folders, files in os.walk(folder):
-        if any(is_picture(name) for name in files):
-            return True
-        if not deep:
-            folders.clear()
-    return False
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file's name is a picture's."""
-    return Path(name).suffix.lower() in SUFFIXES and not is_junk(name)
-
-
 def _voc(root: Path, names: Names) -> Layout | None:
-    by_name = {folder.name: folder for folder in _folders(root)}
+    by_name = {folder.name: folder for folder in folders_in(root)}
     images = by_name.get(names.images or "JPEGImages")
-    masks = by_name.get(names.masks or "SegmentationClass")
+    wanted = (names.masks,) if names.masks else _VOC_MASKS
+    masks = next((by_name[name] for name in wanted if name in by_name and has_pictures(by_name[name])), None)
     if images is None or masks is None or "JPEGImages" not in by_name:
         return None
     lists = sorted((root / "ImageSets" / "Segmentation").glob("*.txt"))
@@ -141,79 +132,54 @@ def _voc(root: Path, names: Names) -> Layout | None:
         whole = [file for file in lists if file.stem in ("trainval", "default")]
         if whole or len(lists) == 1:
             named["train"] = (whole or lists)[0]
-    parts = {split: Part(images, masks, _stems(file)) for split, file in named.items()}
+    parts = {split: Part(images, masks, stems_in(file)) for split, file in named.items()}
     unused = [f"ImageSets/Segmentation/{file.name}" for file in lists if file not in named.values()]
     return Layout(root, _ordered(parts), voc=True, unused=tuple(unused)) if parts else None
 
 
-def _stems(file: Path) -> tuple[str, ...]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read ({error})", where=str(file)) from None
-    names = [Path(line.split()[0]) for line in lines if line.strip()]
-    return tuple(dict.fromkeys(name.stem if name.suffix.lower() in SUFFIXES else name.name for name in names))
-
-
 def _split_folders(root: Path, names: Names) -> Layout | None:
     """`train/images` and `train/masks`, or `train/` with masks beside the pictures."""
-    named = _by_split(_folders(root), root)
-    if not any(pair_of(folder, names) or _mixed(folder) for folder in named.values()):
-        named = _by_word(_folders(root)) or named
-    masks = {split: _candidates(folder, MASK_FOLDERS, names.masks) for split, folder in named.items()}
-    lead = _lead(masks)
+    named = _by_split(folders_in(root), root)
+    if not any(pair_of(folder, names) or is_mixed(folder) for folder in named.values()):
+        named = _by_word(folders_in(root)) or named
+    masks = {split: candidates(folder, MASK_FOLDERS, names.masks) for split, folder in named.items()}
+    lead = lead_of(masks)
     parts: dict[str, Part] = {}
     unlabelled = []
     for split, folder in named.items():
         pair = pair_of(folder, names, lead)
         if pair is not None:
             parts[split] = Part(*pair)
-        elif _mixed(folder) and not names.masks:
+        elif is_mixed(folder) and not names.masks:
             parts[split] = Part(folder, folder)
         elif has_pictures(folder):
             unlabelled.append(f"{folder.name}/")
     if not parts:
         return None
     used = {folder.name for folder in named.values()}
-    others = [f"{folder.name}/" for folder in _folders(root) if folder.name not in used and not has_pictures(folder)]
+    others = [f"{folder.name}/" for folder in folders_in(root) if folder.name not in used and not has_pictures(folder)]
     return Layout(root, _ordered(parts), unlabelled=tuple(unlabelled), unused=tuple(others))
-
-
-def _lead(masks: Mapping[str, Sequence[Path]]) -> tuple[str, frozenset[str]]:
-    """The most likely folder of masks in any split, and what the folders beside it are called.
-
-    What lies beside the masks in one split is no folder of masks in another: DRIVE's test set may have its fields of view
-    alone.
-    """
-    every = [folder for folders in masks.values() for folder in folders]
-    if not every:
-        return "", frozenset()
-    lead = plain(min(every, key=_rank).name)
-    beside = [{plain(folder.name) for folder in folders} for folders in masks.values()]
-    return lead, frozenset(name for called in beside if lead in called for name in called if name != lead)
-
-
-def _rank(folder: Path) -> int:
-    name = plain(folder.name)
-    return MASK_FOLDERS.index(name) if name in MASK_FOLDERS else -1
 
 
 def _pair(root: Path, names: Names) -> Layout | None:
     """`images/` and `masks/`, each with folders named after splits in it or without."""
     pair = pair_of(root, names)
     if pair is None:
-        mixed = _mixed(root) and not names.masks
+        mixed = is_mixed(root) and not names.masks
         return Layout(root, {"train": Part(root, root)}) if mixed else None
     images, masks = pair
     others = tuple(
         f"{folder.name}/"
-        for folder in _folders(root)
+        for folder in folders_in(root)
         if not has_pictures(folder) and not any(used.is_relative_to(folder) for used in pair)
     )
-    image_splits, mask_splits = _by_split(_folders(images), images), _by_split(_folders(masks), masks)
+    image_splits, mask_splits = _by_split(folders_in(images), images), _by_split(folders_in(masks), masks)
     both = [split for split in image_splits if split in mask_splits]
     if not both:
-        return Layout(root, {"train": Part(images, masks)}, unused=others)
+        lists = split_lists(root, {file.stem for file in pictures_below(images)})
+        parts = {split: Part(images, masks, stems) for split, (_, stems) in lists.items()}
+        files = tuple(file for file, _ in lists.values())
+        return Layout(root, _ordered(parts) or {"train": Part(images, masks)}, unused=others, lists=files)
     parts = {split: Part(image_splits[split], mask_splits[split]) for split in both}
     alone = tuple(f"{images.name}/{image_splits[split].name}/" for split in image_splits if split not in both)
     return Layout(root, _ordered(parts), unlabelled=alone, unused=others)
@@ -222,10 +188,11 @@ def _pair(root: Path, names: Names) -> Layout | None:
 def _beside_each_other(root: Path, names: Names) -> Layout | None:
     """`train/` and `train_labels/` (or trainannot), as copies of CamVid come; `train_images/` and `train_masks/`."""
     found: dict[str, dict[str, Path]] = defaultdict(dict)
-    for folder in _folders(root):
-        split, kind = split_and_kind(folder.name)
-        if split and has_pictures(folder):
-            found[split].setdefault(kind, folder)
+    for say in (split_and_kind, split_and_kind_of_words):
+        for folder in folders_in(root):
+            split, kind = say(folder.name)
+            if split and has_pictures(folder):
+                found[split].setdefault(kind, folder)
     parts: dict[str, Part] = {}
     alone = []
     for split, kinds in found.items():
@@ -242,7 +209,7 @@ def _picture_folders(root: Path, names: Names) -> Layout | None:
     """A folder a picture, in each one for the picture and one for its masks, as DSB2018 comes; maybe inside split folders."""
     if _is_each(root, names):
         return Layout(root, {"train": Part(root, root, each=True)})
-    folders = _folders(root)
+    folders = folders_in(root)
     named = _by_word(folders)
     parts = {split: Part(folder, folder, each=True) for split, folder in named.items() if _is_each(folder, names)}
     if not parts:
@@ -254,74 +221,54 @@ def _picture_folders(root: Path, names: Names) -> Layout | None:
 
 
 def _is_each(folder: Path, names: Names) -> bool:
-    folders = _folders(folder)[:_FOLDERS_SEEN]
+    folders = folders_in(folder)[:_FOLDERS_SEEN]
     pairs = [pair for one in folders if (pair := pair_of(one, names)) is not None]
     single = [pair for pair in pairs if sum(is_picture(file.name) for file in pair[0].iterdir()) == 1]
-    return len(folders) > 1 and 2 * len(single) > len(folders)
+    cases = sum(case_of(one) is not None for one in folders)
+    return len(folders) > 1 and 2 * max(len(single), cases) > len(folders)
+
+
+def _nested(root: Path, names: Names) -> Layout | None:
+    """Pictures and masks side by side in several folders at any depth (LoveDA's `Train/Rural/images_png`), by the split that
+    a folder above them is called after; all train where none is."""
+    pairs: dict[str | None, list[tuple[Path, Path]]] = defaultdict(list)
+    pending: list[tuple[Path, str | None, int]] = [(root, None, 0)]
+    while pending:
+        folder, split, depth = pending.pop()
+        pair = pair_of(folder, names)
+        if pair is not None:
+            pairs[split].append(pair)
+        elif depth < _DEEPEST_PAIR:
+            pending += [
+                (sub, split or canonical_split(sub.name) or split_within(sub.name), depth + 1)
+                for sub in reversed(folders_in(folder))
+            ]
+    if not pairs:
+        return None
+    named = {split: tuple(found) for split, found in pairs.items() if split is not None}
+    parts = {split: Part(root, root, pairs=found) for split, found in (named or {"train": tuple(pairs[None])}).items()}
+    alone = [
+        f"{folder.name}/"
+        for folder in folders_in(root)
+        if (canonical_split(folder.name) or "train") not in parts and has_pictures(folder)
+    ]
+    return Layout(root, _ordered(parts), unlabelled=tuple(alone))
 
 
 def _deep(root: Path) -> Layout | None:
     """Masks beside their pictures in any folders, which mean no splits."""
-    found = any(_mixed(Path(here)) for here, _, _ in os.walk(root))
+    found = any(is_mixed(Path(here)) for here, _, _ in os.walk(root))
     return Layout(root, {"train": Part(root, root)}) if found else None
-
-
-def pair_of(
-    folder: Path, names: Names, lead: tuple[str, frozenset[str]] = ("", frozenset())
-) -> tuple[Path, Path] | None:
-    """The folder of pictures and that of masks in a folder, where it has both; `lead` is as `_lead` gives it."""
-    images = _candidates(folder, IMAGE_FOLDERS, names.images)
-    masks = [one for one in _candidates(folder, MASK_FOLDERS, names.masks) if plain(one.name) not in lead[1]]
-    masks.sort(key=lambda one: plain(one.name) != lead[0])
-    if not images or not masks:
-        return None
-    return _inside(images[0], masks[0], IMAGE_FOLDERS), _inside(masks[0], images[0], MASK_FOLDERS)
-
-
-def _candidates(folder: Path, usual: Sequence[str], named: str) -> list[Path]:
-    """Folders of pictures in a folder by their usual names, most likely first; or the one that the user names."""
-    if named:
-        inner = folder / named
-        called = [inner] if inner.is_dir() else [sub for sub in _folders(folder) if plain(sub.name) == plain(named)]
-        return [sub for sub in called if has_pictures(sub)]
-    by_name = {plain(sub.name): sub for sub in reversed(_folders(folder))}
-    return [by_name[name] for name in usual if name in by_name and has_pictures(by_name[name])]
-
-
-def _inside(folder: Path, other: Path, usual: Sequence[str]) -> Path:
-    """The only folder below one that holds pictures (annotations/trimaps), or the usual one of several."""
-    for _ in range(_DEEPEST):
-        inner = [sub for sub in _folders(folder) if has_pictures(sub)]
-        theirs = {sub.name.lower() for sub in _folders(other)}
-        if has_pictures(folder, deep=False) or any(sub.name.lower() in theirs for sub in inner):
-            return folder
-        known = [sub for name in usual for sub in inner if plain(sub.name) == name]
-        kinds = [sub for sub in inner if plain(sub.name) not in OTHER_KINDS]
-        if len(inner) != 1 and not known and len(kinds) != 1:
-            return folder
-        folder = inner[0] if len(inner) == 1 else known[0] if known else kinds[0]
-    return folder
-
-
-def _mixed(folder: Path) -> bool:
-    """Whether masks lie beside their pictures: `a.jpg` and `a_mask.png`, or `a.bmp` and `a.png`."""
-    files = [file for file in folder.iterdir() if is_picture(file.name)]
-    stems = {file.stem for file in files}
-    bases = (base for stem in stems for base in (stem, without_number(stem)) if base)
-    if any(key in stems for base in bases for key, _ in mask_keys(base)[1:]):
-        return True
-    pairs = len(files) - len(stems)
-    return 0 < len(stems) <= 2 * pairs and len({file.suffix.lower() for file in files}) == 2
 
 
 def _passed(layout: Layout) -> list[Path]:
     """Folders of pictures below the root that are neither used nor splits without masks."""
-    used = {folder for part in layout.parts.values() for folder in (part.images, part.masks)}
+    used = {folder for part in layout.parts.values() for folder in part.folders}
     alone = {layout.root / name for name in layout.unlabelled}
     found: list[Path] = []
     pending = [layout.root]
     while pending:
-        for folder in _folders(pending.pop()):
+        for folder in folders_in(pending.pop()):
             if folder in alone or any(folder.is_relative_to(one) for one in used):
                 continue
             if any(one.is_relative_to(folder) for one in used):
@@ -351,13 +298,6 @@ def _by_word(folders: Sequence[Path]) -> dict[str, Path]:
         if split is not None:
             named[split].append(folder)
     return {split: group[0] for split, group in named.items() if len(group) == 1}
-
-
-def _folders(path: Path) -> list[Path]:
-    try:
-        return sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_junk(entry.name))
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", where=str(path)) from None
 
 
 def _ordered(parts: dict[str, Part]) -> dict[str, Part]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork_segmentation.labelmap import NEAREST, PALETTE, REST, SETTINGS, SIZE, VOID
+from graftwork_segmentation.labelmap import ALPHA, NEAREST, PALETTE, REST, SETTINGS, SIZE, VOID
 
 _AT_ONCE = 1 << 20  # distances
 
@@ -23,11 +23,13 @@ class Form:
         by_colour: whether its colours count; None where there is no map: what the file has.
         lossy: whether formats are read that change values.
         palette: whether a palette's colours count, or the grey levels in it, rather than its indices.
+        alpha: whether the values are in the alpha channel.
     """
 
     by_colour: bool | None
     lossy: bool = False
     palette: bool = False
+    alpha: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def lookup(mask_map: str) -> Lookup:
     ordered = sorted(codes)
     indices = np.array([codes[code] for code in ordered], dtype=np.uint8)
     by_colour = any(key.startswith("#") for key in given)
-    form = Form(by_colour, NEAREST in settings, PALETTE in settings)
+    form = Form(by_colour, NEAREST in settings, PALETTE in settings, ALPHA in settings)
     nearest, scale = NEAREST in settings, SIZE in settings
     return Lookup(form, np.array(ordered, dtype=np.int64), indices, rest, nearest, scale)
 

@@ -10,7 +10,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,7 @@ class MaskLook:
         values, counts, runs: the distinct values, ascending, their pixels, and in how many stretches
             these stand, along rows or columns of pixels, whichever are more.
         palette: the colour of every value of a mask with a palette.
+        opacity: how many levels the alpha channel has; 0 where there is none.
         trait: `grey-as-rgb` (three equal channels, read as values), `palette-by-colour`, or empty.
     """
 
@@ -66,6 +67,7 @@ class MaskLook:
     runs: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     palette: Mapping[int, int] = field(default_factory=dict)
     trait: str = ""
+    opacity: int = 0
 
 
 def decode_mask(
@@ -91,7 +93,7 @@ def decode_mask(
     table = lookup(mask_map)
     where = cell.get("path") or "a mask"
     try:
-        codes, _, _ = _codes(read_cell(cell), table.form)
+        codes = _codes(read_cell(cell), table.form).codes
     except _Refused as refused:
         raise DataError(refused.reason, where=where) from None
     starts, lengths = _runs(codes)
@@ -104,6 +106,18 @@ def decode_mask(
     if not table.scale or shape is None or tuple(mask.shape) == tuple(shape):
         return mask
     return torch.nn.functional.interpolate(mask[None, None], tuple(shape), mode="nearest-exact")[0, 0]
+
+
+def mask_values(data: bytes, form: Form) -> NDArray[Any]:
+    """The values, or colours, of an encoded mask, [height, width].
+
+    Raises:
+        DataError: it cannot be read, or not in this form.
+    """
+    try:
+        return _codes(data, form).codes
+    except _Refused as refused:
+        raise DataError(refused.reason) from None
 
 
 def look_at_mask(cell: Mapping[str, Any], form: Form) -> MaskLook:
@@ -119,9 +133,10 @@ def look_at_mask(cell: Mapping[str, Any], form: Form) -> MaskLook:
         return MaskLook("missing-mask-file", error.what)
     content = hashlib.sha256(data).hexdigest()[:32]
     try:
-        codes, trait, palette = _codes(data, form)
+        read = _codes(data, form)
     except _Refused as refused:
-        return MaskLook(refused.problem, refused.reason, content)
+        return MaskLook(refused.problem, refused.reason, content, opacity=refused.opacity)
+    codes = read.codes
     starts, lengths = _runs(codes)
     values, places = np.unique(codes.reshape(-1)[starts], return_inverse=True)
     counts = np.bincount(places, lengths, len(values)).astype(np.int64)
@@ -131,9 +146,10 @@ def look_at_mask(cell: Mapping[str, Any], form: Form) -> MaskLook:
     stretches = np.bincount(np.searchsorted(values, down), minlength=len(values))
     runs = np.maximum(np.bincount(places, minlength=len(values)), stretches).astype(np.int64)
     height, width = codes.shape
-    used = {value: palette[value] for value in values.tolist() if value in palette}
+    used = {value: read.palette[value] for value in values.tolist() if value in read.palette}
     colours = codes.dtype == np.uint32
-    return MaskLook(None, "", content, width, height, colours, values.astype(np.int64), counts, runs, used, trait)
+    values = values.astype(np.int64)
+    return MaskLook(None, "", content, width, height, colours, values, counts, runs, used, read.trait, read.opacity)
 
 
 def remap(rows: Dataset, names: Sequence[str], classes: Sequence[str]) -> Dataset:
@@ -171,12 +187,28 @@ class _Refused(Exception):
         super().__init__(reason)
         self.problem = problem
         self.reason = reason
+        self.opacity = 0
 
 
-def _codes(data: bytes, form: Form) -> tuple[NDArray[Any], str, Mapping[int, int]]:
-    """Values [height, width] (uint32 where they are colours), the look's trait, and its palette's colours."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A decoded mask.
+
+    Args:
+        codes: values [height, width], uint32 where they are colours.
+        trait, palette, opacity: as in MaskLook; the palette is whole.
+    """
+
+    codes: NDArray[Any]
+    trait: str = ""
+    palette: Mapping[int, int] = field(default_factory=dict)
+    opacity: int = 0
+
+
+def _codes(data: bytes, form: Form) -> _Read:
     if not data:
         raise _Refused("unreadable-mask", "is empty (zero bytes)")
+    opacity = 0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large pictures and odd metadata are no fault of a mask
@@ -187,8 +219,16 @@ def _codes(data: bytes, form: Form) -> tuple[NDArray[Any], str, Mapping[int, int
                 if kind and not form.lossy:
                     raise _Refused("jpeg-mask", f"is a {kind}, which changes the values of a mask")
                 image.load()
-                return _values(_without_tint(image) if kind else image, data, form)
-    except _Refused:
+                opacity = _opacity(image)
+                if form.alpha:
+                    if not opacity:
+                        raise _Refused(
+                            "mask-of-other-kind", "has no alpha channel, which shows in others what they mean"
+                        )
+                    return _Read(np.asarray(image.getchannel("A")), opacity=opacity)
+                return replace(_values(_without_tint(image) if kind else image, data, form), opacity=opacity)
+    except _Refused as refused:
+        refused.opacity = opacity
         raise
     except Image.DecompressionBombError:
         raise _Refused("unreadable-mask", f"has more than {PIXEL_LIMIT:,} pixels") from None
@@ -196,6 +236,13 @@ def _codes(data: bytes, form: Form) -> tuple[NDArray[Any], str, Mapping[int, int
         raise _Refused("unreadable-mask", "is no picture that can be read") from None
     except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
         raise _Refused("unreadable-mask", f"cannot be decoded ({error})") from None
+
+
+def _opacity(image: Image.Image) -> int:
+    """How many levels the alpha channel has; 0 where there is none."""
+    if "A" not in image.getbands():
+        return 0
+    return sum(count > 0 for count in image.getchannel("A").histogram())
 
 
 def _lossy_kind(image: Image.Image, data: bytes) -> str:
@@ -218,29 +265,29 @@ def _without_tint(image: Image.Image) -> Image.Image:
     return image.convert("L") if float(tint.mean()) < _TINT else image
 
 
-def _values(image: Image.Image, data: bytes, form: Form) -> tuple[NDArray[Any], str, Mapping[int, int]]:
+def _values(image: Image.Image, data: bytes, form: Form) -> _Read:
     mode = image.mode
     if mode.startswith("F"):
-        return _whole_numbers(image), "", {}
+        return _Read(_whole_numbers(image))
     single = mode in ("1", "L", "P", "LA", "La", "PA") or mode.startswith("I")
     by_palette = mode in ("P", "PA") and form.palette
     if single and not form.by_colour and not by_palette:
         plain = image.getchannel(0) if len(image.getbands()) > 1 else image
         values = np.asarray(plain)
         if mode == "1":
-            return values.astype(np.uint8), "", {}
+            return _Read(values.astype(np.uint8))
         spread = _SPREAD.get(data[24]) if mode == "L" and data.startswith(_PNG) and data[25] == 0 else None
-        return values if spread is None else values // spread, "", _palette(image)
+        return _Read(values if spread is None else values // spread, palette=_palette(image))
     if mode.startswith("I"):
         raise _Refused("mask-of-other-kind", "is grey with 16 bits or more, and the label map has colours")
     # Never RGBA onto white: a transparent pixel's colour is its label all the same.
     packed = np.frombuffer(image.convert("RGB").tobytes("raw", "BGRX"), dtype="<u4")
     codes = packed.reshape(image.height, image.width) & 0xFFFFFF
     if not form.by_colour and bool((codes >> 8 == codes & 0xFFFF).all()):  # red and green equal green and blue
-        return (codes & 0xFF).astype(np.uint8), "" if by_palette else "grey-as-rgb", {}
+        return _Read((codes & 0xFF).astype(np.uint8), "" if by_palette else "grey-as-rgb")
     if form.by_colour is False:
         raise _Refused("mask-of-other-kind", "is in colour, and the label map has values")
-    return codes, "palette-by-colour" if mode in ("P", "PA") else "", {}
+    return _Read(codes, "palette-by-colour" if mode in ("P", "PA") else "")
 
 
 def _whole_numbers(image: Image.Image) -> NDArray[Any]:

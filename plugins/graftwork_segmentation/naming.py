@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import unicodedata
+from pathlib import Path
+from urllib.parse import unquote
 
 from graftwork.data.splits import canonical_split
+from graftwork.vision.decode import SUFFIXES
 
 NEAREST_OPTION = "--set task_options.mask_values=nearest"
+OBJECT_OPTION = "--set task_options.mask_values=object"
 SCALE_OPTION = "--set task_options.mask_size=scale"
 FOLDER_OPTION = "--set task_options.mask_folder=NAME"
 """What a user gives, for messages."""
@@ -32,7 +38,14 @@ MASK_FOLDERS = (
         "targets",
     ),
     *("target", "gtcoarse", "mask", "trimaps", "trimap", "semantic", "labelids", "labelsah", "segmaps", "segs", "seg"),
-    *("2ndmanual", "manual2"),
+    *(
+        "masksmachine",
+        "segmentationclasspng",
+        "segmentationclassaug",
+        "segmentationclasscontext",
+        "2ndmanual",
+        "manual2",
+    ),
 )
 """Usual names of a folder of masks, in the same form. `mask` alone is a field of view where another folder fits."""
 
@@ -63,6 +76,7 @@ OTHER_KINDS = (
         "edges",
         "gtcoarse",
     ),
+    *("maskshuman", "segmentationclassvisualization"),
     *FIELDS_OF_VIEW,
 )
 """Names of folders that lie beside masks and are neither pictures nor masks of classes."""
@@ -101,8 +115,12 @@ MASK_SUFFIXES = (
 IMAGE_SUFFIXES = ("_leftimg8bit", "_image", "_img", "_rgb", "_sat", "_training", "_test", "_orig", "_0000")
 """What pictures add to the name that they share with their mask, in lower case."""
 
+_IMAGE_WORDS = frozenset({*IMAGE_FOLDERS, "raw", "stills", "photo", "picture"}) - {"data"}
+_MASK_WORDS = frozenset({*MASK_FOLDERS, "ann", "anno", "labeled", "labelled", "annotated", "segmented", "truth"})
+
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "testing", "test")
 _SHORT = {"tr": "train", "ts": "test"}  # nnU-Net's imagesTr and labelsTs
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _NUMBERED = re.compile(r"(.*[^\d])[_-](\d{1,4})|(.*) ?\((\d{1,4})\)")
 
 
@@ -137,9 +155,31 @@ def split_and_kind(name: str) -> tuple[str | None, str]:
     return None, whole
 
 
+def kind_of_words(name: str) -> str | None:
+    """`masks` or `images`, where words of a folder's name say so (`stare-images`, `CamSeqMasks`, `ann_dir`), else None.
+
+    Example:
+        >>> kind_of_words("2_Ortho_RGB"), kind_of_words("label_images"), kind_of_words("mask_overlays")
+        ('images', 'masks', None)
+    """
+    words = [word.lower() for word in _WORDS.findall(name)]
+    words += [first + second for first, second in itertools.pairwise(words)]
+    if not words or any(word in OTHER_KINDS for word in (*words, plain(name))):
+        return None
+    if any(word in _MASK_WORDS for word in words):
+        return "masks"
+    return "images" if any(word in _IMAGE_WORDS for word in words) else None
+
+
+def split_and_kind_of_words(name: str) -> tuple[str | None, str]:
+    """As `split_and_kind`, by single words (`ISIC2018_Task1_Training_GroundTruth`)."""
+    kind = kind_of_words(name) or ("images" if "Data" in _WORDS.findall(name) else None)
+    return (split_within(name), kind) if kind else (None, plain(name))
+
+
 def split_within(name: str) -> str | None:
     """The split that one word of a folder's name means: `stage1_train` is train; None where none or several do."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    words = _WORDS.findall(name)
     splits = {split for word in words if (split := canonical_split(word)) is not None}
     return next(iter(splits)) if len(splits) == 1 else None
 
@@ -162,6 +202,30 @@ def without_number(stem: str) -> str | None:
     match = _NUMBERED.fullmatch(stem)
     base = (match[1] or match[3]) if match else None
     return base if base and len(mask_keys(base)) > 1 else None
+
+
+def mask_stems(name: str) -> list[tuple[str, int]]:
+    """What a mask's picture may be called, most likely first, with a rank each: `0.jpg.png` is of 0.jpg, or of 0."""
+    stem = Path(name).stem
+    keys = mask_keys(stem)
+    inner = Path(stem)
+    if inner.suffix.lower() in SUFFIXES and inner.stem:
+        keys += [(key, max(rank, 0)) for key, rank in mask_keys(inner.stem)]
+    base = without_number(stem)
+    if base:
+        keys += [(key, max(rank, 0)) for key, rank in mask_keys(base)[1:]]
+    return keys
+
+
+def picture_stem(stem: str) -> str:
+    """A picture's name without what pictures add to the name that they share with their mask."""
+    suffix = next((s for s in IMAGE_SUFFIXES if stem.lower().endswith(s) and stem.lower() != s), "")
+    return stem[: len(stem) - len(suffix)]
+
+
+def folded(key: str) -> str:
+    """A name whatever the case of its letters, how its accents are composed, and whether it is percent-encoded."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(key)).casefold())
 
 
 def core_names(stems: list[str]) -> list[str]:

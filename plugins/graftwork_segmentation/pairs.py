@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
 
 from graftwork.data.folders import is_junk
 from graftwork.data.paths import shown
@@ -16,27 +13,26 @@ from graftwork.errors import DataError
 from graftwork.interfaces import Finding
 from graftwork.vision.audit import named
 from graftwork.vision.decode import SUFFIXES
-from graftwork_segmentation.brushes import join_tags, match_tasks, tagged
-from graftwork_segmentation.joined import Mask, look_like_masks
+from graftwork_segmentation.brushes import match_tasks, tagged
+from graftwork_segmentation.folders import Names, case_of, pair_of, pictures_below, what_is_there
+from graftwork_segmentation.joined import Mask
 from graftwork_segmentation.labelmap import LabelMap
-from graftwork_segmentation.layouts import WANTED, Layout, Names, Part, pair_of, what_is_there
+from graftwork_segmentation.labelnames import with_one_numbering
+from graftwork_segmentation.layouts import WANTED, Layout, Part
+from graftwork_segmentation.matching import Ranked, by_core, by_name, key_of_file, keys_of, of_other_format
 from graftwork_segmentation.naming import (
     FOLDER_OPTION,
-    IMAGE_SUFFIXES,
     OTHER_KINDS,
-    core_names,
-    mask_keys,
+    folded,
+    mask_stems,
+    picture_stem,
     plain,
     without_number,
 )
-
-Ranked = tuple[int, bool, Path]
-"""How a mask's name was found, whether it is no PNG, and the mask: the smallest is the best."""
+from graftwork_segmentation.tags import OBJECT, is_background, join_tags, match_tags, tags_of
 
 Matched = tuple[list[Path], dict[Path, Mask], list[Path]]
 """Pictures, the mask of each that has one, and masks without a picture."""
-
-_CANDIDATES = 20  # pairs of files that are looked at to tell pictures from masks
 
 
 @dataclass
@@ -46,6 +42,10 @@ class Paired:
     home: Path
     rows: dict[str, list[tuple[Path, Mask]]] = field(default_factory=dict)
     labels: LabelMap | None = None
+    tags: dict[Path, list[tuple[Path, str]]] = field(default_factory=dict)
+    words: dict[Path, list[tuple[Path, str]]] = field(default_factory=dict)
+    tasks: bool = False
+    folders: set[str] = field(default_factory=set)
     lonely_images: list[str] = field(default_factory=list)
     lonely_masks: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
@@ -62,7 +62,11 @@ class Paired:
     def findings(self, layout: Layout) -> list[Finding]:
         """What was left out or guessed."""
         suffix = "masks that were matched to a picture by name without what they add to it"
-        unlisted = "pictures with a mask that no list of ImageSets/Segmentation names, not used"
+        unlisted = "pictures with a mask that no split's list names, not used"
+        numbers = "masks called instanceIds, which number objects; masks of classes are called labelIds"
+        files = (mask.files[0][0] for rows in self.rows.values() for _, mask in rows)
+        instances = [self.name(file) for file in files if file.stem.lower().endswith("_instanceids")]
+        parts = "folders of masks that were not taken for classes, since no picture has masks in two of them"
         order = (
             "masks named by Label Studio's tasks, which were given to the pictures in their order; look at some of them"
         )
@@ -72,10 +76,13 @@ class Paired:
             *named("unlabelled-split", "warning", "splits without masks, not used", layout.unlabelled),
             *named("paired-by-order", "warning", order, self.by_order),
             *self._passed(layout),
+            *named("instance-masks", "warning", numbers, instances),
+            *named("mask-folders", "warning", parts, sorted(self.folders)),
             *named("mask-by-suffix", "note", suffix, self.by_suffix),
-            *named("joined-masks", "note", "pictures whose masks, one an object, were joined", self.joined),
+            *named("joined-masks", "note", "pictures whose masks, one an object or a class, were joined", self.joined),
             *named("unused-masks", "note", "further masks of a picture, not used", self.other_masks),
             *named("not-in-lists", "note", unlisted, self.unlisted),
+            *named("split-lists", "note", "splits are taken from lists", [self.name(file) for file in layout.lists]),
             *named("unused-splits", "note", "lists and folders that mean no split, not used", layout.unused),
             *named(
                 "other-files",
@@ -89,12 +96,12 @@ class Paired:
     def _passed(self, layout: Layout) -> list[Finding]:
         """Folders of pictures that are not used; a warning where one of them may have been meant."""
         rows = [image for rows in self.rows.values() for image, _ in rows]
-        stems = {_folded(key) for image in rows for key in (image.stem, _stripped(image.stem))}
+        stems = {folded(key) for image in rows for key in (image.stem, picture_stem(image.stem))}
         fitting: list[str] = []
         other: list[str] = []
         for folder in layout.passed:
-            files = _pictures_below(folder)
-            fits = any(_folded(key) in stems for file in files for key, _ in _stems(file.name))
+            files = pictures_below(folder)
+            fits = any(folded(key) in stems for file in files for key, _ in mask_stems(file.name))
             odd = plain(folder.name) in OTHER_KINDS
             (fitting if fits and not odd else other).append(f"{self.name(folder)}/ ({len(files):,} files)")
         message = f"folders of pictures that are not used ({FOLDER_OPTION} takes masks from one of them)"
@@ -112,9 +119,9 @@ def pair_files(layout: Layout, home: Path) -> Paired:
         DataError: no picture has a mask, or nothing tells whose masks they are.
     """
     paired = Paired(home)
-    matched: dict[tuple[Path, Path], Matched] = {}
+    matched: dict[tuple[Path, ...], Matched] = {}
     for split, part in layout.parts.items():
-        folders = (part.images, part.masks)
+        folders = part.folders
         if folders not in matched:  # all lists of Pascal VOC are about the same two
             matched[folders] = _match(part, paired, layout.root)
         _take(split, part, matched[folders], paired)
@@ -123,12 +130,9 @@ def pair_files(layout: Layout, home: Path) -> Paired:
         paired.unlisted += [
             paired.name(image) for _, masks, _ in matched.values() for image in masks if image.stem not in listed
         ]
-    if paired.joined and paired.labels is None:  # then a picture's only mask shows one object too
-        paired.labels = join_tags(["object"])
-        paired.rows = {
-            split: [(image, Mask(tuple((file, 1) for file, _ in mask.files))) for image, mask in rows]
-            for split, rows in paired.rows.items()
-        }
+    _join(paired)
+    if paired.labels is None and (named := with_one_numbering(paired.rows)) is not None:
+        paired.rows, paired.labels = named
     if not paired.rows:
         part = next(iter(layout.parts.values()))
         what = f"no image in {paired.name(part.images)}/ has a mask in {paired.name(part.masks)}/"
@@ -139,6 +143,33 @@ def pair_files(layout: Layout, home: Path) -> Paired:
         )
         raise DataError(what, where=str(home), hint=hint if first else f"{what_is_there(home)}. {WANTED}")
     return paired
+
+
+def _join(paired: Paired) -> None:
+    """Masks of one class each become one mask a picture, where any has several; a picture's only mask shows an object too."""
+    every = [*paired.tags.values(), *paired.words.values()]
+    if not paired.tasks and all(len(files) == 1 for files in every):
+        return
+    folders = set(paired.folders)
+    paired.folders.clear()
+    words = [(image, file, word) for image, files in paired.words.items() for file, word in files]
+    for (image, file, _), tag in zip(words, tags_of([(image, word) for image, _, word in words]), strict=True):
+        paired.tags.setdefault(image, []).append((file, tag))
+    files = {
+        image: paired.tags.get(image)
+        or [(file, file.parent.name if file.parent.name in folders else OBJECT) for file, _ in mask.files]
+        for rows in paired.rows.values()
+        for image, mask in rows
+    }
+    labels = join_tags(sorted({tag for tags in files.values() for _, tag in tags}))
+    value = {name: number for number, name in enumerate(labels.names)}
+    joined = {
+        image: Mask(tuple((file, 0 if is_background(tag) else value[tag]) for file, tag in tags))
+        for image, tags in files.items()
+    }
+    paired.labels = labels
+    paired.joined += [f"{paired.name(image)} ({len(tags)} masks)" for image, tags in files.items() if len(tags) > 1]
+    paired.rows = {split: [(image, joined[image]) for image, _ in rows] for split, rows in paired.rows.items()}
 
 
 def _take(split: str, part: Part, matched: Matched, paired: Paired) -> None:
@@ -158,16 +189,44 @@ def _take(split: str, part: Part, matched: Matched, paired: Paired) -> None:
 
 
 def _match(part: Part, paired: Paired, root: Path) -> Matched:
+    if part.pairs:
+        every = [_match(Part(*pair), paired, root) for pair in part.pairs]
+        chosen = {image: mask for _, masks, _ in every for image, mask in masks.items()}
+        return (
+            [image for images, _, _ in every for image in images],
+            chosen,
+            [m for _, _, lonely in every for m in lonely],
+        )
     if part.each:
         return _match_each(part.images, paired)
     images, masks = _files(part, paired)
     if sum(tagged(mask) for mask in masks) * 2 > len(masks):
         return _match_tags(images, masks, paired, root)
-    found, lonely = _by_name(part, images, masks)
-    if not found and len(masks) > 1:
-        found, lonely = _by_core(images, masks)
+    found, lonely = by_name(part, images, masks)
+    in_folders = part.images != part.masks and any(mask.parent != part.masks for mask in masks)
+    if not found and len(masks) > 1 and not in_folders:
+        found, lonely = by_core(images, masks)
+    if not found and part.images != part.masks:
+        return _match_classes(part, images, masks, paired)
     chosen = {image: _choose(image, group, paired) for image, group in found.items()}
     return images, chosen, lonely
+
+
+def _match_classes(part: Part, images: list[Path], masks: list[Path], paired: Paired) -> Matched:
+    """Masks of one class each, told apart by folders or names; or masks in folders that mean nothing."""
+    tagged = match_tags(images, masks, part.images, part.masks)
+    if tagged is None:
+        found, lonely = by_core(images, masks) if len(masks) > 1 else ({}, masks)
+        return images, {image: _choose(image, group, paired) for image, group in found.items()}, list(lonely)
+    into = paired.tags if tagged.by_folder else paired.words
+    into.update({image: list(files) for image, files in tagged.files.items()})
+    every = [(image, file, word) for image, files in tagged.files.items() for file, word in files]
+    if tagged.by_folder:
+        paired.folders |= {word for _, _, word in every}
+    else:
+        paired.by_suffix += [f"{paired.name(image)} = {paired.name(file)}" for image, file, _ in every]
+    chosen = {image: _mask_of([file for file, _ in files]) for image, files in tagged.files.items()}
+    return images, chosen, list(tagged.lonely)
 
 
 def _files(part: Part, paired: Paired) -> tuple[list[Path], list[Path]]:
@@ -176,60 +235,11 @@ def _files(part: Part, paired: Paired) -> tuple[list[Path], list[Path]]:
     images = _walk(part.images, paired)
     if part.masks != part.images:
         return images, _walk(part.masks, paired)
-    stems = {_key(part.images, file) for file in images}
-    masks = {file for file in images if any(key in stems for key, _ in _keys(part.images, file)[1:])}
+    stems = {key_of_file(part.images, file, strip) for file in images for strip in (False, True)}
+    masks = {file for file in images if any(key in stems for key, _ in keys_of(part.images, file)[1:])}
     if not masks:
-        masks = _of_other_format(images)
+        masks = of_other_format(images)
     return [file for file in images if file not in masks], sorted(masks)
-
-
-def _of_other_format(files: Sequence[Path]) -> set[Path]:
-    """Of files that come in pairs of one name and two formats, those of the format that masks have."""
-    by_stem: dict[Path, list[Path]] = defaultdict(list)
-    for file in files:
-        by_stem[file.with_suffix("")].append(file)
-    pairs = [sorted(group, key=lambda file: file.suffix.lower()) for group in by_stem.values() if len(group) == 2]
-    if not pairs:
-        return set()
-    few = [sum(look_like_masks(pair[side], pair[1 - side]) for pair in pairs[:_CANDIDATES]) for side in (0, 1)]
-    side = 0 if few[0] > few[1] else 1
-    return {pair[side] for pair in pairs}
-
-
-def _by_name(part: Part, images: Sequence[Path], masks: Sequence[Path]) -> tuple[dict[Path, list[Ranked]], list[Path]]:
-    """Masks by picture: of the same name, of one without a suffix, or of one that is the same but for its letters."""
-    by_key: dict[str, Path] = {image.relative_to(part.images).as_posix(): image for image in images}
-    for strip in (False, True):
-        for image in images:
-            by_key.setdefault(_key(part.images, image, strip), image)
-    alike: dict[str, set[Path]] = defaultdict(set)
-    for key, image in by_key.items():
-        alike[_folded(key)].add(image)
-    found: dict[Path, list[Ranked]] = defaultdict(list)
-    lonely: list[Path] = []
-    for mask in masks:
-        keys = _keys(part.masks, mask)
-        exact = ((by_key[key], rank) for key, rank in keys if key in by_key)
-        folded = ((alike[_folded(key)], rank) for key, rank in keys if len(alike.get(_folded(key), ())) == 1)
-        hit = next(exact, None) or next(((next(iter(group)), rank) for group, rank in folded), None)
-        if hit is None:
-            lonely.append(mask)
-        else:
-            found[hit[0]].append((hit[1], mask.suffix.lower() != ".png", mask))
-    return found, lonely
-
-
-def _by_core(images: Sequence[Path], masks: Sequence[Path]) -> tuple[dict[Path, list[Ranked]], list[Path]]:
-    """Masks by picture where all pictures add one thing to the common name and all masks another (img_01, truth-01)."""
-    called: dict[str, list[Path]] = defaultdict(list)
-    for image, core in zip(images, core_names([image.stem for image in images]), strict=True):
-        called[core].append(image)
-    cores = core_names([mask.stem for mask in masks])
-    found = {called[core][0]: mask for mask, core in zip(masks, cores, strict=True) if core and len(called[core]) == 1}
-    taken = set(found.values())
-    if len(set(cores)) < len(cores) or len(found) * 2 < min(len(images), len(masks)):
-        return {}, list(masks)
-    return {image: [(0, False, mask)] for image, mask in found.items()}, [mask for mask in masks if mask not in taken]
 
 
 def _choose(image: Path, candidates: Sequence[Ranked], paired: Paired) -> Mask:
@@ -238,7 +248,7 @@ def _choose(image: Path, candidates: Sequence[Ranked], paired: Paired) -> Mask:
     base = without_number(best[2].stem) or best[2].stem
     parts = [mask for _, _, mask in sorted(candidates) if (without_number(mask.stem) or mask.stem) == base]
     if len(parts) > 1 and any(without_number(mask.stem) for mask in parts):
-        paired.joined.append(f"{paired.name(image)} ({len(parts)} masks)")
+        paired.tags[image] = [(mask, OBJECT) for mask in parts]
     else:
         parts = [best[2]]
     if image.stem != best[2].stem:
@@ -248,17 +258,22 @@ def _choose(image: Path, candidates: Sequence[Ranked], paired: Paired) -> Mask:
 
 
 def _mask_of(files: Sequence[Path]) -> Mask:
-    """One file as it is, several joined."""
-    return Mask(tuple((file, 1) for file in files)) if len(files) > 1 else Mask(((files[0], None),))
+    """One file as it is; of several it is said later which value each has."""
+    return Mask(tuple((file, None) for file in files))
 
 
 def _match_each(folder: Path, paired: Paired) -> Matched:
-    """A folder a picture: its masks are one an object, and are joined."""
+    """A folder a picture: its masks are one an object, or one a class, and are joined."""
     images: list[Path] = []
     chosen: dict[Path, Mask] = {}
     lonely: list[Path] = []
     for one in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_junk(entry.name)):
         pair = pair_of(one, Names())
+        case = case_of(one) if pair is None else None
+        if case is not None:
+            images.append(case[0])
+            chosen[case[0]] = _mask_of([case[1]])
+            continue
         pictures = _walk(pair[0] if pair else one, paired)
         masks = _walk(pair[1], paired) if pair else []
         images += pictures
@@ -266,60 +281,17 @@ def _match_each(folder: Path, paired: Paired) -> Matched:
             lonely += masks
         elif masks:
             chosen[pictures[0]] = _mask_of(masks)
-    several = [image for image, mask in chosen.items() if len(mask.files) > 1]
-    paired.joined += [f"{paired.name(image)} ({len(chosen[image].files)} masks)" for image in several]
+    paired.words.update({image: [(file, file.stem) for file, _ in mask.files] for image, mask in chosen.items()})
     return images, chosen, lonely
 
 
 def _match_tags(images: list[Path], masks: Sequence[Path], paired: Paired, root: Path) -> Matched:
     """Label Studio's brush masks, one a tag: named by task, not by picture."""
-    chosen, lonely, labels, ordered = match_tasks(images, masks, root)
-    paired.labels = labels
-    paired.joined += [f"{paired.name(image)} ({len(mask.files)} masks)" for image, mask in chosen.items()]
-    paired.by_order += [f"{paired.name(image)} = {paired.name(chosen[image].files[0][0])}" for image in ordered]
-    return images, chosen, lonely
-
-
-def _key(folder: Path, file: Path, strip: bool = False) -> str:
-    stem = _stripped(file.stem) if strip else file.stem
-    return (file.parent.relative_to(folder) / stem).as_posix()
-
-
-def _stripped(stem: str) -> str:
-    suffix = next((s for s in IMAGE_SUFFIXES if stem.lower().endswith(s) and stem.lower() != s), "")
-    return stem[: len(stem) - len(suffix)]
-
-
-def _keys(folder: Path, mask: Path) -> list[tuple[str, int]]:
-    parent = mask.parent.relative_to(folder)
-    return [((parent / stem).as_posix(), rank) for stem, rank in _stems(mask.name)]
-
-
-def _stems(name: str) -> list[tuple[str, int]]:
-    """What a mask's picture may be called, most likely first: `0.jpg.png` is of 0.jpg, or of 0."""
-    stem = Path(name).stem
-    keys = mask_keys(stem)
-    inner = Path(stem)
-    if inner.suffix.lower() in SUFFIXES and inner.stem:
-        keys += [(key, max(rank, 0)) for key, rank in mask_keys(inner.stem)]
-    base = without_number(stem)
-    if base:
-        keys += [(key, max(rank, 0)) for key, rank in mask_keys(base)[1:]]
-    return keys
-
-
-def _folded(key: str) -> str:
-    """A name whatever the case of its letters, how its accents are composed, and whether it is percent-encoded."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", unquote(key)).casefold())
-
-
-def _pictures_below(folder: Path) -> list[Path]:
-    return [
-        Path(here, name)
-        for here, _, files in os.walk(folder)
-        for name in files
-        if Path(name).suffix.lower() in SUFFIXES and not is_junk(name)
-    ]
+    found, lonely, ordered = match_tasks(images, masks, root)
+    paired.tags.update(found)
+    paired.tasks = True
+    paired.by_order += [f"{paired.name(image)} = {paired.name(found[image][0][0])}" for image in ordered]
+    return images, {image: _mask_of([file for file, _ in files]) for image, files in found.items()}, lonely
 
 
 def _walk(folder: Path, paired: Paired) -> list[Path]:

@@ -25,13 +25,15 @@ from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.audit import named
 from graftwork.vision.inputs import picture_column, picture_rows, pictures_left_out, why_no_picture
-from graftwork_segmentation.drawn import Drawn, find_drawn
+from graftwork_segmentation.drawn import Drawn
 from graftwork_segmentation.exports import known_export
+from graftwork_segmentation.folders import Names, what_is_there
 from graftwork_segmentation.joined import Mask
 from graftwork_segmentation.labelfiles import FILES as LABEL_FILES
 from graftwork_segmentation.labelfiles import find_label_file, read_label_file, voc_map
 from graftwork_segmentation.labelmap import NEAREST, SIZE, LabelMap, build_map, to_json
-from graftwork_segmentation.layouts import WANTED, Layout, Names, find_layout, what_is_there
+from graftwork_segmentation.layouts import WANTED, Layout, find_layout
+from graftwork_segmentation.outlined import find_drawn
 from graftwork_segmentation.pairs import pair_files
 
 if TYPE_CHECKING:
@@ -149,8 +151,8 @@ def _from_folders(layout: Layout, home: Path, request: DataRequest) -> Tables:
     paired = pair_files(layout, home)
     paired.others += [paired.name(file) for file in _loose_files(layout, str(request.options.get("labels") or ""))]
     splits, more = group_by_name(_with_pictures(paired.rows, paired.name), request.group_by, str(home))
-    first = next(iter(layout.parts.values())).images
-    places = (layout.root, home, first, first.parent)
+    first = next(iter(layout.parts.values()))
+    places = (layout.root, home, first.images, first.images.parent, first.masks)
     return _with_map(splits, request, [*paired.findings(layout), *more], places, layout.voc, paired.labels)
 
 
@@ -187,9 +189,10 @@ def _with_masks(images: Dataset, masks: Sequence[Mask]) -> Dataset:
 
 def _loose_files(layout: Layout, labels: str) -> list[Path]:
     """Files beside the folders that nothing reads; the label map is read."""
-    if any(layout.root in (part.images, part.masks) for part in layout.parts.values()):
+    if any(layout.root in part.folders for part in layout.parts.values()):
         return []  # what lies there was looked at already
     files = (file for file in sorted(layout.root.iterdir()) if file.is_file() and not is_junk(file.name))
+    files = (file for file in files if file not in layout.lists)
     return [file for file in files if file.name not in LABEL_FILES and (not labels or file != Path(labels).resolve())]
 
 
@@ -236,13 +239,15 @@ def _with_map(
 ) -> Tables:
     """The rows with `mask_map`: from the option `labels`, a file beside the data, the data itself, or the masks' values."""
     found: list[Finding] = []
-    nearest = request.options.get("mask_values") == "nearest"
+    nearest, one_object = (request.options.get("mask_values") == choice for choice in ("nearest", "object"))
     settings = [NEAREST] if nearest else []
     settings += [SIZE] if request.options.get("mask_size") == "scale" else []
     option = str(request.options.get("labels") or "")
     file = existing_path(option) if option else next(filter(None, map(find_label_file, places)), None)
     if file is not None and not option and brought is not None and file.suffix not in (".yaml", ".yml"):
         file = None  # a list of names beside outlines or joined masks counts other things than their values
+    if one_object and not option:
+        file, brought, voc = None, None, False
     if file is not None:
         labels = read_label_file(file)
         if not option and file.suffix not in (".yaml", ".yml"):
@@ -251,13 +256,15 @@ def _with_map(
     elif brought is not None:
         labels = brought
     elif voc:
-        labels = voc_map()
+        from graftwork_segmentation.values import in_colour
+
+        labels = voc_map(in_colour(splits))
         message = "no label map lies beside the data; its classes are taken to be Pascal VOC's 21"
         found.append(Finding("label-map", "note", message, labels.names[:5], len(labels.names)))
     else:
         from graftwork_segmentation.guess import map_from_masks
 
-        labels, more, found = map_from_masks(splits, request.source, nearest)
+        labels, more, found = map_from_masks(splits, request.source, nearest, one_object)
         settings += more
     text = to_json({**labels.indices, **dict.fromkeys(settings, 1)})
     mapped = {split: _constant(rows, "mask_map", text) for split, rows in splits.items()}

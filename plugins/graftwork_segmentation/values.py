@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _BATCH = 256
+_FIRST = 16  # masks
 
 
 def look_at_masks(rows: Dataset, form: Form) -> Iterator[MaskLook]:
@@ -50,6 +51,10 @@ class Census:
         pairs: the number of masks by their values, of masks with two.
         largest: the most values that one mask has.
         palettes: the colours by value that palettes give it.
+        homes: the number of masks that have a value.
+        counted: how often the values of a mask, but for 0 and 255, are 1 to k, by k; 0 stands for every other mask with
+            values.
+        opacity: the most levels that one mask's alpha channel has.
         by_colour: whether any mask has colours.
         masks, refused: how many there are, and how many of them are in a lossy format.
         reason: why the first that cannot be read cannot.
@@ -59,6 +64,9 @@ class Census:
     pairs: Counter[tuple[int, ...]] = field(default_factory=Counter)
     largest: int = 0
     palettes: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    homes: Counter[int] = field(default_factory=Counter)
+    counted: Counter[int] = field(default_factory=Counter)
+    opacity: int = 0
     by_colour: bool = False
     masks: int = 0
     refused: int = 0
@@ -76,6 +84,11 @@ class Census:
         if len(look.values) == 2:
             self.pairs[tuple(look.values.tolist())] += 1
         self.largest = max(self.largest, len(look.values))
+        self.opacity = max(self.opacity, look.opacity)
+        self.homes.update(look.values.tolist())
+        numbers = look.values[(look.values != 0) & (look.values != VOID)]
+        if len(numbers):
+            self.counted[len(numbers) if int(numbers[-1]) == len(numbers) else 0] += 1
         for value, colour in look.palette.items():
             self.palettes[value].add(colour)
 
@@ -106,3 +119,10 @@ def count_masks(splits: Mapping[str, Dataset], form: Form, most: int) -> Census:
             if len(census.counts) > most:
                 return census
     return census
+
+
+def in_colour(splits: Mapping[str, Dataset]) -> bool:
+    """Whether the first masks of a table are in colour, and not of values."""
+    rows = next(iter(splits.values()))
+    looks = list(look_at_masks(rows.select(range(min(_FIRST, len(rows)))), Form(None)))
+    return any(look.by_colour for look in looks)
