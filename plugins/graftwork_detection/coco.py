@@ -182,8 +182,8 @@ def _load(file: Path) -> dict[str, Any]:
         keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else f"a {type(content).__name__}"
         told = f"is JSON, but no COCO file: wanted {', '.join(_KEYS)}; found {keys}"
         raise DataError(told, where=str(file), hint=what_it_is(file))
-    if "annotations" not in content and (told := what_it_is(file)) is not None:
-        raise DataError("is JSON, but no COCO file: it has no annotations", where=str(file), hint=told)
+    if "annotations" not in content and (other := what_it_is(file)) is not None:
+        raise DataError("is JSON, but no COCO file: it has no annotations", where=str(file), hint=other)
     for key in _KEYS:
         if (key != "annotations" or key in content) and not isinstance(content.setdefault(key, []), list):
             raise DataError(f"is no COCO file: its {key!r} are no list", where=str(file))
