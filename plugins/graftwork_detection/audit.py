@@ -22,8 +22,9 @@ from graftwork.interfaces import Facts, Finding, Tables
 from graftwork.vision.audit import Seen, check_alike, check_shapes, see_pictures
 from graftwork.vision.decode import read_cell, turn_upright
 from graftwork.vision.look import SIDEWAYS
-from graftwork_detection.boxes import Objects, look_like_corners, odd_sizes, pack, repair, turn, unpack
+from graftwork_detection.boxes import Objects, look_like_corners, odd_sizes, pack, repair, unpack
 from graftwork_detection.findings import Notes
+from graftwork_detection.sizes import fit_to_files
 from graftwork_detection.units import all_in_shares
 
 if TYPE_CHECKING:
@@ -82,9 +83,12 @@ def strata(rows: Dataset) -> list[int]:
 
 
 def facts_of(tables: Tables) -> Facts:
-    """`classes`: names by index; `train_counts`: training objects of each, those that are not scored left aside."""
+    """`classes`: names by index; `train_counts`: training objects of each, those that are not scored left aside;
+    `category_ids`: what the data numbers the classes, where that is not their index."""
     counts = count_objects(unpack(tables.splits["train"]), len(tables.names))
-    return {"classes": list(tables.names), "train_counts": counts.tolist()}
+    ids = list(tables.class_ids)
+    numbered = {} if ids in ([], list(range(len(ids)))) else {"category_ids": ids}
+    return {"classes": list(tables.names), "train_counts": counts.tolist(), **numbered}
 
 
 def count_objects(objects: Objects, classes: int) -> NDArray[np.int64]:
@@ -96,7 +100,10 @@ def _audit_split(split: str, seen: Seen, notes: Notes) -> Objects:
     rows, looks = seen.tables.splits[split], seen.looks[split]
     origins, names = list(rows["origin"][:]), seen.tables.names
     sizes = looks.sizes.astype(np.int64)
-    objects = _check_sizes(unpack(rows), rows, seen, split, notes)
+    declared = list(zip(rows["width"][:], rows["height"][:], strict=True))
+    upright = [(int(width), int(height)) for width, height in sizes]
+    told = (notes, split, origins)
+    objects = fit_to_files(unpack(rows), declared, upright, lambda row: _turned(rows[row]["image"]), told)
     with np.errstate(over="ignore"):  # corners of absurd boxes
         if all_in_shares(objects.boxes, sizes[objects.rows]):
             notes.add("boxes-in-shares", split)
@@ -129,30 +136,6 @@ def _check_box_sizes(objects: Mapping[str, Objects], seen: Seen, notes: Notes) -
         origins = seen.tables.splits[split]["origin"]
         for place in np.flatnonzero(here).tolist():
             notes.add("box-size-outlier", _told(found, place, origins, seen.tables.names))
-
-
-def _check_sizes(objects: Objects, rows: Dataset, seen: Seen, split: str, notes: Notes) -> Objects:
-    """Declared sizes against the files'; boxes of images that were annotated before EXIF turned them are turned too."""
-    declared = list(zip(rows["width"][:], rows["height"][:], strict=True))
-    origins = rows["origin"]
-    boxes = objects.boxes
-    for row, ((width, height), found) in enumerate(
-        zip(declared, map(tuple, seen.looks[split].sizes.tolist()), strict=True)
-    ):
-        if not width or not height or (width, height) == found:
-            continue
-        told = f"{origins[row]} (annotated {width}×{height}, file {found[0]}×{found[1]})"
-        how = _turned(rows[row]["image"]) if (height, width) == found else None
-        here = slice(*np.searchsorted(objects.rows, [row, row + 1]))
-        ends = objects.boxes[here, :2] + objects.boxes[here, 2:]
-        if how is None or (ends > np.array([width, height]) + 1).any():
-            reason = "; turned by EXIF, but the boxes fit the upright image only" if how is not None else ""
-            notes.add("size-disagrees", told + reason)
-            continue
-        notes.add("boxes-turned", told)
-        boxes = boxes.copy() if boxes is objects.boxes else boxes
-        boxes[here] = turn(objects.boxes[here], how, width, height)
-    return replace(objects, boxes=boxes)
 
 
 def _turned(cell: Mapping[str, object]) -> Image.Transpose | None:

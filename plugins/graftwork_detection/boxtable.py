@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
-from graftwork.data.paths import Files, Found, part_clashes
+from graftwork.data.paths import Files, Found
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest
 from graftwork.vision.decode import SUFFIXES
@@ -20,10 +20,12 @@ from graftwork_detection.rows import (
     Annotated,
     Box,
     Read,
+    find_picture,
     image_folders,
     number,
     pictures_in,
     relative,
+    settle,
     split_folders,
     split_in_name,
     spoken,
@@ -153,7 +155,7 @@ def read_boxes(
         columns = box_columns(table.column_names, request.columns)
         if columns is None or "label" not in columns:
             there = ", ".join(name for name in table.column_names if name != "origin")
-            hint = "Say which with --column label=NAME"
+            hint = "Say which with --column label=NAME; where all boxes are of one class, add a column that names it"
             raise DataError(f"has no column for the class; its columns: {there}", where=str(files[split]), hint=hint)
         for row in table:
             cells = {key: row[name] for key, name in columns.items()}
@@ -162,7 +164,7 @@ def read_boxes(
                 rows.append((split, called, cells, row["origin"]))
             else:
                 notes.add("annotation-without-image", f"{row['origin']} (names no picture)")
-    pictures = _find_all(home, files, rows)
+    pictures = settle(_find_all(home, files, rows), home, notes)
     index, names = _classes(cells["label"] for _, _, cells, _ in rows)
     images: dict[str, dict[Path, Annotated]] = {split: {} for split in splits}
     for split, name, cells, origin in rows:
@@ -173,7 +175,7 @@ def read_boxes(
         image = images[split].get(found.path)
         if image is None:
             image = images[split][found.path] = _image(found.path, home, cells)
-        _object(image, cells, index, origin, notes)
+        _object(image, cells, index, origin, notes, request.options.get("boxes") == "corners")
     _name_others(home, images, notes)
     return Read({split: list(found.values()) for split, found in images.items()}, names)
 
@@ -184,7 +186,7 @@ def _find_all(
     below = Files(home, SUFFIXES)
     places = {split: image_folders(home, split, file) for split, file in files.items()}
     names = dict.fromkeys((split, name) for split, name, _, _ in rows)
-    return part_clashes({(split, name): below.look(name, *places[split]) for split, name in names})
+    return {(split, name): find_picture(below, name, *places[split]) for split, name in names}
 
 
 def _name_others(home: Path, images: Mapping[str, Mapping[Path, Annotated]], notes: Notes) -> None:
@@ -202,7 +204,9 @@ def _image(path: Path, home: Path, cells: Mapping[str, Any]) -> Annotated:
     return Annotated(path, relative(path, home), *(upright_size(path) if "group" in cells else declared))
 
 
-def _object(image: Annotated, cells: Mapping[str, Any], index: Mapping[str, int], origin: str, notes: Notes) -> None:
+def _object(
+    image: Annotated, cells: Mapping[str, Any], index: Mapping[str, int], origin: str, notes: Notes, corners: bool
+) -> None:
     label = _label(cells["label"])
     values = _values(cells)
     if all(value in (None, "") for value in values):
@@ -217,7 +221,7 @@ def _object(image: Annotated, cells: Mapping[str, Any], index: Mapping[str, int]
         notes.add("malformed-box", f"{origin} ({', '.join(map(str, values))[:60]})")
         return
     x, y, third, fourth = (value for value in numbers if value is not None)
-    box: Box = (x, y, third - x, fourth - y) if "xmax" in cells else (x, y, third, fourth)
+    box: Box = (x, y, third - x, fourth - y) if corners or "xmax" in cells else (x, y, third, fourth)
     crowd = str(cells.get("group") or "0").strip().lower() not in ("0", "false", "-1")
     if "group" in cells and "xmax" in cells and max(x, y, third, fourth) <= 1:
         box = (box[0] * image.width, box[1] * image.height, box[2] * image.width, box[3] * image.height)

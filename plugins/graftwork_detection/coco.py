@@ -6,25 +6,25 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
-from graftwork.data.names import class_name
-from graftwork.data.paths import Files, Found, part_clashes
+from graftwork.data.paths import Files, Found
 from graftwork.errors import DataError
 from graftwork.vision.decode import SUFFIXES
-from graftwork.vision.outlines import box_of_outline
+from graftwork_detection.cocoparts import Categories, Objects, id_of
 from graftwork_detection.findings import Notes
 from graftwork_detection.foreign import what_it_is
 from graftwork_detection.rows import (
     Annotated,
     Read,
+    find_picture,
     image_folders,
-    number,
     pictures_in,
     relative,
+    settle,
+    side,
     split_folders,
     split_in_name,
     subfolder,
@@ -96,79 +96,47 @@ def _looks_like_coco(file: Path) -> bool:
         start = stream.read(_PEEK)
     # A damaged file by COCO's own name is COCO's all the same: it is to be named, not passed over.
     is_object = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"  # a list is Label Studio's or CreateML's
-    return (is_object and _MARK.search(start) is not None) or file.name.lower().startswith(
-        ("instances", "_annotations.coco")
-    )
+    marks = {found[1] for found in _MARK.finditer(start)}
+    # What holds annotations and no images, all of it seen, is another tool's file of one picture.
+    is_coco = is_object and (b"images" in marks or (len(start) == _PEEK and bool(marks)))
+    return is_coco or file.name.lower().startswith(("instances", "_annotations.coco"))
 
 
-@dataclass
-class _Classes:
-    """Categories of all files: which id means which name."""
-
-    names: dict[int | str, str] = field(default_factory=dict)
-    heads: set[str] = field(default_factory=set)
-    used: set[int | str | None] = field(default_factory=set)
-
-    def take(self, categories: Sequence[Any], where: str) -> None:
-        for category in categories:
-            key = _id_of(category.get("id")) if isinstance(category, Mapping) else None
-            if key is None or not str(category.get("name") or "").strip():
-                raise DataError(f"has a category without id or name: {str(category)[:80]}", where=where)
-            name = class_name(str(category["name"]))
-            if self.names.setdefault(key, name) != name:
-                told = f"category id {key} is {self.names[key]!r} and {name!r}"
-                raise DataError(told, where=where, hint="Number the classes of all splits alike")
-            self.heads.add(str(category.get("supercategory") or "").strip())
-
-    def index(self, notes: Notes) -> tuple[dict[int | str, int], tuple[str, ...]]:
-        """Id to class index, in the order of ids (they have gaps in COCO), and the names."""
-        ids: dict[str, list[int | str]] = defaultdict(list)
-        for key in sorted(self.names, key=lambda key: (isinstance(key, str), key)):
-            ids[self.names[key]].append(key)
-        for name in list(ids):
-            # Roboflow writes a head category, by the project's name, that no object has.
-            if name in self.heads and self.used and not self.used & set(ids[name]):
-                notes.add("unused-category", name)
-                del ids[name]
-            elif len(ids[name]) > 1:
-                notes.add("class-with-several-ids", f"{name} ({', '.join(map(str, ids[name]))})")
-        names = tuple(ids)
-        return {key: number for number, name in enumerate(names) for key in ids[name]}, names
-
-
-def read_coco(root: Path, files: Mapping[str, Path], notes: Notes) -> Read:
+def read_coco(root: Path, files: Mapping[str, Path], notes: Notes, boxes: str = "xywh") -> Read:
     """Images and objects of COCO files.
 
-    Class indices follow the order of category ids over all files. `iscrowd` becomes crowd; outlines are not used.
+    Class indices follow the order of category ids over all files. `iscrowd` becomes crowd; outlines are used where there is
+    no box.
 
     Args:
         root: the data's folder, or the file itself.
         files: the annotation file of each split.
+        boxes: `corners` where boxes are x1, y1, x2, y2.
 
     Raises:
-        DataError: a file is damaged or no COCO file, or an id means two things.
+        DataError: a file is damaged or no COCO file, or an image's id means two things.
     """
-    classes = _Classes()
+    classes = Categories()
     contents = {}
     home = root if root.is_dir() else root.parent
     if root.is_file() and home.name.lower() == "annotations":
         home = home.parent
     for split, file in files.items():
-        name = relative(file, home)
         content = _load(file)
         if not content.get("annotations"):  # a test set whose objects are kept back
-            notes.add("unlabelled-split", f"{split} ({name})")
+            notes.add("unlabelled-split", f"{split} ({relative(file, home)})")
             continue
-        classes.take(content["categories"], str(file))
-        classes.used |= {_id_of(row.get("category_id")) for row in content["annotations"] if isinstance(row, Mapping)}
+        classes.take(split, content, str(file), notes)
         contents[split] = (file, content)
     index, names = classes.index(notes)
     splits: dict[str, list[Annotated]] = {}
     seen: set[Path] = set()
-    pictures = _find_all(home, contents)
+    pictures = settle(_find_all(home, contents), home, notes)
     for split, (file, content) in contents.items():
         by_id = _images(home, split, file, content["images"], pictures, notes)
-        _objects(content["annotations"], by_id, index, relative(file, home), notes)
+        reader = Objects(by_id, index[split], relative(file, home), boxes == "corners", notes)
+        for position, entry in enumerate(content["annotations"]):
+            reader.add(position, entry)
         images = list({id(image): image for image in by_id.values() if image is not None}.values())
         splits[split] = images
         seen |= {image.file for image in images}
@@ -176,7 +144,28 @@ def read_coco(root: Path, files: Mapping[str, Path], notes: Notes) -> Read:
         for picture in pictures_in(folder):
             if picture not in seen:
                 notes.add("image-without-annotation", relative(picture, home))
-    return Read(splits, names)
+    return Read(splits, names, classes.ids(names))
+
+
+def image_ids(root: Path, files: Mapping[str, Path]) -> list[tuple[str, Path | None, int | str]]:
+    """Name, file (None where it is not there) and id of every image that COCO files list.
+
+    Raises:
+        DataError: a file is damaged or no COCO file.
+    """
+    home = root if root.is_dir() else root.parent
+    if root.is_file() and home.name.lower() == "annotations":
+        home = home.parent
+    contents = {split: (file, _load(file)) for split, file in files.items()}
+    pictures = settle(_find_all(home, contents), home, Notes())
+    listed = []
+    for split, (_, content) in contents.items():
+        for entry in content["images"]:
+            key = id_of(entry.get("id")) if isinstance(entry, Mapping) else None
+            name = entry.get("file_name") if isinstance(entry, Mapping) else None
+            if key is not None and isinstance(name, str) and name.strip():
+                listed.append((name, pictures[split, name].path, key))
+    return listed
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -193,6 +182,8 @@ def _load(file: Path) -> dict[str, Any]:
         keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, dict) else f"a {type(content).__name__}"
         told = f"is JSON, but no COCO file: wanted {', '.join(_KEYS)}; found {keys}"
         raise DataError(told, where=str(file), hint=what_it_is(file))
+    if "annotations" not in content and (other := what_it_is(file)) is not None:
+        raise DataError("is JSON, but no COCO file: it has no annotations", where=str(file), hint=other)
     for key in _KEYS:
         if (key != "annotations" or key in content) and not isinstance(content.setdefault(key, []), list):
             raise DataError(f"is no COCO file: its {key!r} are no list", where=str(file))
@@ -208,8 +199,8 @@ def _find_all(home: Path, contents: Mapping[str, tuple[Path, Mapping[str, Any]]]
         for entry in content["images"]:
             name = entry.get("file_name") if isinstance(entry, Mapping) else None
             if isinstance(name, str) and (split, name) not in found:
-                found[split, name] = files.look(name, places, without)
-    return part_clashes(found)
+                found[split, name] = find_picture(files, name, places, without)
+    return found
 
 
 def _images(
@@ -225,12 +216,20 @@ def _images(
     by_file: dict[Path, Annotated] = {}
     called: dict[int | str, str] = {}
     for entry in entries:
-        key = _id_of(entry.get("id")) if isinstance(entry, Mapping) else None
+        key = id_of(entry.get("id")) if isinstance(entry, Mapping) else None
         name = entry.get("file_name") if isinstance(entry, Mapping) else None
-        if key is None or not isinstance(name, str) or not name:
-            raise DataError(f"has an image without id or file_name: {str(entry)[:80]}", where=str(file))
+        if not isinstance(name, str) or not name.strip():
+            told = f"{relative(file, home)}: {str(entry)[:80]} (has no file_name)"
+            notes.add("annotation-without-image", told)
+            by_id |= {} if key is None else {key: None}
+            continue
+        if key is None:  # no object can say that it is of this one
+            notes.add("image-without-annotation", f"{relative(file, home)}: {name} (has no id)")
+            continue
         if called.setdefault(key, name) != name:
-            raise DataError(f"two images have the id {key}: {called[key]} and {name}", where=str(file))
+            told = f"two images have the id {key}: {called[key]} and {name}"
+            hint = "Their objects cannot be told apart: number the images of each file anew when files are joined"
+            raise DataError(told, where=str(file), hint=hint)
         picture = pictures[split, name]
         if picture.path is None:
             notes.add("annotation-without-image", f"{relative(file, home)}: {why_not(picture, home)}")
@@ -241,65 +240,6 @@ def _images(
             notes.add("image-listed-twice", f"{split}: {relative(found, home)}")
             by_id[key] = by_file[found]  # its objects may be spread over both entries
             continue
-        width, height = _side(entry.get("width")), _side(entry.get("height"))
+        width, height = side(entry.get("width")), side(entry.get("height"))
         by_id[key] = by_file[found] = Annotated(found, relative(found, home), width, height)
     return by_id
-
-
-def _side(value: Any) -> int:
-    """Pixels; 0 where nothing sensible is declared."""
-    side = number(value)
-    return int(side) if side is not None and 0 < side < 1e9 else 0
-
-
-def _objects(
-    entries: Sequence[Any],
-    images: Mapping[int | str, Annotated | None],
-    index: Mapping[int | str, int],
-    where: str,
-    notes: Notes,
-) -> None:
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, Mapping):
-            notes.add("malformed-box", f"{where}: annotation {position}")
-            continue
-        told = f"{where}: annotation {entry.get('id', position)}"
-        image_id = _id_of(entry.get("image_id"))
-        if image_id is None or image_id not in images:
-            notes.add("unknown-image-id", f"{told} (image {entry.get('image_id')})")
-            continue
-        image = images[image_id]
-        if image is None:
-            continue  # counted with its image
-        told = f"{image.origin}: annotation {entry.get('id', position)}"
-        key = _id_of(entry.get("category_id"))
-        if key is None or key not in index:
-            notes.add("unknown-class", f"{told} (category {entry.get('category_id')})")
-            continue
-        values, outline = entry.get("bbox"), entry.get("segmentation")
-        numbers = [number(value) for value in values] if isinstance(values, list) else []
-        around = None
-        if outline and (len(numbers) != 4 or None in numbers):
-            around = box_of_outline(outline)
-            numbers = [around[0], around[1], around[2] - around[0], around[3] - around[1]] if around else []
-        if len(numbers) != 4 or None in numbers:
-            notes.add("malformed-box", f"{told} ({str(values)[:60]})")
-            continue
-        crowd = bool(entry.get("iscrowd"))
-        if crowd:
-            notes.add("crowd-objects", told)
-        elif around:
-            notes.add("polygon-as-box", told)
-        elif outline:
-            notes.add("segmentation-not-used", told)
-        image.add((numbers[0], numbers[1], numbers[2], numbers[3]), index[key], crowd)  # type: ignore[arg-type]
-
-
-def _id_of(value: Any) -> int | str | None:
-    """An id as number where it is one (some tools write text), else as text; None where it is none."""
-    if isinstance(value, str):
-        text = value.strip()
-        return int(text) if re.fullmatch(r"\d{1,18}", text) else text or None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if value == value and abs(value) < 1e18 and value == int(value) else None

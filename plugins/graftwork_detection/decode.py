@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ def decode_objects(predictions: Predictions, facts: Facts) -> list[dict[str, Any
 
     Example:
         {"category": "cat", "category_id": 0, "bbox": [12.5, 20.0, 64.25, 48.0], "score": 0.93}: bbox is left, top, width,
-        height in pixels of the picture as stored; category_id is the class's index.
+        height in pixels of the picture as stored; category_id is the training data's own (COCO's), or else the class's index.
     """
     assert isinstance(predictions, list)
     names = facts["classes"]
+    ids = facts.get("category_ids") or range(len(names))
     rows = []
     for picture in predictions:
         boxes = picture["boxes"].float().cpu()
@@ -30,7 +31,7 @@ def decode_objects(predictions: Predictions, facts: Facts) -> list[dict[str, Any
         rows.append(
             {
                 "objects": [
-                    {"category": names[label], "category_id": label, "bbox": box, "score": score}
+                    {"category": names[label], "category_id": ids[label], "bbox": box, "score": score}
                     for label, box, score in zip(
                         picture["labels"].tolist(), _short(boxes), _short(picture["scores"].float().cpu()), strict=True
                     )
@@ -47,12 +48,13 @@ def read_objects(prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
     return objects
 
 
-def as_arrays(objects: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def as_arrays(objects: list[dict[str, Any]], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes [m, 4] (left, top, right, bottom), scores [m] and class indices [m] of read objects."""
     boxes = np.asarray([one["bbox"] for one in objects], dtype=np.float64).reshape(-1, 4)
     boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     scores = np.asarray([one["score"] for one in objects], dtype=np.float64)
-    return boxes, scores, np.asarray([one["category_id"] for one in objects], dtype=np.int64)
+    index = {name: place for place, name in enumerate(classes)}
+    return boxes, scores, np.asarray([index[one["category"]] for one in objects], dtype=np.int64)
 
 
 def draw_detection(row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> Any:
@@ -69,7 +71,7 @@ def draw_detection(row: Mapping[str, Any], prediction: Mapping[str, Any], facts:
     # The surest last, so that they lie above the others.
     shown = [one for one in reversed(read_objects(prediction)) if one["score"] >= least]
     colours = class_colours(len(facts["classes"]))
-    boxes, _, labels = as_arrays(shown)
+    boxes, _, labels = as_arrays(shown, facts["classes"])
     return to_picture(
         draw_boxes(
             decode_rgb(row["image"], ranges_of(facts)),

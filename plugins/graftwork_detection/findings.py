@@ -23,6 +23,13 @@ CODES: dict[str, tuple[Level, str]] = {
     "not-in-any-split": ("note", "annotated images that no split lists, not used"),
     "other-files": ("note", "files of a like form, not used"),
     "size-disagrees": ("warning", "annotated sizes that are not the file's; boxes are taken as pixels of the file"),
+    "boxes-of-other-size": (
+        "error",
+        "splits whose boxes fit the annotated sizes, and not the files, which have other proportions (give the pictures as they "
+        "were annotated, or boxes of these files)",
+    ),
+    "boxes-scaled": ("warning", "images that are larger or smaller than annotated; boxes scaled with them"),
+    "other-suffix": ("warning", "images that are there under another suffix than annotated, taken"),
     "boxes-turned": (
         "warning",
         "images whose annotated size is that of the file before its EXIF orientation is applied; boxes turned with the image",
@@ -32,7 +39,20 @@ CODES: dict[str, tuple[Level, str]] = {
     "object-without-class": ("warning", "objects without a class, removed"),
     "unknown-image-id": ("warning", "objects of an image that is not listed, removed"),
     "malformed-box": ("warning", "objects whose box is not four numbers, removed"),
+    "commas-in-lines": ("note", "lines with commas between or in numbers; read"),
+    "names-in-lines": ("note", "lines with a class's name in place of its number; read"),
+    "keypoints-not-used": ("note", "data sets with key points, of which only the boxes are used"),
+    "classes-from-one": (
+        "error",
+        "objects whose class numbers begin at 1, though YOLO counts from 0: all would have their neighbours' names (subtract 1 "
+        "in the label files, or number the names from 1, in data.yaml `names: {1: cat, 2: dog}`, in classes.txt by a first line "
+        "`unused`)",
+    ),
     "malformed-line": ("warning", "lines that are not a class and four numbers or a polygon, left out"),
+    "ids-of-several-classes": (
+        "warning",
+        "category ids that mean another class in another split; classes are told apart by their names",
+    ),
     "class-with-several-ids": ("warning", "class names that stand under several ids, taken as one class"),
     "class-count-disagrees": ("warning", "declared numbers of classes that are not the number of names"),
     "unnamed-classes": ("note", "class numbers without a name, named by their number"),
@@ -53,8 +73,9 @@ CODES: dict[str, tuple[Level, str]] = {
         "splits whose boxes are no shares of the picture's sides, as YOLO wants them (divide them by its width and height)",
     ),
     "boxes-look-like-top-left": (
-        "warning",
-        "splits whose boxes fit their images only when x and y are the top left corner; YOLO wants the centre",
+        "error",
+        "splits whose boxes fit their images only when x and y are the top left corner, where YOLO has the centre (--set "
+        "task_options.boxes=top-left reads them so)",
     ),
     "non-finite-box": ("warning", "boxes with a number that is not finite, removed"),
     "inverted-box": ("warning", "boxes whose corners are swapped, put right"),
@@ -69,8 +90,9 @@ CODES: dict[str, tuple[Level, str]] = {
     ),
     "box-size-outlier": ("warning", "boxes far from the usual size of their class; perhaps of another class"),
     "boxes-look-like-corners": (
-        "warning",
-        "splits whose boxes fit their images only when taken as two corners (x1, y1, x2, y2)",
+        "error",
+        "splits whose boxes fit their images only when taken as two corners, x1, y1, x2, y2 (--set task_options.boxes=corners "
+        "reads them so)",
     ),
     "tiny-box": ("note", "boxes with a side under one pixel once the image is 640 pixels long"),
     "lost-all-objects": ("warning", "images none of whose objects could be used, kept as images without objects"),

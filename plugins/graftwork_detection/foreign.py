@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
-from graftwork_detection.boxtable import header
+from graftwork_detection.boxtable import box_columns, header
 from graftwork_detection.rows import spoken
 
 _MOST = 20_000  # files looked at by name
@@ -56,6 +56,11 @@ def _a_few(root: Path) -> Iterator[Path]:
         seen += len(files)
         if seen > _MOST:
             return
+
+
+def _datumaro(form: str) -> str:
+    """How a form becomes COCO."""
+    return f"Datumaro makes COCO of it: datum convert -if {form} -i FOLDER -f coco -o OUT -- --save-media"
 
 
 def _xml(file: Path, start: bytes) -> str | None:
@@ -124,15 +129,17 @@ def _json_object(content: Mapping[str, Any]) -> str | None:
     if {"objects", "size"} <= set(content) and isinstance(content.get("size"), Mapping):
         return _SUPERVISELY
     if {"items", "categories"} <= set(content):
-        return "Datumaro's JSON; convert it with `datum convert -f coco`"
+        return f"Datumaro's JSON; {_datumaro('datumaro')}"
     if "assets" in content or ("asset" in content and "regions" in content):
         return "VoTT's JSON; export Pascal VOC from VoTT"
     if "annotation" in content:
         return "Pascal VOC written as JSON; export it as XML, or as COCO"
     if "data_row" in content:
         return "Labelbox's JSON; convert it to COCO with Labelbox's own converter"
-    if "annotations" in content and "item" in content:
+    if "annotations" in content and ("item" in content or isinstance(content.get("image"), Mapping)):
         return "V7 Darwin's JSON; export COCO from V7"
+    if "label_classes" in content or _has(content, "images", "image_name"):
+        return "Hasty's own JSON; export 'COCO detection' from Hasty"
     return None
 
 
@@ -146,6 +153,12 @@ def _table(file: Path, start: bytes) -> str | None:
     names = [name.lstrip("#").strip().lower() for name in header(file)]
     if "region_shape_attributes" in names:
         return _VIA
+    columns = header(file)
+    if columns and box_columns(columns, {"image": columns[0]}):
+        told = f"--data {file.name} --column image=NAME --column label=NAME"
+        return f"a table of boxes in which none of the usual names says which column is the picture; give it itself: {told}"
+    if {"annotator", "annotation_id"} <= set(names):
+        return _LABEL_STUDIO
     if len(names) == 6 and all(spoken(cell) is not None for cell in names[1:5]):
         return "a table of boxes without names of columns; add a first line: image,xmin,ymin,xmax,ymax,label"
     if len(names) == 8 and all(spoken(cell) is not None for cell in (*names[1:5], *names[6:])):
@@ -158,21 +171,23 @@ def _text(file: Path, start: bytes) -> str | None:
     if not lines:
         return None
     words = lines[-1].split()
+    if re.search(r"\.\w{3,4}( +\d+(,\d+){4})+$", lines[0]):
+        return "a list of pictures with boxes as YOLO for Keras has it; export YOLO (with data.yaml) or COCO instead"
     if lines[0].startswith("imagesource:") or (
         len(words) in (9, 10) and _numbers(words[:8]) and not _numbers(words[8:9])
     ):
-        return "DOTA's text files of oriented boxes; convert them to YOLO or COCO with upright boxes"
+        return f"DOTA's text files of oriented boxes; {_datumaro('dota')}"
     if len(words) in (15, 16) and _numbers(words[1:15]) and not _numbers(words[:1]):
-        return "KITTI's labels; convert them to COCO or Pascal VOC"
+        return f"KITTI's labels; {_datumaro('kitti_detection')}"
     commas = [cell for cell in lines[-1].split(",") if cell]
     if len(commas) == 8 and _numbers(commas):
         return "VisDrone's annotations; convert them to YOLO or COCO"
     if len(commas) in (9, 10) and _numbers(commas):
-        return "MOT's tracks; convert them to COCO"
+        return f"MOT's tracks; {_datumaro('mot_seq')}"
     if len(words) >= 5 and _numbers(words) and all(len(line.split()) >= 5 for line in lines):
         return "YOLO labels without names of classes; add classes.txt with one name a line, in the order of the numbers"
     if file.name.lower().startswith("wider_face"):
-        return "WIDER FACE's lists; convert them to COCO"
+        return f"WIDER FACE's lists; {_datumaro('wider_face')}"
     return None
 
 

@@ -17,7 +17,7 @@ from graftwork.errors import DataError
 from graftwork.vision.decode import SUFFIXES
 from graftwork.vision.outlines import box_of_outline, outline_of_shape
 from graftwork_detection.findings import Notes
-from graftwork_detection.rows import Annotated, Box, Read, number, relative, subfolder
+from graftwork_detection.rows import Annotated, Box, Read, relative, side, subfolder
 from graftwork_detection.vocpairs import Pairs
 
 _TRIED = 5  # JSON files that are opened to see whether they are labelme's
@@ -92,11 +92,12 @@ def _by_split(
 def _image(
     path: Path, root: Path, content: Mapping[str, Any], called: str, names: dict[str, int], notes: Notes
 ) -> Annotated:
-    width, height = (number(content.get(side)) or 0 for side in ("imageWidth", "imageHeight"))
-    image = Annotated(path, relative(path, root), int(width), int(height))
+    width, height = side(content.get("imageWidth")), side(content.get("imageHeight"))
+    image = Annotated(path, relative(path, root), width, height)
     for position, shape in enumerate(content["shapes"], start=1):
         told = f"{called}: shape {position}"
-        name = class_name(str(shape.get("label") or "")) if isinstance(shape, Mapping) else ""
+        label = shape.get("label") if isinstance(shape, Mapping) else None
+        name = class_name("" if label is None else str(label))
         if not name:
             notes.add("object-without-class", told)
             continue

@@ -83,21 +83,21 @@ def _read_any(path: Path, request: DataRequest) -> Tables:
         return _read_boxes(root, find_box_tables(root), request, notes)
     if request.columns:
         raise DataError(f"{form} annotations have no columns, so --column cannot be used", where=str(path))
-    tables = to_tables(_read_form(form, root, notes), notes, str(path))
+    tables = to_tables(_read_form(form, root, notes, str(request.options.get("boxes", "xywh"))), notes, str(path))
     splits, more = group_by_name(tables.splits, request.group_by, str(path))
-    return Tables(splits, (*tables.findings, *more), tables.names)
+    return replace(tables, splits=splits, findings=(*tables.findings, *more))
 
 
-def _read_form(form: str, root: Path, notes: Notes) -> Read:
+def _read_form(form: str, root: Path, notes: Notes, boxes: str) -> Read:
     if form == "COCO":
-        return read_coco(root, find_coco(root, notes), notes)
+        return read_coco(root, find_coco(root, notes), notes, boxes)
     if form == "Pascal VOC":
         return read_voc(root, find_voc(root) or find_voc_below(root), notes)
     if form == "labelme":
         return read_labelme(root, notes)
     description = find_yolo(root)
     assert description is not None
-    return read_yolo(root, description, notes)
+    return read_yolo(root, description, notes, boxes)
 
 
 def _form_of_file(file: Path) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from graftwork.data.paths import Found, shown
+from graftwork.data.paths import Files, Found, part_clashes, shown
 from graftwork.data.splits import SPLITS, canonical_split
 from graftwork.errors import DataError
 from graftwork.interfaces import Tables
+from graftwork.vision.decode import SUFFIXES
 from graftwork.vision.inputs import is_picture_name, why_no_picture
 from graftwork_detection.findings import Notes
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
+
+Key = TypeVar("Key", bound=Hashable)
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels from the top left corner of the image, as in COCO."""
@@ -49,10 +52,11 @@ class Annotated:
 
 @dataclass(frozen=True)
 class Read:
-    """What a reader found: images by split, and class names by index."""
+    """What a reader found: images by split, class names by index, and what the data numbers these classes, where it does."""
 
     splits: Mapping[str, Sequence[Annotated]]
     names: tuple[str, ...]
+    ids: tuple[int | str, ...] = ()
 
 
 def features() -> Features:
@@ -111,7 +115,7 @@ def to_tables(read: Read, notes: Notes, where: str) -> Tables:
         raise DataError(f"no annotated image can be used (first: {told})", where=where, hint=hint)
     if not read.names:
         raise DataError("its annotations name no class", where=where)
-    return Tables(splits, tuple(notes.findings()), read.names)
+    return Tables(splits, tuple(notes.findings()), read.names, class_ids=read.ids)
 
 
 def split_in_name(name: str) -> str | None:
@@ -167,6 +171,26 @@ def image_folders(home: Path, split: str, file: Path) -> tuple[list[Path], list[
     return list(dict.fromkeys([*own, *folders])), list(dict.fromkeys(others)) if has_own else []
 
 
+def find_picture(files: Files, name: str, places: Sequence[Path], without: Sequence[Path] = ()) -> Found:
+    """What a name leads to, or else the one picture that is called so but for its suffix: sets are converted, names stay."""
+    found = files.look(name, places, without)
+    suffix = PurePosixPath(name.strip()).suffix
+    if found.path is not None or found.several or suffix.lower() not in SUFFIXES:
+        return found
+    other = files.look(name.strip().removesuffix(suffix), places, without)
+    return replace(other, name=name, exact=False, whole=False)
+
+
+def settle(found: Mapping[Key, Found], home: Path, notes: Notes) -> dict[Key, Found]:
+    """The same, but different names never lead to one picture; names under another suffix are told."""
+    parted = part_clashes(found)
+    for one in {one.name: one for one in parted.values() if one.path}.values():
+        said = PurePosixPath(one.name.strip()).suffix.lower()
+        if one.path and said in SUFFIXES and said != one.path.suffix.lower():
+            notes.add("other-suffix", f"{shown(one.name)} ({relative(one.path, home)})")
+    return parted
+
+
 def why_not(picture: Found, home: Path) -> str:
     name = shown(picture.name)
     if picture.shared:
@@ -195,6 +219,12 @@ def number(value: Any) -> float | None:
         return float(value)
     except OverflowError:  # JSON integers have no limit
         return float("inf")
+
+
+def side(value: Any) -> int:
+    """Pixels of a declared width or height; 0 where nothing sensible is declared."""
+    found = spoken(value.strip()) if isinstance(value, str) else number(value)
+    return int(found) if found is not None and 0 < found < 1e9 else 0
 
 
 def spoken(text: str) -> float | None:

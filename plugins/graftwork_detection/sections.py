@@ -106,7 +106,7 @@ def _worst(evaluation: Evaluation, facts: Facts) -> list[Any]:
         return [Text("The data is no longer where it was, so its pictures cannot be shown.")]
     chosen = evaluation.details.get("threshold")
     threshold = THRESHOLD if chosen is None else float(chosen)
-    judged = judge(rows["objects"], evaluation.predictions)
+    judged = judge(rows["objects"], evaluation.predictions, facts["classes"])
     bad = worst_first(judged, threshold)
     if not bad:
         return [Text(f"There is none: every object was found, without a false alarm (scores from {threshold:.2f} on).")]
@@ -124,11 +124,13 @@ def _worst(evaluation: Evaluation, facts: Facts) -> list[Any]:
     return [Text(told), Pictures(pictures, side=2 * PANEL + 6)]
 
 
-def judge(objects: Iterable[Mapping[str, Any]], predictions: Sequence[Mapping[str, Any]]) -> list[Judged]:
+def judge(
+    objects: Iterable[Mapping[str, Any]], predictions: Sequence[Mapping[str, Any]], classes: Sequence[str]
+) -> list[Judged]:
     """Match every row's objects ({bbox, category, crowd}) with its predicted boxes."""
     found = []
     for at, (truth, said) in enumerate(zip(objects, predictions, strict=False)):
-        boxes, scores, labels = as_arrays(read_objects(said))
+        boxes, scores, labels = as_arrays(read_objects(said), classes)
         true_boxes = np.asarray(truth["bbox"], dtype=np.float64).reshape(-1, 4)
         true_boxes = np.concatenate([true_boxes[:, :2], true_boxes[:, :2] + true_boxes[:, 2:]], axis=1)
         true_labels = np.asarray(truth["category"], dtype=np.int64)

@@ -36,6 +36,7 @@ class Detection(Task):
     head_facts = frozenset({"train_counts"})
     decides = True
     one_class_a_row = False
+    carried = ("image_id",)
 
     def __init__(self, options: FrameOptions) -> None:
         self.options = options
@@ -69,7 +70,7 @@ class Detection(Task):
         return audit_detection(tables)
 
     def facts(self, tables: Tables) -> Facts:
-        """`classes`: names by index; `train_counts`: training objects of each."""
+        """`classes`: names by index; `train_counts`: training objects of each; `category_ids`: what the data numbers them."""
         from graftwork_detection.audit import facts_of
 
         return {**facts_of(tables), **range_fact(tables.splits.get("train"))}
@@ -99,9 +100,10 @@ class Detection(Task):
         return decode_objects(predictions, facts)
 
     def read_inputs(self, inputs: Sequence[str], facts: Facts) -> Dataset:
-        from graftwork.vision.inputs import read_inputs
+        """Pictures, folders of them, and COCO files, which stand for the pictures that they list."""
+        from graftwork_detection.inputs import read_pictures
 
-        return read_inputs(inputs, facts)
+        return read_pictures(inputs, facts)
 
     def draw(self, row: Mapping[str, Any], prediction: Mapping[str, Any], facts: Facts) -> Image | None:
         from graftwork_detection.decode import draw_detection

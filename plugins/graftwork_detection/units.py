@@ -30,8 +30,10 @@ class Numbers:
         self.values += other.values
         self.sides += other.sides
 
-    def doubt(self) -> tuple[Meaning, str] | None:
+    def doubt(self, meant: str = "xywh") -> tuple[Meaning, str] | None:
         """What speaks against centre, width and height in shares of the picture's sides; None where nothing does.
+
+        `meant` is what the user says of the numbers, where it is not that; only their unit is doubted then.
 
         Pixels, where half of the boxes have a number far above 1. Corners, or the top left corner with width and height,
         where as centres a third of the boxes leave their pictures and as those none does.
@@ -43,10 +45,12 @@ class Numbers:
         if len(boxes) and above.mean() >= 0.5:
             told = f"{int(above.sum()):,} of {len(boxes):,} boxes have numbers above 1, {_likely(boxes, sides)}"
             return "boxes-not-in-shares", told
-        if len(boxes) < _FEW or not _leave(boxes, np.ones(2)).mean() >= 1 / 3:
+        if meant != "xywh" or len(boxes) < _FEW or not _leave(boxes, np.ones(2)).mean() >= 1 / 3:
             return None
         if _fit_as_corners(boxes, np.ones(2)).all():
-            return "boxes-look-like-corners", f"{len(boxes):,} boxes"
+            both = _fit_from_top_left(boxes, np.ones(2)).all()
+            also = "; they may also be the top left corner, width and height: boxes=top-left" if both else ""
+            return "boxes-look-like-corners", f"{len(boxes):,} boxes{also}"
         if _fit_from_top_left(boxes, np.ones(2)).all():
             return "boxes-look-like-top-left", f"{len(boxes):,} boxes"
         return None

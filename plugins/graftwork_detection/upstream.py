@@ -11,7 +11,7 @@ from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
 from graftwork.vision.inputs import picture_column
 from graftwork_detection.findings import Notes
-from graftwork_detection.rows import Box, features, number
+from graftwork_detection.rows import Box, features, number, side
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -124,7 +124,10 @@ def _objects(rows: Dataset, box: str, label: str, crowd: str | None) -> Iterator
                 if boxes is None or labels is None:
                     yield None
                     continue
-                crowds = (objects.get(crowd) if crowd else None) or [False] * len(boxes)
+                if not isinstance(boxes, list) or not isinstance(labels, list):
+                    boxes, labels = [boxes], [labels]  # fields of one object
+                crowds = objects.get(crowd) if crowd else None
+                crowds = crowds if isinstance(crowds, list) else [crowds] * len(boxes)
                 longest = max(len(boxes), len(labels))
                 yield [(_at(boxes, place), _at(labels, place), bool(_at(crowds, place))) for place in range(longest)]
             elif objects is None:
@@ -140,7 +143,8 @@ def _at(values: Sequence[Any], place: int) -> Any:
 
 def _names_of(values: Mapping[str, Sequence[list[tuple[Any, Any, bool]] | None]]) -> tuple[tuple[str, ...], bool]:
     """Distinct classes of all splits, and whether they are numbers (sorted as such then)."""
-    found = {label for rows in values.values() for row in rows for _, label, _ in row or () if label is not None}
+    labels = (label for rows in values.values() for row in rows for _, label, _ in row or ())
+    found = {label for label in labels if isinstance(label, str | int | float) and label == label}
     numbered = bool(found) and all(isinstance(label, int) for label in found)
     return tuple(str(label) for label in (sorted(found) if numbered else sorted(map(str, found)))), numbered
 
@@ -168,7 +172,10 @@ def _canonical(
                 category = _category(label, index, names)
                 where = _box(box, corners)
                 if category is None:
-                    notes.add("object-without-class" if label is None else "unknown-class", f"{told} ({label})")
+                    notes.add(
+                        "object-without-class" if label is None or label != label else "unknown-class",
+                        f"{told} ({label})",
+                    )
                 elif where is None:
                     notes.add("malformed-box", f"{told} ({str(box)[:60]})")
                 else:
@@ -179,9 +186,9 @@ def _canonical(
         objects.append(clean)
     schema = features().arrow_schema
     rows = add_column(rows, "objects", pa.array(objects, type=schema.field("objects").type))
-    for side in ("width", "height"):
-        declared = rows[side][:] if side in rows.column_names else [0] * len(rows)
-        rows = add_column(rows, side, pa.array([int(value or 0) for value in declared], type=pa.int64()))
+    for name in ("width", "height"):
+        declared = rows[name][:] if name in rows.column_names else [0] * len(rows)
+        rows = add_column(rows, name, pa.array(list(map(side, declared)), type=pa.int64()))
     return rows if len(kept) == len(rows) else rows.select(kept)
 
 

@@ -231,7 +231,9 @@ class _Reader:
         if not name:
             self._notes.add("object-without-class", told)
             return
-        corners = [spoken((element.findtext(f"bndbox/{corner}") or "").strip()) for corner in _CORNERS]
+        corners = [
+            spoken((element.findtext(f"bndbox/{corner}") or "").strip().replace(",", ".")) for corner in _CORNERS
+        ]
         if any(corner is None for corner in corners):
             self._notes.add("malformed-box", f"{told} ({name})")
             return

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
-from graftwork.data.paths import Files, Found, part_clashes, parts_of
+from graftwork.data.paths import Files, Found, parts_of
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError, UsageError
 from graftwork.files.yaml import read_yaml
@@ -21,14 +20,22 @@ from graftwork_detection.findings import Notes
 from graftwork_detection.rows import (
     Annotated,
     Read,
+    find_picture,
     pictures_in,
     relative,
+    settle,
     split_folders,
-    spoken,
     subfolder,
 )
-from graftwork_detection.units import Numbers
-from graftwork_detection.yololines import CLASS_FILES, Labels, add_objects, owners
+from graftwork_detection.yololines import (
+    Labels,
+    Meaning,
+    Told,
+    add_objects,
+    guess_keypoints,
+    owners,
+)
+from graftwork_detection.yolonames import check_first_class, class_files, classes_of, lines_of, merged
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,13 @@ class Layout:
 
     Args:
         where: the file that says so, for messages.
-        names: class names by index.
+        classes: class names by their number.
         pictures: image files by split, as they are listed.
-        keypoints: numbers a line has after its box (poses); 0 for none.
+        keypoints: numbers a line has after its box (poses); 0 where nothing says so.
     """
 
     where: Path
-    names: tuple[str, ...]
+    classes: Mapping[int, str]
     pictures: Mapping[str, Sequence[Path]]
     keypoints: int = 0
 
@@ -66,74 +73,60 @@ def find_yolo(root: Path) -> Path | None:
                     return file  # to be named when it is read
                 continue
             keys = {"names", "train", "val"} & set(content)
-            if {"names"} < keys or (keys and file.stem.lower() == "data"):
+            is_counted = "nc" in content and {"train", "val"} & keys
+            if {"names"} < keys or is_counted or (keys and file.stem.lower() == "data"):
                 found.append(file)
     if len(found) > 1:
         listed = ", ".join(file.name for file in found)
         raise DataError(f"has several YOLO descriptions ({listed})", where=str(root), hint="Give one of the files")
-    return found[0] if found else next(iter(_class_files(root)), None)
+    return found[0] if found else next(iter(class_files(root)), None)
 
 
-def _class_files(root: Path) -> list[Path]:
-    """Lists of class names beside files of labels."""
-    places = [root, *(folder for name in ("labels", "data") if (folder := subfolder(root, name)))]
-    places += [
-        inner for folder in split_folders(root).values() for inner in (folder, subfolder(folder, "labels")) if inner
-    ]
-    files = [place / name for place in places for name in CLASS_FILES if (place / name).is_file()]
-    return files if files and _has_labels(root) else []
-
-
-def _has_labels(root: Path) -> bool:
-    skipped = {"train.txt", "val.txt", "valid.txt", "test.txt", *CLASS_FILES}
-    for file in root.rglob("*.txt"):
-        if file.name.lower() not in skipped and not is_junk(file.name):
-            with file.open("rb") as stream:
-                words = stream.readline(4096).split()
-            if len(words) >= 5 and spoken(words[0].decode("ascii", "replace")) is not None:
-                return True
-    return False
-
-
-def read_yolo(root: Path, description: Path, notes: Notes) -> Read:
+def read_yolo(root: Path, description: Path, notes: Notes, boxes: str = "xywh") -> Read:
     """Images and objects of a YOLO data set.
 
     A line is `class x-centre y-centre width height` in shares of the upright image's size, or a class and a polygon, of
     which the surrounding box is taken. Sizes come from the headers of the image files; nothing is decoded.
+
+    Args:
+        boxes: how the four numbers are meant: `xywh`, `corners` or `top-left`, as `yololines.Meaning` has it.
 
     Raises:
         DataError: the description is damaged or incomplete, or a line has a column too many.
     """
     home = root if root.is_dir() else root.parent
     in_yaml = description.suffix.lower() in (".yaml", ".yml")
-    layout = _from_yaml(description, notes) if in_yaml else _from_folders(home, description)
+    layout = _from_yaml(description, notes) if in_yaml else _from_folders(home, description, notes)
+    names, index = merged(layout.classes, notes)
     labels = Labels(home)
-    splits: dict[str, list[Annotated]] = {}
-    used: set[Path] = set()
+    found: dict[str, dict[Path, Path | None]] = {}
     for split, files in layout.pictures.items():
         for file, count in Counter(files).items():
             if count > 1:
                 notes.add("image-listed-twice", f"{split}: {relative(file, home)}", count - 1)
-        found, shut = owners(list(dict.fromkeys(files)), labels)
+        found[split], shut = owners(list(dict.fromkeys(files)), labels)
         for file in shut:
             notes.add("several-pictures", relative(file, home))
-        images: list[Annotated] = []
-        numbers = Numbers()
-        for file, label in found.items():
-            used |= {label} if label else set()
-            image = _one(file, label, layout, home, notes)
-            if image is not None:
-                images.append(image[0])
-                numbers.extend(image[1])
-        if (doubt := numbers.doubt()) is not None:
+    used = {label for of in found.values() for label in of.values() if label}
+    keypoints = layout.keypoints or guess_keypoints(used)
+    if keypoints:
+        notes.add("keypoints-not-used", f"{keypoints} numbers after each box")
+    meaning = Meaning(index, {name: place for place, name in enumerate(names)}, keypoints, boxes)
+    told = {split: Told() for split in found}
+    splits: dict[str, list[Annotated]] = {}
+    for split, of in found.items():
+        read = (_one(file, label, meaning, told[split], home, notes) for file, label in of.items())
+        splits[split] = [image for image in read if image is not None]
+        if (doubt := told[split].numbers.doubt(boxes)) is not None:
             notes.add(doubt[0], f"{split}: {doubt[1]}")
-        splits[split] = images
+    check_first_class([one.classes for one in told.values()], layout.classes, notes)
     for file in labels.loose(used):
         notes.add("not-in-any-split" if labels.has_picture(file) else "annotation-without-image", relative(file, home))
-    return Read(splits, layout.names)
+    numbers = {place: number for number, place in reversed(index.items())}
+    return Read(splits, names, tuple(numbers[place] for place in range(len(names))))
 
 
-def _one(file: Path, label: Path | None, layout: Layout, home: Path, notes: Notes) -> tuple[Annotated, Numbers] | None:
+def _one(file: Path, label: Path | None, meaning: Meaning, told: Told, home: Path, notes: Notes) -> Annotated | None:
     name = relative(file, home)
     if not file.is_file():
         notes.add("annotation-without-image", f"{relative(label, home) if label else name} ({name} is not there)")
@@ -144,11 +137,12 @@ def _one(file: Path, label: Path | None, layout: Layout, home: Path, notes: Note
     called = relative(label, home)
     image = Annotated(file, name, *upright_size(file))
     try:
-        return image, add_objects(image, label, called, len(layout.names), layout.keypoints, notes)
+        add_objects(image, label, called, meaning, told, notes)
     except (OSError, UnicodeDecodeError) as error:
         reason = "is not text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
         notes.add("unreadable-annotation", f"{called}: {reason}")
         return None
+    return image
 
 
 def upright_size(file: Path) -> tuple[int, int]:
@@ -172,9 +166,9 @@ def _from_yaml(file: Path, notes: Notes) -> Layout:
         content, _ = read_yaml(file)
     except UsageError as error:
         raise DataError(error.what, where=error.where, hint=error.hint) from None
-    names = _names(content.get("names"), file)
-    if isinstance(content.get("nc"), int) and content["nc"] != len(names):
-        notes.add("class-count-disagrees", f"{file.name}: nc is {content['nc']}, but there are {len(names)} names")
+    classes = classes_of(content, file, notes)
+    if isinstance(content.get("nc"), int) and content["nc"] != len(classes):
+        notes.add("class-count-disagrees", f"{file.name}: nc is {content['nc']}, but there are {len(classes)} names")
     base = file.parent
     given = content.get("path")
     if isinstance(given, str):
@@ -187,26 +181,12 @@ def _from_yaml(file: Path, notes: Notes) -> Layout:
         if split and split not in entries and content.get(key):
             given = content[key] if isinstance(content[key], list) else [content[key]]
             entries[split] = [(f"{file}: {key}", str(entry)) for entry in given]
-    pictures = _listed(entries, base)
+    pictures = _listed(entries, base, notes)
     if not pictures:
         raise DataError("names neither train, val nor test", where=str(file), hint="Add train: images/train")
     shape = content.get("kpt_shape")
     numbers = shape if isinstance(shape, list) and all(isinstance(side, int) for side in shape) else [0]
-    return Layout(file, names, pictures, math.prod(numbers))
-
-
-def _names(value: Any, file: Path) -> tuple[str, ...]:
-    if isinstance(value, Mapping):
-        keys = [int(key) if str(key).isdecimal() else -1 for key in value]
-        if sorted(keys) != list(range(len(keys))):
-            raise DataError("its names are not numbered 0, 1, 2 and so on", where=str(file))
-        value = [name for _, name in sorted(zip(keys, value.values(), strict=True))]
-    if not isinstance(value, list) or not value:
-        raise DataError("has no names of classes", where=str(file), hint="Add names: [cat, dog]")
-    names = tuple(class_name(str(name)) for name in value)
-    if len(set(names)) < len(names):
-        raise DataError("gives two classes one name", where=str(file))
-    return names
+    return Layout(file, classes, pictures, math.prod(numbers))
 
 
 def _tidy(path: Path) -> Path:
@@ -214,7 +194,7 @@ def _tidy(path: Path) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _listed(entries: Mapping[str, Sequence[tuple[str, str]]], base: Path) -> dict[str, list[Path]]:
+def _listed(entries: Mapping[str, Sequence[tuple[str, str]]], base: Path, notes: Notes) -> dict[str, list[Path]]:
     """Pictures of each split's entries: a folder with everything below it, or a text file with a picture a line.
 
     Args:
@@ -240,16 +220,17 @@ def _listed(entries: Mapping[str, Sequence[tuple[str, str]]], base: Path) -> dic
                 if split == "test":  # exporters write a test entry whether there is one or not
                     continue
                 tails = "and for the ends of that path there" if len(parts_of(entry)) > 1 else ""
-                raise DataError(f"{entry} is not there", where=where, hint=f"Looked in {base} {tails}".rstrip())
+                hint = f"Looked in {base} {tails}".rstrip() + ". Correct it, or take that entry out"
+                raise DataError(f"{entry} is not there", where=where, hint=hint)
             if place.is_dir():
                 inside = pictures_in(place, deep=True)
                 if not inside and split != "test":
-                    raise DataError(f"{entry} holds no image", where=where)
+                    raise DataError(f"{entry} holds no image", where=where, hint="Correct it, or take that entry out")
                 pictures.setdefault(split, []).extend(map(_tidy, inside))
             else:
                 lists.setdefault(split, []).append(place)
                 pictures.setdefault(split, [])
-    for split, files in _from_lists(lists, base).items():
+    for split, files in _from_lists(lists, base, notes).items():
         pictures[split] += files
     return pictures
 
@@ -267,7 +248,7 @@ def _overlap(one: Path, other: Path) -> bool:
     return one == other or one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def _from_lists(lists: Mapping[str, Sequence[Path]], base: Path) -> dict[str, list[Path]]:
+def _from_lists(lists: Mapping[str, Sequence[Path]], base: Path, notes: Notes) -> dict[str, list[Path]]:
     """The pictures that text files list, relative to themselves or to the data's folder; those not there included.
 
     Darknet and CVAT write data/obj_train_data/x.jpg for what lies in obj_train_data/.
@@ -282,23 +263,25 @@ def _from_lists(lists: Mapping[str, Sequence[Path]], base: Path) -> dict[str, li
                 raise DataError(f"cannot be read as a list of images ({error})", where=str(file)) from None
             for place, line in enumerate(lines):
                 if line.strip():
-                    found[split, file, place] = files.look(line.strip(), [file.parent, base])
+                    found[split, file, place] = find_picture(files, line.strip(), [file.parent, base])
     pictures: dict[str, list[Path]] = {split: [] for split in lists}
-    for (split, _, _), one in part_clashes(found).items():
+    for (split, _, _), one in settle(found, base, notes).items():
         pictures[split].append(_tidy(one.path or base / one.name))
     return pictures
 
 
-def _from_folders(root: Path, classes: Path) -> Layout:
+def _from_folders(root: Path, classes: Path, notes: Notes) -> Layout:
     """Darknet and what labelling tools export like it: names in a file, splits as lists, as folders, or none."""
-    contents = {file: tuple(line.strip() for line in _lines(file) if line.strip()) for file in _class_files(root)}
+    contents = {file: tuple(line.strip() for line in lines_of(file) if line.strip()) for file in class_files(root)}
     if len(set(contents.values())) > 1:
         told = " and ".join(relative(file, root) for file in contents)
         raise DataError(f"{told} hold different names of classes", where=str(root))
-    names = _names(list(contents.get(classes) or _lines(classes)), classes)
+    names = dict(enumerate(map(class_name, contents.get(classes) or lines_of(classes))))
+    if not names:
+        raise DataError("holds no names of classes", where=str(classes), hint="Put one name a line into it")
     lists = {split: file for file in sorted(root.glob("*.txt")) if (split := canonical_split(file.stem))}
     if lists:
-        return Layout(classes, names, _from_lists({split: [file] for split, file in lists.items()}, root))
+        return Layout(classes, names, _from_lists({split: [file] for split, file in lists.items()}, root, notes))
     images = subfolder(root, "images")
     for place in (images, root):
         folders = split_folders(place) if place else {}
@@ -306,10 +289,3 @@ def _from_folders(root: Path, classes: Path) -> Layout:
             pictures = {split: pictures_in(folder, deep=True) for split, folder in folders.items()}
             return Layout(classes, names, {split: files for split, files in pictures.items() if files})
     return Layout(classes, names, {"train": pictures_in(images or root, deep=True)})
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read as a list of classes ({error})", where=str(file)) from None

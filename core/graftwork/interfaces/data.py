@@ -70,12 +70,14 @@ class Tables:
         names: class names by index, when reading knows them.
         columns: canonical column to the source's column, where the source is a table: what a model remembers, so that it
             predicts from the same columns of another table.
+        class_ids: what the source numbers its classes, by index, where it does (COCO's category ids have gaps).
     """
 
     splits: dict[str, Dataset]
     findings: tuple[Finding, ...] = ()
     names: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
+    class_ids: tuple[int | str, ...] = ()
 
 
 class Examples(ABC):

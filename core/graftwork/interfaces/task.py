@@ -75,6 +75,9 @@ class Task(ABC):
     one_class_a_row: bool = True
     """Whether every row has exactly one class, its stratum: what a budget of N rows a class (`--limit-train N/class`) counts."""
 
+    carried: tuple[str, ...] = ()
+    """Columns that `read_inputs` may give, beside `image`, `text` and the like, which a prediction tells as they are (ids)."""
+
     @abstractmethod
     def read(self, request: DataRequest) -> Tables:
         """The data under canonical columns. Only what is cheap: no image is decoded here.

@@ -82,17 +82,17 @@ def read_data(config: RunConfig, builder: Builder) -> RunData:
     splits, made = _completed(task, tables, config.seed, group)
     # A task audits what has labels.
     without_labels = {UNLABELLED: splits.pop(UNLABELLED)} if UNLABELLED in splits else {}
-    tables, audited = task.audit(Tables(splits, tables.findings, tables.names))
+    tables, audited = task.audit(replace(tables, splits=splits))
     findings = [*tables.findings, *made, *audited]
     every = tables.splits["train"]
     if rows_wanted is not None:
         # Where splits were made, names of files count for nothing.
         keys = task.contents(every) if any(finding.code == "splits-made" for finding in made) else None
         rows, limited = limit(every, task.strata(every), rows_wanted, config.seed, of_each_class, tables.names, keys)
-        tables = Tables({**tables.splits, "train": rows}, tables.findings, tables.names)
+        tables = replace(tables, splits={**tables.splits, "train": rows})
         findings += limited
     facts = task.facts(tables)
-    tables = Tables({**tables.splits, **without_labels}, tables.findings, tables.names)
+    tables = replace(tables, splits={**tables.splits, **without_labels})
     digests = {split: row_digests(rows) for split, rows in tables.splits.items()}
     release_unused()
     return RunData(task, tables, tuple(findings), facts, combine(digests, tables.names), digests, every, columns)

@@ -95,7 +95,7 @@ class Predictor:
             while following in waiting or following in examples.lost:  # rows that differ in size come out of order
                 prediction = waiting.pop(following, None)
                 if prediction is not None:
-                    told = {"input": origins[following], **prediction}
+                    told = {"input": origins[following], **_carried(rows, following, task.carried), **prediction}
                     told |= {"drawn": self._drawn(rows[following], prediction, facts)} if draw else {}
                     told |= {"threshold": facts["threshold"]} if "threshold" in facts else {}
                     told |= {BESIDE: rows[following][BESIDE]} if BESIDE in rows.column_names else {}
@@ -159,6 +159,13 @@ class Predictor:
         if self.device.is_main:
             _write_tables(out, tables, details)
         return values
+
+
+def _carried(rows: Dataset, row: int, names: Sequence[str]) -> dict[str, Any]:
+    """The cells of a row under some names, those aside that are not there."""
+    there = [name for name in names if name in rows.column_names]
+    cells = rows.select_columns(there)[row] if there else {}
+    return {name: value for name, value in cells.items() if value is not None}
 
 
 @contextmanager
