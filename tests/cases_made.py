@@ -1,4 +1,4 @@
-"""Pictures for cases.yaml that no folder has: `python cases_made.py boxes|mixed FOLDER` writes them, the same every time."""
+"""Pictures for cases.yaml that no folder has, the same every time: `python cases_made.py boxes|mixed|cut [FROM] FOLDER`."""
 
 from __future__ import annotations
 
@@ -59,5 +59,16 @@ def mixed(folder: Path) -> None:
         picture(100 + number)[0].save(folder / f"m{number}.png")
 
 
+def cut(source: Path, folder: Path) -> None:
+    """a.tif, the first picture of floats with a pixel above 1, and b.tif, the same without it."""
+    folder.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        pixels = np.asarray(Image.open(path))
+        if pixels.max() > 1:
+            Image.fromarray(pixels).save(folder / "a.tif")
+            Image.fromarray(pixels.clip(0, 1)).save(folder / "b.tif")
+            return
+
+
 if __name__ == "__main__":
-    {"boxes": boxes, "mixed": mixed}[sys.argv[1]](Path(sys.argv[2]))
+    {"boxes": boxes, "mixed": mixed, "cut": cut}[sys.argv[1]](*map(Path, sys.argv[2:]))
