@@ -155,6 +155,8 @@ def test_a_column_is_added_to_a_selection_without_copying_it() -> None:
     more = add_column(add_column(rows, "b", ["x", "y", "z"]), "a", [70, 20, 50])
     assert more[:] == {"b": ["x", "y", "z"], "a": [70, 20, 50]}
     assert len(more.data) == 10
+    in_a_row = Dataset.from_dict({"a": list(range(10))}).select([9, 4, 5, 6]).select([1, 2, 3])
+    assert add_column(in_a_row, "b", ["x", "y", "z"])[:] == {"a": [4, 5, 6], "b": ["x", "y", "z"]}
     twice = Dataset.from_dict({"a": [0, 1]}).select([1, 1, 0])
     assert add_column(twice, "b", [1, 2, 3])["b"][:] == [1, 2, 3]
 

@@ -62,7 +62,8 @@ def add_column(rows: Dataset, name: str, values: Sequence[Any] | pa.Array) -> Da
     if name in rows.column_names:
         return add_column(rows, "_new", values).remove_columns(name).rename_column("_new", name)
     column = values if isinstance(values, pa.Array) else pa.array(list(values))
-    chosen = None if rows._indices is None else rows._indices.column(0).to_numpy()
+    # They are uint64, and rows in a row start at a number that datasets then makes a float of.
+    chosen = None if rows._indices is None else rows._indices.column(0).to_numpy().astype(np.int64)
     if chosen is None:
         return _beside(rows, name, column)
     if not len(chosen) or len(np.unique(chosen)) < len(chosen):
