@@ -117,6 +117,7 @@ def test_where_nothing_can_be_read_the_exit_code_is_that_of_the_data(
 ) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     assert predict(task, "empty.png")[::2] == (3, ["graft: error: empty.png: is empty (zero bytes)"])
+    assert predict(task, "empty.png", "--column", "image=file")[0] == 2
     code, out, said = predict(task, "-", stdin=b"empty.png\n")
     assert code == 3 and not out and "a line of standard input is a text" in said[0]
 

@@ -12,7 +12,7 @@ from graftwork.data.columns import add_column
 from graftwork.data.folders import is_junk
 from graftwork.data.paths import Files, Found, part_clashes, shown
 from graftwork.data.sources import existing_path
-from graftwork.errors import DataError
+from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import Facts, Finding, Inputs
 from graftwork.log import say
 from graftwork.vision.decode import SUFFIXES
@@ -35,11 +35,14 @@ def read_inputs(inputs: Sequence[str], facts: Facts | None = None) -> Dataset:
         facts: of the model.
 
     Raises:
+        UsageError: columns of a table are named.
         DataError: an input is missing, a file is no image, or a folder holds none, and `Inputs.refuse` raises it.
     """
     given = Inputs.of(inputs)
     if not given:
         raise DataError("no image was given", hint="Give image files or folders")
+    if given.columns:
+        raise UsageError("picture files have no columns, so --column cannot be used", hint="Leave it out")
     files: list[tuple[Path, str]] = []
     for text in given.names("pictures"):
         try:
