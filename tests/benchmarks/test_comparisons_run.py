@@ -23,6 +23,7 @@ def limits(found: dict[str, Any]) -> list[float | None]:
     return [line["at_most"] if line["at_least"] is None else line["at_least"] for line in found["acceptance"]]
 
 
+@pytest.mark.acceptance
 def test_the_classic_script_and_graft_train_are_compared_on_the_same_weights(
     run: Run, results: Results, tmp_path: Path
 ) -> None:

@@ -154,7 +154,9 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     [
         pytest.param(grid("a", strategies=1, seeds=1), id="one cell"),
         pytest.param(grid("a", seeds=1), id="one seed"),
-        pytest.param(grid("abcdefghij", strategies=12), id="twelve strategies on ten data sets"),
+        pytest.param(
+            grid("abcdefghij", strategies=12), id="twelve strategies on ten data sets", marks=pytest.mark.acceptance
+        ),
         pytest.param(
             grid("a", strategies=2, backbones=tuple(f"backbone-{at}" for at in range(20))), id="twenty backbones"
         ),

@@ -103,6 +103,7 @@ def test_a_cluster_without_room_is_one_clear_line(cluster: Any, tmp_path: Path) 
         RayWorkers(None, 64, tmp_path)
 
 
+@pytest.mark.acceptance
 def test_a_machine_that_does_not_see_the_folder_is_one_clear_line(cluster: Any, tmp_path: Path) -> None:
     from graftwork.bench.on_ray import RayWorkers
 

@@ -342,6 +342,7 @@ def test_groups_of_a_plan_name_parameters_of_terms_as_the_model_does() -> None:
         check_plan(Plan("p", (Phase("p", 1, 0, (group,), 0.1),)), model)
 
 
+@pytest.mark.acceptance
 def test_two_processes_give_the_steps_of_one_and_tell_terms_the_same(command: Callable[..., Any]) -> None:
     child = Path(__file__).with_name("terms_child.py")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -63,6 +63,7 @@ def test_a_plugin_that_ends_the_process_is_caught_with_the_check_that_ran(write:
     assert "the process ended by exit code 0" in done.stdout
 
 
+@pytest.mark.acceptance
 def test_a_plugin_that_cannot_be_imported_is_a_fault_and_no_traceback(write: Write, tmp_path: Path) -> None:
     installed = write(
         "strategy",

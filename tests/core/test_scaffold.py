@@ -207,6 +207,7 @@ def test_writing_a_plugin_imports_no_torch(tmp_path: Path) -> None:
 # What was written works
 
 
+@pytest.mark.acceptance
 def test_every_package_passes_its_own_tests(installed: dict[str, Path], tmp_path: Path) -> None:
     tests = [folder / "tests" for folder in installed.values()]
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", tmp_path, "-rs"]
@@ -245,6 +246,7 @@ def test_the_observer_left_a_line_for_every_event(together: dict[str, Any]) -> N
     assert events.count("epoch") == 2
 
 
+@pytest.mark.acceptance
 def test_the_task_learns_predicts_and_evaluates(installed: dict[str, Path], tmp_path: Path) -> None:
     words = "train --task my-task --data sample:my-task-wine --workers 0 --device cpu --out run --json"
     done = run([GRAFT, *words.split()], installed, tmp_path)

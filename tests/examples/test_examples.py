@@ -13,14 +13,8 @@ from graftwork.catalogue import first_party_registry
 EXAMPLES = first_party_registry().parent / "examples"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("graftwork-timm", marks=pytest.mark.acceptance),
-        pytest.param("graftwork-tables", marks=pytest.mark.acceptance),  # test_examples_in_use trains it each time
-        "graftwork-bss",
-    ],
-)
+@pytest.mark.acceptance  # test_examples_in_use trains with them each time
+@pytest.mark.parametrize("name", ["graftwork-timm", "graftwork-tables", "graftwork-bss"])
 def test_an_example_passes_its_own_tests_as_it_is_installed(name: str, stranger: Callable[..., Any]) -> None:
     words = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", EXAMPLES / name / "pyproject.toml"]
     done = stranger(sys.executable, "-m", "pytest", *words, EXAMPLES / name / "tests")

@@ -145,7 +145,7 @@ def test_a_loss_that_is_not_finite_names_step_and_part_and_keeps_the_last_good_c
     assert checkpoint is not None and all(bool(tensor.isfinite().all()) for tensor in checkpoint.tensors.values())
 
 
-def test_weights_with_a_nan_end_at_the_first_step(
+def test_weights_with_a_nan_are_refused_before_a_step(
     graft: Graft, settings: list[str], shared_data: Path, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file, save_file
@@ -155,8 +155,8 @@ def test_weights_with_a_nan_end_at_the_first_step(
     state["features.0.bias"][0] = float("nan")
     save_file(state, tmp_path / "nan.safetensors")
     words = [str(tmp_path / "nan.safetensors") if word == source else word for word in settings]
-    line = the_error(graft("train", *words, "--out", tmp_path / "run"), 1, alone=False)
-    assert "step 1: loss part 'loss' is nan" in line
+    line = the_error(graft("train", *words, "--out", tmp_path / "run"), 2, alone=False)
+    assert "1 tensors of these weights hold NaN or infinity" in line and "nan.safetensors" in line
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_resume_ends_in_the_same_bits(

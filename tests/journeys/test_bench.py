@@ -82,6 +82,7 @@ def test_a_plan_says_what_would_run_and_runs_nothing(suite: Path, graft: Callabl
     assert plan["seconds"] > 0 and plan["bytes"] > 0 and plan["missing"] == []
 
 
+@pytest.mark.acceptance
 def test_the_table_has_what_repeats_a_cell(whole: Path, graft: Callable[..., Any], tmp_path: Path) -> None:
     rows = table(whole)
     assert len(rows) == CELLS and {row["state"] for row in rows} == {"finished"}
@@ -95,6 +96,7 @@ def test_the_table_has_what_repeats_a_cell(whole: Path, graft: Callable[..., Any
     assert str(json.loads(again.stdout)["test"]["accuracy"]) == row["score"]
 
 
+@pytest.mark.acceptance
 def test_killed_in_the_middle_and_resumed_it_is_the_same_table(
     suite: Path, whole: Path, graft: Callable[..., Any], graft_path: Path
 ) -> None:
@@ -196,6 +198,7 @@ def test_a_cell_that_fails_stops_no_other(graft: Callable[..., Any], tmp_path: P
     assert [entry["data"] for entry in result["entries"]] == ["bad", "messages"] and result["failures"] == []
 
 
+@pytest.mark.acceptance
 def test_the_page_is_written_anew_on_request(whole: Path, graft: Callable[..., Any]) -> None:
     page = whole / "report.html"
     before = page.read_text()

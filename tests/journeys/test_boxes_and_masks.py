@@ -132,6 +132,7 @@ def test_a_detector_starts_from_an_earlier_one_but_for_its_class_scores(
     assert "of the head start anew" in done.stderr
 
 
+@pytest.mark.acceptance
 def test_a_classifiers_backbone_feeds_a_detector(
     graft: Graft, trained: tuple[Path, dict[str, Any], str], cells: Path, tmp_path: Path
 ) -> None:

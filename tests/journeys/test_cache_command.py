@@ -214,6 +214,7 @@ TRAIN = (
 )  # fmt: skip
 
 
+@pytest.mark.acceptance
 def test_a_run_that_cannot_keep_anything_says_so_once_and_trains_the_same(graft: Graft, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     weights = []

@@ -20,7 +20,7 @@ def test_killed_runs_end_like_the_uninterrupted_one() -> None:
         pytest.param("image-classification", "full", marks=pytest.mark.acceptance),
         pytest.param("image-classification", "gradual", marks=pytest.mark.acceptance),
         pytest.param("image-classification", "lora", marks=pytest.mark.acceptance),
-        ("text-classification", "full"),
+        pytest.param("text-classification", "full", marks=pytest.mark.acceptance),
         pytest.param("text-classification", "lora", marks=pytest.mark.acceptance),
     ],
 )

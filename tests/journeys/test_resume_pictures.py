@@ -6,9 +6,10 @@ import pytest
 from resume_kit import run_trials
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     ("task", "strategy"),
-    [("detection", "full"), pytest.param("segmentation", "lp-ft", marks=pytest.mark.acceptance)],
+    [("detection", "full"), ("segmentation", "lp-ft")],
 )
 def test_killed_runs_with_batches_of_like_shape_end_the_same(task: str, strategy: str) -> None:
     words = ("--task", task, "--strategies", strategy, "--steps", "19", "--moments", "0", "--bugs", "")

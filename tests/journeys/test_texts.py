@@ -66,6 +66,7 @@ def test_evaluating_the_test_split_again_gives_the_same_figures(graft: Graft, tr
     assert json.loads(done.stdout)["metrics"]["accuracy"] == pytest.approx(summary["test"]["accuracy"], abs=0.02)
 
 
+@pytest.mark.acceptance
 def test_a_text_model_is_the_source_of_another_task(graft: Graft, trained_texts: Trained, tmp_path: Path) -> None:
     out, _, _ = trained_texts
     table = tmp_path / "pairs.csv"
@@ -122,6 +123,7 @@ def test_an_unreachable_hub_name_is_one_clear_line(graft: Graft, tmp_path: Path)
     assert "hf:nobody/nothing" in done.errors[0] and "Traceback" not in done.stderr
 
 
+@pytest.mark.acceptance
 def test_batch_tokens_limit_what_a_batch_holds(graft: Graft, tmp_path: Path) -> None:
     words = ("train", "--task", "text-classification", "--data", "sample:messages", "--backbone", "graftext-s")
     small = ("--epochs", 1, "--device", "cpu", "--strategy", "linear-probe", "--json")

@@ -192,6 +192,7 @@ def test_list_names_what_is_broken_and_imports_nobody(thirty: Graft) -> None:
     assert f"\n{NAMESAKE}:partial:N " in table and "\npartial:N " in table and f"\n{TWIN}:shared " in table
 
 
+@pytest.mark.acceptance
 def test_training_on_something_else_notices_nobody(thirty: Graft, graft: Graft, tmp_path: Path) -> None:
     words = ("train", *FEW, "--data", "sample:digits", "--strategy", "partial:1", "--json")
     among = thirty(*words, "--out", tmp_path / "among")
@@ -260,6 +261,7 @@ def test_a_model_of_a_plugin_that_is_left_out_says_what_it_needs(
         assert done.code == 2 and f"plugin {NAMESAKE} is not in use. Left out by GRAFTWORK_PLUGINS" in done.errors[0]
 
 
+@pytest.mark.acceptance
 def test_a_plugin_that_hangs_for_a_while_delays_only_who_uses_it(thirty: Graft) -> None:
     done = thirty("doctor", "--json", env={"GRAFTWORK_PLUGINS": f"{HANGS},{RAISES},graft-p00"})
     assert done.code == 0, done.stderr

@@ -102,6 +102,7 @@ class TestSwin(ImageBackboneConformance):
     name = "swin_t"
 
 
+@pytest.mark.acceptance
 class TestSwinV2(ImageBackboneConformance):
     name = "swin_v2_t"
 

@@ -74,10 +74,8 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 OFTEN = {
-    ("detection", "partial:1"),
     ("segmentation", "linear-probe"),
     ("image-classification", "lp-ft"),
-    ("text-classification", "linear-probe"),
     ("text-classification", "partial:1"),
 }
 """What every test run tries; the rest is tried before a release."""

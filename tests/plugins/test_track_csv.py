@@ -76,6 +76,7 @@ def test_a_killed_and_resumed_run_leaves_the_same_rows(whole: Path, after: int, 
     assert timeless(out / "epochs.csv") == timeless(whole / "epochs.csv")
 
 
+@pytest.mark.acceptance
 def test_a_run_is_resumed_by_the_command_line_with_other_observers(whole: Path, tmp_path: Path, graft: Any) -> None:
     out = tmp_path / "run"
     run_killed(out, EVERY_STEP, 8)

@@ -96,7 +96,8 @@ def test_settings_are_parameters_and_the_run_says_how_it_ended(whole: Path) -> N
     assert found.data.tags["graftwork.folder"] == str(whole)
 
 
-@pytest.mark.parametrize("after", [pytest.param(2, marks=pytest.mark.acceptance), 8])
+@pytest.mark.acceptance
+@pytest.mark.parametrize("after", [2, 8])
 def test_a_killed_and_resumed_run_is_one_run_with_every_point_once(
     whole: Path, address: str, after: int, tmp_path: Path
 ) -> None:
