@@ -29,7 +29,8 @@ def steps(command, tmp_path: Path, mebibytes: int, trying: str = "no") -> tuple[
     return load_file(path), done.stdout
 
 
-@pytest.mark.parametrize("trying", [pytest.param("no", marks=pytest.mark.acceptance), "try"])
+@pytest.mark.acceptance
+@pytest.mark.parametrize("trying", ["no", "try"])
 def test_a_step_that_the_kernel_gives_no_memory_for_is_split_and_gives_the_same_weights(  # type: ignore[no-untyped-def]
     command, tmp_path: Path, trying: str
 ) -> None:

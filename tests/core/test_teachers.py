@@ -124,7 +124,7 @@ def test_what_is_given_is_what_the_teacher_says_of_the_row_in_its_view(taught: A
         assert isinstance(said, dict) and torch.allclose(said["logits"][0], found[0][1], atol=1e-4)
 
 
-@pytest.mark.parametrize("frozen", [0, 2])
+@pytest.mark.parametrize("frozen", [pytest.param(0, marks=pytest.mark.acceptance), 2])
 def test_a_taught_run_that_is_interrupted_ends_in_the_same_bits(
     taught: Any, frozen: int, catalogue: Catalogue, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def _wines() -> Any:
     return bunch.data.assign(label=bunch.target_names[bunch.target])
 
 
+@pytest.mark.acceptance
 def test_a_new_domain_and_a_new_strategy_resume_exactly(stranger: Callable[..., Any], tmp_path: Path) -> None:
     done = stranger(sys.executable, KILLED, tmp_path)
     assert done.code == 0, done.stderr[-3000:]

@@ -29,6 +29,7 @@ class TestFpn(HeadConformance):
     learns = 0.4  # mean IoU of thin digits, from maps of a stride of 2 to 8
 
 
+@pytest.mark.acceptance
 class TestDeepLab(HeadConformance):
     head = "deeplabv3"
     learns = 0.4  # mean IoU of thin digits, from maps of a stride of 2 to 8

@@ -309,6 +309,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.acceptance
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     probabilities, label = make_outcomes(5)
     torch.save((probabilities, label), tmp_path / "data.pt")

@@ -147,6 +147,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.acceptance
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     said, true = make_masks()
     torch.save((said, true), tmp_path / "data.pt")

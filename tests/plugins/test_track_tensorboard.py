@@ -66,7 +66,8 @@ def test_the_plan_is_there_as_text_and_the_settings_as_hyper_parameters(whole: P
     assert metric.name.tag == "validation/accuracy"
 
 
-@pytest.mark.parametrize("after", [pytest.param(2, marks=pytest.mark.acceptance), 8])
+@pytest.mark.acceptance
+@pytest.mark.parametrize("after", [2, 8])
 def test_a_killed_and_resumed_run_shows_every_point_once(whole: Path, after: int, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run_killed(out, EVERY_STEP, after)
