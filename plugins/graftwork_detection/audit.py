@@ -25,7 +25,7 @@ from graftwork.vision.look import SIDEWAYS
 from graftwork_detection.boxes import Objects, look_like_corners, odd_sizes, pack, repair, unpack
 from graftwork_detection.findings import Notes
 from graftwork_detection.sizes import fit_to_files
-from graftwork_detection.units import all_in_shares
+from graftwork_detection.units import doubt_pixels
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -105,9 +105,10 @@ def _audit_split(split: str, seen: Seen, notes: Notes) -> Objects:
     told = (notes, split, origins)
     objects = fit_to_files(unpack(rows), declared, upright, lambda row: _turned(rows[row]["image"]), told)
     with np.errstate(over="ignore"):  # corners of absurd boxes
-        if all_in_shares(objects.boxes, sizes[objects.rows]):
-            notes.add("boxes-in-shares", split)
-        elif look_like_corners(objects, sizes):
+        unlikely = doubt_pixels(objects.boxes, sizes[objects.rows])
+        if unlikely is not None:
+            notes.add(unlikely[0], f"{split}{unlikely[1]}")
+        if (unlikely is None or unlikely[0] != "boxes-in-shares") and look_like_corners(objects, sizes):
             notes.add("boxes-look-like-corners", split)
         repaired = repair(objects, sizes, notes, lambda found, place: _told(found, place, origins, names))
     before, after = objects.per_row(), repaired.per_row()

@@ -13,6 +13,7 @@ from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
 from graftwork.data.paths import Files, Found
 from graftwork.errors import DataError
+from graftwork.files.text import decode_text
 from graftwork.interfaces import DataRequest
 from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.findings import Notes
@@ -32,7 +33,7 @@ from graftwork_detection.rows import (
     subfolder,
     why_not,
 )
-from graftwork_detection.yolo import upright_size
+from graftwork_detection.sizes import upright_size
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -127,8 +128,8 @@ def find_box_tables(root: Path) -> dict[str, Path]:
 def header(file: Path) -> list[str]:
     """The cells of a CSV file's first line; empty where it has none that can be read."""
     try:
-        with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            first = stream.readline(1 << 16)
+        with file.open("rb") as stream:
+            first = decode_text(stream.read(1 << 16), "replace").partition("\n")[0].rstrip("\r")
     except OSError:
         return []
     delimiter = max(",;\t|", key=first.count)
@@ -175,7 +176,7 @@ def read_boxes(
         image = images[split].get(found.path)
         if image is None:
             image = images[split][found.path] = _image(found.path, home, cells)
-        _object(image, cells, index, origin, notes, request.options.get("boxes") == "corners")
+        _object(image, cells, index, origin, notes, request.options)
     _name_others(home, images, notes)
     return Read({split: list(found.values()) for split, found in images.items()}, names)
 
@@ -205,7 +206,12 @@ def _image(path: Path, home: Path, cells: Mapping[str, Any]) -> Annotated:
 
 
 def _object(
-    image: Annotated, cells: Mapping[str, Any], index: Mapping[str, int], origin: str, notes: Notes, corners: bool
+    image: Annotated,
+    cells: Mapping[str, Any],
+    index: Mapping[str, int],
+    origin: str,
+    notes: Notes,
+    options: Mapping[str, Any],
 ) -> None:
     label = _label(cells["label"])
     values = _values(cells)
@@ -221,9 +227,12 @@ def _object(
         notes.add("malformed-box", f"{origin} ({', '.join(map(str, values))[:60]})")
         return
     x, y, third, fourth = (value for value in numbers if value is not None)
-    box: Box = (x, y, third - x, fourth - y) if corners or "xmax" in cells else (x, y, third, fourth)
+    box: Box = (
+        (x, y, third - x, fourth - y) if options.get("boxes") == "corners" or "xmax" in cells else (x, y, third, fourth)
+    )
     crowd = str(cells.get("group") or "0").strip().lower() not in ("0", "false", "-1")
-    if "group" in cells and "xmax" in cells and max(x, y, third, fourth) <= 1:
+    usual = options.get("box_unit", "usual") == "usual"
+    if usual and "group" in cells and "xmax" in cells and max(x, y, third, fourth) <= 1:
         box = (box[0] * image.width, box[1] * image.height, box[2] * image.width, box[3] * image.height)
     if crowd:
         notes.add("crowd-objects", origin)

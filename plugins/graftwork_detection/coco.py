@@ -12,6 +12,7 @@ from typing import Any
 from graftwork.data.folders import is_junk
 from graftwork.data.paths import Files, Found
 from graftwork.errors import DataError
+from graftwork.files.text import decode_text, read_text, save_as_utf8
 from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.cocoparts import Categories, Objects, id_of
 from graftwork_detection.findings import Notes
@@ -32,7 +33,7 @@ from graftwork_detection.rows import (
 )
 
 _KEYS = ("images", "annotations", "categories")
-_MARK = re.compile(rb'"(images|annotations)"\s*:\s*\[')
+_MARK = re.compile(r'"(images|annotations)"\s*:\s*\[')
 _PEEK = 1 << 20
 _SIBLINGS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")  # of COCO's instances_*.json
 
@@ -93,12 +94,13 @@ def _only_file(folder: Path) -> Path | None:
 
 def _looks_like_coco(file: Path) -> bool:
     with file.open("rb") as stream:
-        start = stream.read(_PEEK)
+        peeked = stream.read(_PEEK)
+    start = decode_text(peeked, "replace")
     # A damaged file by COCO's own name is COCO's all the same: it is to be named, not passed over.
-    is_object = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"  # a list is Label Studio's or CreateML's
+    is_object = start.lstrip()[:1] == "{"  # a list is Label Studio's or CreateML's
     marks = {found[1] for found in _MARK.finditer(start)}
     # What holds annotations and no images, all of it seen, is another tool's file of one picture.
-    is_coco = is_object and (b"images" in marks or (len(start) == _PEEK and bool(marks)))
+    is_coco = is_object and ("images" in marks or (len(peeked) == _PEEK and bool(marks)))
     return is_coco or file.name.lower().startswith(("instances", "_annotations.coco"))
 
 
@@ -170,9 +172,9 @@ def image_ids(root: Path, files: Mapping[str, Path]) -> list[tuple[str, Path | N
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes().decode("utf-8-sig"))
+        content = json.loads(read_text(file))
     except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", where=str(file), hint="Save it as UTF-8") from None
+        raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
     except json.JSONDecodeError as error:
         where = f"{file}:{error.lineno}:{error.colno}"
         raise DataError(f"is damaged JSON ({error.msg})", where=where, hint="Export it again") from None

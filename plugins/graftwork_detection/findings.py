@@ -65,12 +65,17 @@ CODES: dict[str, tuple[Level, str]] = {
     # Boxes
     "boxes-in-shares": (
         "error",
-        "splits whose boxes all lie within 0 to 1, so they are shares of the picture's sides where pixels are wanted (multiply "
-        "them by the picture's width and height)",
+        "splits whose boxes all lie within 0 to 1, so they are shares of the picture's sides where pixels are wanted (--set "
+        "task_options.box_unit=shares reads them so)",
     ),
     "boxes-not-in-shares": (
         "error",
-        "splits whose boxes are no shares of the picture's sides, as YOLO wants them (divide them by its width and height)",
+        "splits whose boxes are no shares of the picture's sides, as YOLO wants them (--set task_options.box_unit=pixels reads "
+        "them as pixels)",
+    ),
+    "boxes-in-one-corner": (
+        "warning",
+        "splits whose boxes all lie in the first pixels of far larger pictures, so they may be in another unit than pixels",
     ),
     "boxes-look-like-top-left": (
         "error",

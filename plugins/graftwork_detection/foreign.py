@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
+from graftwork.files.text import decode_text
 from graftwork_detection.boxtable import box_columns, header
 from graftwork_detection.rows import spoken
 
@@ -29,7 +30,7 @@ def what_it_is(path: Path) -> str | None:
     for file in files:
         try:
             with file.open("rb") as stream:
-                start = stream.read(_START)
+                start = decode_text(stream.read(_START), "replace")
         except OSError:
             continue
         told = _READERS[file.suffix.lower()](file, start)
@@ -63,17 +64,17 @@ def _datumaro(form: str) -> str:
     return f"Datumaro makes COCO of it: datum convert -if {form} -i FOLDER -f coco -o OUT -- --save-media"
 
 
-def _xml(file: Path, start: bytes) -> str | None:
-    if b"<annotations" in start and (b"<image" in start or b"<track" in start):
+def _xml(file: Path, start: str) -> str | None:
+    if "<annotations" in start and ("<image" in start or "<track" in start):
         return "CVAT's own XML; export 'COCO 1.0' or 'PASCAL VOC 1.1' from CVAT"
-    if b"<annotation" in start and (b"<polygon" in start or b"<robndbox" in start):
+    if "<annotation" in start and ("<polygon" in start or "<robndbox" in start):
         return "LabelMe's or an oriented XML without upright boxes; convert it to COCO"
     return None
 
 
-def _json(file: Path, start: bytes) -> str | None:
+def _json(file: Path, start: str) -> str | None:
     try:
-        content = json.loads(start.decode("utf-8-sig", "replace"))
+        content = json.loads(start)
     except (ValueError, RecursionError):
         content = None
     if isinstance(content, list) and content and isinstance(content[0], Mapping):
@@ -91,9 +92,9 @@ _LABEL_STUDIO = "Label Studio's own JSON; export COCO, YOLO or Pascal VOC from L
 _SUPERVISELY = "Supervisely's own form; export COCO or Pascal VOC with its app"
 _CREATE_ML = "CreateML's JSON; export COCO or YOLO instead"
 _MARKS = (
-    (rb'"_via_img_metadata"|"region_attributes"', _VIA),
-    (rb'"from_name"\s*:|"rectanglelabels"', _LABEL_STUDIO),
-    (rb'"classTitle"', _SUPERVISELY),
+    (r'"_via_img_metadata"|"region_attributes"', _VIA),
+    (r'"from_name"\s*:|"rectanglelabels"', _LABEL_STUDIO),
+    (r'"classTitle"', _SUPERVISELY),
 )
 
 
@@ -149,7 +150,7 @@ def _has(content: Mapping[str, Any], key: str, inner: str) -> bool:
     return isinstance(values, list) and any(isinstance(value, Mapping) and inner in value for value in values[:5])
 
 
-def _table(file: Path, start: bytes) -> str | None:
+def _table(file: Path, start: str) -> str | None:
     names = [name.lstrip("#").strip().lower() for name in header(file)]
     if "region_shape_attributes" in names:
         return _VIA
@@ -166,8 +167,8 @@ def _table(file: Path, start: bytes) -> str | None:
     return None
 
 
-def _text(file: Path, start: bytes) -> str | None:
-    lines = [line.strip() for line in start.decode("utf-8", "replace").splitlines()[:20] if line.strip()]
+def _text(file: Path, start: str) -> str | None:
+    lines = [line.strip() for line in start.splitlines()[:20] if line.strip()]
     if not lines:
         return None
     words = lines[-1].split()
@@ -191,7 +192,7 @@ def _text(file: Path, start: bytes) -> str | None:
     return None
 
 
-def _records(file: Path, start: bytes) -> str | None:
+def _records(file: Path, start: str) -> str | None:
     return "TensorFlow records; export COCO or Pascal VOC instead"
 
 

@@ -14,6 +14,7 @@ from graftwork.data.names import class_name
 from graftwork.data.paths import Files
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError
+from graftwork.files.text import read_text
 from graftwork.vision.decode import SUFFIXES
 from graftwork.vision.outlines import box_of_outline, outline_of_shape
 from graftwork_detection.findings import Notes
@@ -130,7 +131,7 @@ def _json_below(root: Path) -> Iterator[Path]:
 def _content(file: Path) -> Any:
     """What a JSON file holds; text that says what is wrong with it where it cannot be read."""
     try:
-        return json.loads(file.read_bytes().decode("utf-8-sig"))
+        return json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:
         return f"cannot be read ({str(error)[:80] or type(error).__name__})"
 

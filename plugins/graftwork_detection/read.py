@@ -27,6 +27,7 @@ from graftwork_detection.findings import Notes
 from graftwork_detection.foreign import what_it_is
 from graftwork_detection.labelme import check_file, find_labelme, read_labelme
 from graftwork_detection.rows import Read, relative, subfolder, to_tables
+from graftwork_detection.units import Unit, in_pixels
 from graftwork_detection.upstream import OBJECTS_NAMES, read_upstream
 from graftwork_detection.voc import find_voc, find_voc_below, read_voc
 from graftwork_detection.yolo import find_yolo, read_yolo
@@ -45,8 +46,8 @@ def read_detection(request: DataRequest) -> Tables:
     """Images with boxes from COCO JSON, Pascal VOC, YOLO, labelme, tables, `hf:` or `sample:`.
 
     Args:
-        request: the source; `columns` may name the `image` and `objects` columns of a table. The option `boxes` says
-            whether a table's boxes are `xywh` (the default) or `corners`.
+        request: the source; `columns` may name the `image` and `objects` columns of a table. The options `boxes` and
+            `box_unit` say how a box's numbers are meant.
 
     Returns:
         Splits with `image` ({bytes, path}, not decoded), `objects` {bbox: x, y, width, height in pixels; category: class
@@ -56,14 +57,14 @@ def read_detection(request: DataRequest) -> Tables:
     Raises:
         DataError: the source is missing, empty, damaged, in no form that is read here, or in two at once.
     """
-    source = parse_source(request.source)
+    source, unit = parse_source(request.source), _unit(request)
     if source.scheme == "path":
         return _read_path(existing_path(source.name), request)
     if source.scheme == "sample":
-        return read_upstream(request.samples(source.name), request, [], {})
+        return in_pixels(read_upstream(request.samples(source.name), request, [], {}), unit)
     if source.scheme == "hf":
         splits, findings = rename_splits(open_hf(source.name, source.argument), request.source)
-        return read_upstream(splits, request, findings, {})
+        return in_pixels(read_upstream(splits, request, findings, {}), unit)
     raise unknown_scheme(source, ["sample", "hf"])
 
 
@@ -78,26 +79,34 @@ def _read_any(path: Path, request: DataRequest) -> Tables:
     root = path if path.is_file() else _only_folder(path)
     form = _form_of_file(root) if root.is_file() else _form_of_folder(root, notes)
     if form == "table":
-        return _read_table(root, request, notes)
+        return in_pixels(_read_table(root, request, notes), _unit(request))
     if form == "table of boxes":
-        return _read_boxes(root, find_box_tables(root), request, notes)
+        return in_pixels(_read_boxes(root, find_box_tables(root), request, notes), _unit(request))
     if request.columns:
         raise DataError(f"{form} annotations have no columns, so --column cannot be used", where=str(path))
-    tables = to_tables(_read_form(form, root, notes, str(request.options.get("boxes", "xywh"))), notes, str(path))
+    boxes, unit = str(request.options.get("boxes", "xywh")), _unit(request)
+    tables = to_tables(_read_form(form, root, notes, boxes, unit), notes, str(path))
+    if form != "YOLO":  # of which each line was read in its unit
+        tables = in_pixels(tables, unit)
     splits, more = group_by_name(tables.splits, request.group_by, str(path))
     return replace(tables, splits=splits, findings=(*tables.findings, *more))
 
 
-def _read_form(form: str, root: Path, notes: Notes, boxes: str) -> Read:
+def _unit(request: DataRequest) -> Unit:
+    unit: Unit = request.options.get("box_unit", "usual")
+    return unit
+
+
+def _read_form(form: str, root: Path, notes: Notes, boxes: str, unit: Unit) -> Read:
     if form == "COCO":
         return read_coco(root, find_coco(root, notes), notes, boxes)
     if form == "Pascal VOC":
-        return read_voc(root, find_voc(root) or find_voc_below(root), notes)
+        return read_voc(root, find_voc(root) or find_voc_below(root), notes, unit in ("usual", "pixels"))
     if form == "labelme":
         return read_labelme(root, notes)
     description = find_yolo(root)
     assert description is not None
-    return read_yolo(root, description, notes, boxes)
+    return read_yolo(root, description, notes, boxes, unit)
 
 
 def _form_of_file(file: Path) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,22 @@ _SLOPPY = 0.05
 _UNLIKELY = 0.05
 
 Size = tuple[int, int]
+
+
+def upright_size(file: Path | BinaryIO) -> tuple[int, int]:
+    """Width and height in pixels as people see the image, from its header; zeros where it has none that can be read.
+
+    A PNG's orientation counts where it stands before the pixels, as is usual; the audit compares with the decoded size.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            late = image.format == "PNG" and "exif" not in image.info  # Pillow would decode it all to look for more
+            turned = not late and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            return (image.height, image.width) if turned else image.size
+    except Exception:  # a library boundary: damaged files raise many kinds; the audit names them
+        return 0, 0
 
 
 def fit_to_files(

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.parsers import expat
 
 from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
 from graftwork.data.paths import Files
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError
+from graftwork.files.text import read_text, save_as_utf8
 from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import (
@@ -27,11 +27,11 @@ from graftwork_detection.rows import (
     subfolder,
 )
 from graftwork_detection.vocpairs import Pairs
+from graftwork_detection.vocxml import parse_xml
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-_LIMIT = 16 << 20  # bytes; the XML of one image
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -88,17 +88,20 @@ def _xml_in(folder: Path, deep: bool) -> Iterator[Path]:
         yield from (Path(here, name) for name in sorted(files) if name.lower().endswith(".xml") and not is_junk(name))
 
 
-def read_voc(root: Path, folders: Sequence[Folder], notes: Notes) -> Read:
+def read_voc(root: Path, folders: Sequence[Folder], notes: Notes, pixels: bool = True) -> Read:
     """Images and objects of VOC annotations; classes in the order of their names.
 
     VOC counts pixels from 1 and its `xmax` and `ymax` are the last pixels inside. A box becomes x = xmin - 1, y = ymin - 1,
     width = xmax - xmin + 1, height = ymax - ymin + 1, so that (1, 1, W, H) covers the whole image, as in detectron2
     (torchvision's reference scripts subtract nothing). Objects marked `difficult` become crowd: VOC does not score them.
 
+    Args:
+        pixels: whether boxes are in pixels; else width = xmax - xmin, and so on, in whatever unit they are.
+
     Raises:
         DataError: a list of a split is damaged.
     """
-    reader = _Reader(root, folders, notes)
+    reader = _Reader(root, folders, notes, pixels)
     splits: dict[str, list[Annotated]] = defaultdict(list)
     for folder in folders:
         lists = {} if folder.split else _lists(folder.home)
@@ -148,8 +151,10 @@ def _lists(root: Path) -> dict[str, list[str]]:
     for split, file in found.items():
         try:
             # "NAME" or "NAME 1"; names may hold spaces, so only the flag is cut
-            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
+            lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
+        except OSError as error:
             raise DataError(f"cannot be read ({error})", where=str(file)) from None
         lists[split] = [_stem(line) for line in lines]
     return lists
@@ -162,10 +167,11 @@ def _stem(line: str) -> str:
 
 
 class _Reader:
-    def __init__(self, root: Path, folders: Sequence[Folder], notes: Notes) -> None:
+    def __init__(self, root: Path, folders: Sequence[Folder], notes: Notes, pixels: bool) -> None:
         self.names: dict[str, int] = {}  # in order of appearance
         self._root = root
         self._notes = notes
+        self._pixels = pixels
         self._homes = [folder.home for folder in folders if folder.home != root]
         self._files = Files(root, SUFFIXES, outside=False)
         self._pairs: dict[Path, Pairs] = {}
@@ -187,7 +193,7 @@ class _Reader:
             image = self._one(pairs.key(stem), pairs, split, images)
             if image is not None:
                 images[image.file] = image
-        if self._corners and all(0 <= corner <= 1 for corners in self._corners for corner in corners):
+        if self._pixels and self._corners and all(0 <= corner <= 1 for corners in self._corners for corner in corners):
             self._notes.add("boxes-in-shares", split)
         return list(images.values())
 
@@ -239,14 +245,15 @@ class _Reader:
             return
         left, top, right, bottom = numbers = [corner for corner in corners if corner is not None]
         self._corners.append(numbers)
-        if left == 0 or top == 0:
+        if self._pixels and (left == 0 or top == 0):
             # Written by a tool that counts from 0. A pixel to the left of the image is no fault to tell of each time.
             self._notes.add("zero-coordinate", f"{told} ({name})")
             left, top = left or 1.0, top or 1.0
         difficult = (element.findtext("difficult") or "").strip() == "1"
         if difficult:
             self._notes.add("difficult-objects", f"{told} ({name})")
-        image.add(from_corners(left, top, right, bottom), self.names.setdefault(name, len(self.names)), difficult)
+        box = from_corners(left, top, right, bottom) if self._pixels else (left, top, right - left, bottom - top)
+        image.add(box, self.names.setdefault(name, len(self.names)), difficult)
 
 
 def _file_name(annotation: Path) -> str:
@@ -270,37 +277,3 @@ def _span(first: float, last: float) -> tuple[float, float]:
     if first < last:
         return first - 1, last - first + 1
     return first, last - 1 - first  # swapped: from behind the last pixel back to the first, so a negative extent
-
-
-def parse_xml(file: Path) -> Element:
-    """The root of an XML file. A document type or entities are refused: no annotation needs them, and bombs do.
-
-    Raises:
-        DataError: the file is damaged, too large, or declares a document type; `what` says so without the file's name.
-    """
-    from xml.etree.ElementTree import TreeBuilder
-
-    builder = TreeBuilder()
-    parser = expat.ParserCreate(namespace_separator="}")
-    parser.buffer_text = True
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-
-    def refuse(*_: object) -> None:
-        raise DataError("declares a document type, which is refused", where=str(file))
-
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    try:
-        if file.stat().st_size > _LIMIT:
-            raise DataError(f"is larger than {_LIMIT >> 20} MB", where=str(file))
-        parser.Parse(file.read_bytes(), True)
-    except expat.ExpatError as error:
-        raise DataError(f"is damaged XML ({error})", where=str(file)) from None
-    except (OSError, LookupError, ValueError) as error:  # an unknown encoding is a LookupError or a ValueError
-        raise DataError(f"cannot be read ({error})", where=str(file)) from None
-    root = builder.close()
-    if root.find("object") is None and root.tag != "annotation":
-        raise DataError(f"is XML, but no annotation (its root is <{root.tag[:40]}>)", where=str(file))
-    return root

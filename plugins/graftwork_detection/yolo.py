@@ -14,6 +14,7 @@ from graftwork.data.names import class_name
 from graftwork.data.paths import Files, Found, parts_of
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError, UsageError
+from graftwork.files.text import read_text, save_as_utf8
 from graftwork.files.yaml import read_yaml
 from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.findings import Notes
@@ -27,6 +28,8 @@ from graftwork_detection.rows import (
     split_folders,
     subfolder,
 )
+from graftwork_detection.sizes import upright_size
+from graftwork_detection.units import Unit
 from graftwork_detection.yololines import (
     Labels,
     Meaning,
@@ -82,14 +85,14 @@ def find_yolo(root: Path) -> Path | None:
     return found[0] if found else next(iter(class_files(root)), None)
 
 
-def read_yolo(root: Path, description: Path, notes: Notes, boxes: str = "xywh") -> Read:
+def read_yolo(root: Path, description: Path, notes: Notes, boxes: str = "xywh", unit: Unit = "usual") -> Read:
     """Images and objects of a YOLO data set.
 
     A line is `class x-centre y-centre width height` in shares of the upright image's size, or a class and a polygon, of
     which the surrounding box is taken. Sizes come from the headers of the image files; nothing is decoded.
 
     Args:
-        boxes: how the four numbers are meant: `xywh`, `corners` or `top-left`, as `yololines.Meaning` has it.
+        boxes, unit: how the four numbers are meant, as `yololines.Meaning` has it.
 
     Raises:
         DataError: the description is damaged or incomplete, or a line has a column too many.
@@ -111,13 +114,13 @@ def read_yolo(root: Path, description: Path, notes: Notes, boxes: str = "xywh") 
     keypoints = layout.keypoints or guess_keypoints(used)
     if keypoints:
         notes.add("keypoints-not-used", f"{keypoints} numbers after each box")
-    meaning = Meaning(index, {name: place for place, name in enumerate(names)}, keypoints, boxes)
+    meaning = Meaning(index, {name: place for place, name in enumerate(names)}, keypoints, boxes, unit)
     told = {split: Told() for split in found}
     splits: dict[str, list[Annotated]] = {}
     for split, of in found.items():
         read = (_one(file, label, meaning, told[split], home, notes) for file, label in of.items())
         splits[split] = [image for image in read if image is not None]
-        if (doubt := told[split].numbers.doubt(boxes)) is not None:
+        if (doubt := told[split].numbers.doubt(boxes, unit)) is not None:
             notes.add(doubt[0], f"{split}: {doubt[1]}")
     check_first_class([one.classes for one in told.values()], layout.classes, notes)
     for file in labels.loose(used):
@@ -139,26 +142,10 @@ def _one(file: Path, label: Path | None, meaning: Meaning, told: Told, home: Pat
     try:
         add_objects(image, label, called, meaning, told, notes)
     except (OSError, UnicodeDecodeError) as error:
-        reason = "is not text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
+        reason = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
         notes.add("unreadable-annotation", f"{called}: {reason}")
         return None
     return image
-
-
-def upright_size(file: Path) -> tuple[int, int]:
-    """Width and height in pixels as people see the image, from its header; zeros where it has none that can be read.
-
-    A PNG's orientation counts where it stands before the pixels, as is usual; the audit compares with the decoded size.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            late = image.format == "PNG" and "exif" not in image.info  # Pillow would decode it all to look for more
-            turned = not late and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            return (image.height, image.width) if turned else image.size
-    except Exception:  # a library boundary: damaged files raise many kinds; the audit names them
-        return 0, 0
 
 
 def _from_yaml(file: Path, notes: Notes) -> Layout:
@@ -258,8 +245,10 @@ def _from_lists(lists: Mapping[str, Sequence[Path]], base: Path, notes: Notes) -
     for split, parts in lists.items():
         for file in parts:
             try:
-                lines = file.read_text(encoding="utf-8-sig").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
+                lines = read_text(file).splitlines()
+            except UnicodeDecodeError:
+                raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
+            except OSError as error:
                 raise DataError(f"cannot be read as a list of images ({error})", where=str(file)) from None
             for place, line in enumerate(lines):
                 if line.strip():

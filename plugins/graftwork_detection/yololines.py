@@ -14,10 +14,11 @@ from graftwork.data.names import class_name
 from graftwork.data.paths import Files
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError
+from graftwork.files.text import read_text
 from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import Annotated, spoken
-from graftwork_detection.units import Numbers
+from graftwork_detection.units import Numbers, Unit, sides_in
 
 CLASS_FILES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
 _SLACK = 0.02  # of a side; so far a point may lie outside its box
@@ -108,12 +109,14 @@ class Meaning:
         names: class index by name, for lines that have it in place of the number.
         keypoints: numbers a line has after its box (poses); 0 for none.
         boxes: `xywh` (centre, width, height), `corners` (x1, y1, x2, y2) or `top-left` (left, top, width, height).
+        unit: of these and of polygons; `usual` is shares of the picture's sides.
     """
 
     index: Mapping[int, int]
     names: Mapping[str, int]
     keypoints: int = 0
     boxes: str = "xywh"
+    unit: Unit = "usual"
 
 
 class Told:
@@ -140,7 +143,7 @@ def add_objects(image: Annotated, label: Path, called: str, meaning: Meaning, to
         UnicodeDecodeError: it is no text.
         DataError: a line has a column too many.
     """
-    for number, line in enumerate(label.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(label).splitlines(), start=1):
         if line.strip():
             box = _object(image, line, meaning, told, f"{called}:{number}", notes)
             if box is not None:
@@ -220,7 +223,7 @@ def _object(
             box = (x, y, width, height)
         else:
             box = (x - width / 2, y - height / 2, width, height)
-    scale = (image.width, image.height) * 2
+    scale = sides_in(meaning.unit, image.width, image.height) * 2
     image.add(tuple(value * side for value, side in zip(box, scale, strict=True)), named)  # type: ignore[arg-type]
     return tuple(shares[:4])
 
@@ -240,7 +243,7 @@ def guess_keypoints(labels: Iterable[Path]) -> int:
     lines: list[list[float]] = []
     for label in sorted(labels):
         try:
-            content = label.read_text(encoding="utf-8-sig").splitlines()
+            content = read_text(label).splitlines()
         except (OSError, UnicodeDecodeError):
             continue
         for line in filter(str.strip, content):

@@ -12,6 +12,7 @@ from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
 from graftwork.data.paths import Files
 from graftwork.errors import DataError
+from graftwork.files.text import decode_text, read_text, save_as_utf8
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import split_folders, spoken, subfolder
 from graftwork_detection.yololines import CLASS_FILES, split_line
@@ -33,7 +34,7 @@ def _has_labels(root: Path) -> bool:
     for file in root.rglob("*.txt"):
         if file.name.lower() not in skipped and not is_junk(file.name):
             with file.open("rb") as stream:
-                words, _ = split_line(stream.readline(4096).decode("utf-8-sig", "replace"))
+                words, _ = split_line(decode_text(stream.read(4096), "replace").lstrip().partition("\n")[0])
             if len(words) >= 5 and all(spoken(word) is not None for word in words[-4:]):
                 return True
     return False
@@ -96,6 +97,8 @@ def _whole(key: Any) -> int | None:
 
 def lines_of(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(file).splitlines()
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
+    except OSError as error:
         raise DataError(f"cannot be read as a list of classes ({error})", where=str(file)) from None

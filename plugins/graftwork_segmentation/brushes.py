@@ -11,6 +11,7 @@ from typing import Any
 
 from graftwork.data.paths import Files
 from graftwork.errors import DataError
+from graftwork.files.text import read_text
 from graftwork.vision.decode import SUFFIXES
 
 _NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-(.*?)-tag-(.*)-(\d+)")
@@ -80,7 +81,7 @@ def _from_export(root: Path, images: Sequence[Path]) -> dict[int, Path]:
 
 def _tasks(file: Path) -> dict[int, str]:
     try:
-        content: Any = json.loads(file.read_bytes().decode("utf-8-sig"))
+        content: Any = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError):
         return {}
     tasks: dict[int, str] = {}

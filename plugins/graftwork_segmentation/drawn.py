@@ -21,6 +21,7 @@ from PIL import Image
 from graftwork.data.paths import shown
 from graftwork.data.splits import SPLITS
 from graftwork.errors import DataError
+from graftwork.files.text import read_text, save_as_utf8
 from graftwork.interfaces import Finding
 from graftwork.vision.audit import named
 from graftwork.vision.frames import picture_shape
@@ -116,9 +117,9 @@ def load_json(file: Path) -> dict[str, Any]:
         DataError: it cannot be read, or is damaged, or no mapping.
     """
     try:
-        content = json.loads(file.read_bytes().decode("utf-8-sig"))
+        content = json.loads(read_text(file))
     except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", where=str(file), hint="Save it as UTF-8") from None
+        raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
     except json.JSONDecodeError as error:
         where = f"{file}:{error.lineno}:{error.colno}"
         raise DataError(f"is damaged JSON ({error.msg})", where=where, hint="Export it again") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.data.folders import is_junk
+from graftwork.files.text import decode_text
 
 _NUMBERS = re.compile(r"\s*\d+(\s+[\d.eE+-]+){6,}\s*")
 _ARRAYS = {
@@ -109,6 +110,6 @@ def _files(path: Path) -> Any:
 def _start(file: Path) -> str:
     try:
         with file.open("rb") as stream:
-            return stream.read(_PEEK).decode("utf-8", "replace").lstrip("\ufeff")
+            return decode_text(stream.read(_PEEK), "replace")
     except OSError:
         return ""

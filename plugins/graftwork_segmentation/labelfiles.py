@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from graftwork.errors import DataError, UsageError
+from graftwork.files.text import read_text, save_as_utf8
 from graftwork_segmentation.labelmap import LabelMap, build_map, key_of, read_label_map
 
 FILES = (
@@ -73,8 +74,10 @@ def read_label_file(path: Path) -> LabelMap:
     if path.suffix.lower() in (".yaml", ".yml"):
         return read_label_map(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8 text", where=str(path), hint=save_as_utf8(path)) from None
+    except OSError as error:
         raise DataError(f"cannot be read ({error})", where=str(path)) from None
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     if path.suffix.lower() == ".csv":

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from graftwork.errors import DataError
+from graftwork.files.text import read_text, save_as_utf8
 from graftwork_segmentation.joined import Mask, png
 from graftwork_segmentation.labelmap import LARGEST_VALUE, VOID, LabelMap
 from graftwork_segmentation.lookup import Form
@@ -46,9 +47,9 @@ def _names_in(folder: Path) -> tuple[str, ...] | None:
     if not file.is_file():
         return None
     try:
-        return tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+        return tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read ({error})", where=str(file), hint="Save it as UTF-8 text") from None
+        raise DataError(f"cannot be read ({error})", where=str(file), hint=save_as_utf8(file)) from None
 
 
 def _renumbered(mask: Mask, numbers: Sequence[int]) -> Mask:

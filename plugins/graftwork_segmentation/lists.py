@@ -7,6 +7,7 @@ from pathlib import Path
 
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError
+from graftwork.files.text import read_text, save_as_utf8
 from graftwork.vision.decode import SUFFIXES
 
 _FOLDERS = (".", "splits", "split", "lists", "ImageSets", "ImageSets/Segmentation")
@@ -40,8 +41,10 @@ def stems_in(file: Path) -> tuple[str, ...]:
         DataError: it cannot be read.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).splitlines()
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
+    except OSError as error:
         raise DataError(f"cannot be read ({error})", where=str(file)) from None
     names = [Path(line.split()[0]) for line in lines if line.strip()]
     return tuple(dict.fromkeys(name.stem if name.suffix.lower() in SUFFIXES else name.name for name in names))

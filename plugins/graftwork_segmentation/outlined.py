@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from graftwork.data.folders import is_junk
+from graftwork.files.text import decode_text
 from graftwork_segmentation.coco import read_coco
 from graftwork_segmentation.drawn import Drawn
 from graftwork_segmentation.labelme import read_labelme
 
-_COCO = re.compile(rb'"(images|annotations)"\s*:\s*\[')
-_LABELME = re.compile(rb'"shapes"\s*:\s*\[')
+_COCO = re.compile(r'"(images|annotations)"\s*:\s*\[')
+_LABELME = re.compile(r'"shapes"\s*:\s*\[')
 _PEEK = 1 << 20
 _DEEPEST = 3
 
@@ -27,17 +28,17 @@ def find_drawn(path: Path) -> Drawn | None:
     home = home.parent if path.is_file() and home.name.lower() == "annotations" else home
     files = [path] if path.is_file() else list(_json_files(path, _DEEPEST))
     starts = {file: _start(file) for file in files if file.suffix.lower() == ".json"}
-    coco = [file for file, start in starts.items() if _looks_like_coco(start)]
+    coco = [file for file, start in starts.items() if _looks_like_coco(*start)]
     if coco:
         return read_coco(home, coco)
-    labelme = [file for file, start in starts.items() if _LABELME.search(start)]
+    labelme = [file for file, start in starts.items() if _LABELME.search(start[0])]
     return read_labelme(home, labelme) if labelme else None
 
 
-def _looks_like_coco(start: bytes) -> bool:
-    if not start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or b'"shapes"' in start:
+def _looks_like_coco(start: str, whole: bool) -> bool:
+    if not start.lstrip().startswith("{") or '"shapes"' in start:
         return False
-    return _COCO.search(start) is not None and (b'"images"' in start or len(start) == _PEEK)
+    return _COCO.search(start) is not None and ('"images"' in start or not whole)
 
 
 def _json_files(folder: Path, deepest: int) -> Iterator[Path]:
@@ -50,9 +51,11 @@ def _json_files(folder: Path, deepest: int) -> Iterator[Path]:
             yield entry
 
 
-def _start(file: Path) -> bytes:
+def _start(file: Path) -> tuple[str, bool]:
+    """The first text of a file, and whether that is all."""
     try:
         with file.open("rb") as stream:
-            return stream.read(_PEEK)
+            start = stream.read(_PEEK)
     except OSError:
-        return b""
+        return "", True
+    return decode_text(start, "replace"), len(start) < _PEEK

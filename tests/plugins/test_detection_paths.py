@@ -331,7 +331,7 @@ def test_coco_boxes_in_shares_are_an_error(tmp_path: Path, box: list[float]) -> 
     _, findings = audit_detection(read(tmp_path))
     (finding,) = [finding for finding in findings if finding.code == "boxes-in-shares"]
     assert finding.level == "error"
-    assert "multiply" in finding.message
+    assert "--set task_options.box_unit=shares" in finding.message
 
 
 def test_boxes_of_a_pixel_among_larger_ones_are_no_shares(tmp_path: Path) -> None:
@@ -352,9 +352,18 @@ def test_voc_corners_in_shares_are_an_error(tmp_path: Path) -> None:
     ("lines", "code", "likely"),
     [
         ("0 32 32 20 20\n0 16 40 9 9\n", "boxes-not-in-shares", r"pixels \(x and y of the centre, width, height\)"),
-        ("0 40 40 60 60\n0 1 20 64 60\n", "boxes-not-in-shares", r"pixels of two corners"),
-        ("0 1 1 60 60\n0 20 20 10 10\n", "boxes-not-in-shares", "pixels .x and y of the top left"),
-        ("0 900 900 90 90\n", "boxes-not-in-shares", "no shares"),
+        (
+            "0 40 40 60 60\n0 1 20 64 60\n",
+            "boxes-not-in-shares",
+            r"pixels \(two corners.*_unit=pixels .*boxes=corners$",
+        ),
+        (
+            "0 1 1 60 60\n0 20 20 10 10\n",
+            "boxes-not-in-shares",
+            "pixels .x and y of the top left.*boxes=top-left$",
+        ),
+        ("0 9000 900 90 90\n", "boxes-not-in-shares", "no shares"),
+        ("0 900 900 90 90\n", "boxes-not-in-shares", "permille.*box_unit=permille$"),
         ("0 2000 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1\n", "boxes-not-in-shares", "1 of 2 boxes"),
         ("0 0.3 0.3 0.9 0.9\n0 0.1 0.1 0.8 0.8\n" * 3, "boxes-look-like-corners", "6 boxes"),
         ("0 0 0 0.5 0.5\n0 0.1 0.1 0.7 0.6\n0 0.05 0.2 0.6 0.2\n" * 2, "boxes-look-like-top-left", "6 boxes"),

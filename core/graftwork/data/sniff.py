@@ -15,6 +15,7 @@ from graftwork.data.orderly import cuts_of
 from graftwork.data.records import Dialect, Known, Record, Structure, examine, learn, records_of
 from graftwork.data.streamed import Scan
 from graftwork.errors import DataError
+from graftwork.files.text import encoding_of_mark, encoding_of_zeros
 from graftwork.interfaces.data import Finding
 
 UTF8 = "utf-8-sig"
@@ -123,15 +124,14 @@ def encoding_of(file: Path, found: Scan, form: TableForm) -> tuple[str, list[Fin
     """
     with file.open("rb") as stream:
         head = stream.read(4096)
-    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return "utf-32", []
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16", []
+    marked = encoding_of_mark(head)
+    if marked is not None and marked != UTF8:
+        return marked, []
     if form.encoding is not None and not (form.inherited and found.bad is None):
         return (UTF8 if form.encoding in ("utf-8", "utf-8-sig") else form.encoding), []
-    even, odd = head[::2].count(0) / max(1, len(head[::2])), head[1::2].count(0) / max(1, len(head[1::2]))
-    if max(even, odd) > 0.4 and min(even, odd) < 0.1:
-        return ("utf-16-le" if odd > even else "utf-16-be"), []
+    guessed = encoding_of_zeros(head)
+    if guessed is not None:
+        return guessed, []
     if found.bad is None:
         return UTF8, []
     line, byte, text = _first_bad(file)

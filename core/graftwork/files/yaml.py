@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from graftwork.errors import UsageError
+from graftwork.files.text import read_text, save_as_utf8
 
 Lines = dict[tuple[str | int, ...], int]
 """Line (from 1) of every value, by its path of keys."""
@@ -56,8 +57,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     try:
         if path.stat().st_size > _LIMIT:
             raise UsageError(f"is larger than {_LIMIT} bytes, which no configuration is", where=str(path))
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"is not UTF-8 text ({error.reason})", where=str(path), hint=save_as_utf8(path)) from None
+    except OSError as error:
         raise UsageError(f"cannot be read ({error})", where=str(path)) from None
     return parse_yaml(text, str(path))
 
