@@ -215,7 +215,8 @@ class _Reader:
         try:
             tree = parse_xml(pairs.annotations[key])
         except DataError as error:
-            self._notes.add("unreadable-annotation", f"{called}: {error.what}")
+            helps = f". {error.hint}" if error.hint else ""
+            self._notes.add("unreadable-annotation", f"{called}: {error.what}{helps}")
             return None
         picture = pairs.pictures.get(key)
         if picture is None:

@@ -24,7 +24,7 @@ def _text_of(data: bytes) -> str:
     knows the fewest.
     """
     if encoding_of_mark(data) or encoding_of_zeros(data[:4096]):
-        return decode_text(data)
+        return decode_text(data, "replace")  # what is cut off is damaged XML
     found = _ENCODING.match(data)
     said = found[1].decode("ascii").lower() if found else "utf-8"
     return data.decode(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 from graftwork.data.folders import is_junk
 from graftwork.errors import DataError
 from graftwork.vision.decode import SUFFIXES
+from graftwork_segmentation.joined import shows_object
 from graftwork_segmentation.naming import (
+    FOLDER_OPTION,
     IMAGE_FOLDERS,
     MASK_FOLDERS,
     OTHER_KINDS,
@@ -25,6 +28,8 @@ from graftwork_segmentation.naming import (
 )
 
 _DEEPEST = 3
+_GAP = re.compile(r"[\s_.-]+")
+_WORD = re.compile(r"[^\W\d_]{2}.*")
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,63 @@ def is_mixed(folder: Path) -> bool:
     if any(key in shared for base in bases for key, _ in mask_keys(base)[1:]):
         return True
     pairs = len(files) - len(stems)
-    return 0 < len(stems) <= 2 * pairs and len({file.suffix.lower() for file in files}) == 2
+    formats = 0 < len(stems) <= 2 * pairs and len({file.suffix.lower() for file in files}) == 2
+    return formats or bool(worded_masks(files))
+
+
+def worded_masks(files: Sequence[Path]) -> list[Path]:
+    """Of files in one folder those that are called like another and a word that comes again (`0_cup.png`, `0_disc.png` of
+    `0.jpg`), where they look like masks of one object."""
+    stems = {file.stem for file in files}
+    by_word: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        for gap in reversed(list(_GAP.finditer(file.stem))):
+            word = file.stem[gap.end() :].lower()
+            if file.stem[: gap.start()] in stems and _WORD.fullmatch(word):
+                by_word[word].append(file)
+                break
+    found = [file for group in by_word.values() for file in group]
+    pictures = len(files) - len(found)
+    again = [len(group) for group in by_word.values() if len(group) > 1]
+    # Else some pictures were made of others (0_small.jpg).
+    if not found or 2 * max(again, default=0) < pictures or not all(map(shows_object, found[:: len(found) // 8 + 1])):
+        return []
+    return sorted(found)
+
+
+def what_is_lacking(path: Path) -> str | None:
+    """Which half is not there where the other one is, and where it would be looked for, as a hint; None where both or neither
+    are."""
+    root = path
+    for _ in range(_DEEPEST):
+        inner = folders_in(root)
+        if len(inner) != 1 or has_pictures(root, deep=False) or _kind(inner[0]):
+            break
+        root = inner[0]
+    by_kind: dict[str, list[Path]] = defaultdict(list)
+    for folder in folders_in(root):
+        if has_pictures(folder):
+            by_kind[_kind(folder)].append(folder)
+    masks = [folder for folder in by_kind["masks"] if plain(folder.name) not in OTHER_KINDS]
+    if has_pictures(root, deep=False) or by_kind[""] or bool(masks) == bool(by_kind["images"]):
+        return None
+    there = (masks or by_kind["images"])[0]
+    stem = min(pictures_below(there)).stem
+    if not masks:
+        wanted = f"masks/ beside it, called like the pictures ({stem}.png)"
+        return f"{there.name}/ holds pictures, and masks are not there; looked for in {wanted}; {FOLDER_OPTION} names another"
+    beside = "JPEGImages/" if there.name.startswith("SegmentationClass") else "images/"
+    wanted = f"{beside} beside it, called like the masks ({stem}.jpg)"
+    cvat = "; CVAT exports them with 'Save images'" if beside != "images/" else ""
+    return f"{there.name}/ holds masks, and their pictures are not there: they are looked for in {wanted}{cvat}"
+
+
+def _kind(folder: Path) -> str:
+    """`images` or `masks` by a folder's name; empty where it says neither."""
+    name = plain(folder.name)
+    if name in MASK_FOLDERS or name in OTHER_KINDS:
+        return "masks"
+    return "images" if name in IMAGE_FOLDERS else kind_of_words(folder.name) or ""
 
 
 def lead_of(masks: Mapping[str, Sequence[Path]]) -> tuple[str, frozenset[str]]:

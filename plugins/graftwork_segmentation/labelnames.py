@@ -16,6 +16,7 @@ from graftwork.files.text import read_text, save_as_utf8
 from graftwork_segmentation.joined import Mask, png
 from graftwork_segmentation.labelmap import LARGEST_VALUE, VOID, LabelMap
 from graftwork_segmentation.lookup import Form
+from graftwork_segmentation.maskfiles import mask_values
 from graftwork_segmentation.tags import is_background, join_tags
 
 FILE = "label_names.txt"
@@ -54,8 +55,6 @@ def _names_in(folder: Path) -> tuple[str, ...] | None:
 
 def _renumbered(mask: Mask, numbers: Sequence[int]) -> Mask:
     """The mask with the numbers that its names have; values without a name are not scored."""
-    from graftwork_segmentation.masks import mask_values
-
     file = mask.files[0][0]
     try:
         values = mask_values(file.read_bytes(), Form(False))

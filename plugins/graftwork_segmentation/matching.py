@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graftwork_segmentation.joined import look_like_masks
-from graftwork_segmentation.layouts import Part
 from graftwork_segmentation.naming import (
     core_names,
     folded,
     mask_stems,
     picture_stem,
 )
+from graftwork_segmentation.parts import Part
 
 Ranked = tuple[int, bool, Path]
 """How a mask's name was found, whether it is no PNG, and the mask: the smallest is the best."""

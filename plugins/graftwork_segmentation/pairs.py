@@ -3,109 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from graftwork.data.folders import is_junk
-from graftwork.data.paths import shown
 from graftwork.errors import DataError
-from graftwork.interfaces import Finding
-from graftwork.vision.audit import named
 from graftwork.vision.decode import SUFFIXES
 from graftwork_segmentation.brushes import match_tasks, tagged
-from graftwork_segmentation.folders import Names, case_of, pair_of, pictures_below, what_is_there
+from graftwork_segmentation.folders import Names, case_of, pair_of, what_is_there, worded_masks
 from graftwork_segmentation.joined import Mask
-from graftwork_segmentation.labelmap import LabelMap
 from graftwork_segmentation.labelnames import with_one_numbering
-from graftwork_segmentation.layouts import WANTED, Layout, Part
 from graftwork_segmentation.matching import Ranked, by_core, by_name, key_of_file, keys_of, of_other_format
-from graftwork_segmentation.naming import (
-    FOLDER_OPTION,
-    OTHER_KINDS,
-    folded,
-    mask_stems,
-    picture_stem,
-    plain,
-    without_number,
-)
+from graftwork_segmentation.naming import without_number
+from graftwork_segmentation.paired import Paired
+from graftwork_segmentation.parts import WANTED, Layout, Part
 from graftwork_segmentation.tags import OBJECT, is_background, join_tags, match_tags, tags_of
 
 Matched = tuple[list[Path], dict[Path, Mask], list[Path]]
 """Pictures, the mask of each that has one, and masks without a picture."""
-
-
-@dataclass
-class Paired:
-    """Pictures with their masks, by split, and what was met on the way and left out; names are relative to the source."""
-
-    home: Path
-    rows: dict[str, list[tuple[Path, Mask]]] = field(default_factory=dict)
-    labels: LabelMap | None = None
-    tags: dict[Path, list[tuple[Path, str]]] = field(default_factory=dict)
-    words: dict[Path, list[tuple[Path, str]]] = field(default_factory=dict)
-    tasks: bool = False
-    folders: set[str] = field(default_factory=set)
-    lonely_images: list[str] = field(default_factory=list)
-    lonely_masks: list[str] = field(default_factory=list)
-    unlisted: list[str] = field(default_factory=list)
-    by_suffix: list[str] = field(default_factory=list)
-    by_order: list[str] = field(default_factory=list)
-    joined: list[str] = field(default_factory=list)
-    other_masks: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    junk: list[str] = field(default_factory=list)
-
-    def name(self, path: Path) -> str:
-        return shown(path.relative_to(self.home).as_posix() if path.is_relative_to(self.home) else path)
-
-    def findings(self, layout: Layout) -> list[Finding]:
-        """What was left out or guessed."""
-        suffix = "masks that were matched to a picture by name without what they add to it"
-        unlisted = "pictures with a mask that no split's list names, not used"
-        numbers = "masks called instanceIds, which number objects; masks of classes are called labelIds"
-        files = (mask.files[0][0] for rows in self.rows.values() for _, mask in rows)
-        instances = [self.name(file) for file in files if file.stem.lower().endswith("_instanceids")]
-        parts = "folders of masks that were not taken for classes, since no picture has masks in two of them"
-        order = (
-            "masks named by Label Studio's tasks, which were given to the pictures in their order; look at some of them"
-        )
-        return [
-            *named("image-without-mask", "warning", "images without a mask, left out", self.lonely_images),
-            *named("mask-without-image", "warning", "masks without an image, left out", self.lonely_masks),
-            *named("unlabelled-split", "warning", "splits without masks, not used", layout.unlabelled),
-            *named("paired-by-order", "warning", order, self.by_order),
-            *self._passed(layout),
-            *named("instance-masks", "warning", numbers, instances),
-            *named("mask-folders", "warning", parts, sorted(self.folders)),
-            *named("mask-by-suffix", "note", suffix, self.by_suffix),
-            *named("joined-masks", "note", "pictures whose masks, one an object or a class, were joined", self.joined),
-            *named("unused-masks", "note", "further masks of a picture, not used", self.other_masks),
-            *named("not-in-lists", "note", unlisted, self.unlisted),
-            *named("split-lists", "note", "splits are taken from lists", [self.name(file) for file in layout.lists]),
-            *named("unused-splits", "note", "lists and folders that mean no split, not used", layout.unused),
-            *named(
-                "other-files",
-                "note",
-                "files that are no images by their name, or lie beside the folders, not used",
-                self.others,
-            ),
-            *named("hidden-files", "note", "hidden or system files and folders, left out", self.junk),
-        ]
-
-    def _passed(self, layout: Layout) -> list[Finding]:
-        """Folders of pictures that are not used; a warning where one of them may have been meant."""
-        rows = [image for rows in self.rows.values() for image, _ in rows]
-        stems = {folded(key) for image in rows for key in (image.stem, picture_stem(image.stem))}
-        fitting: list[str] = []
-        other: list[str] = []
-        for folder in layout.passed:
-            files = pictures_below(folder)
-            fits = any(folded(key) in stems for file in files for key, _ in mask_stems(file.name))
-            odd = plain(folder.name) in OTHER_KINDS
-            (fitting if fits and not odd else other).append(f"{self.name(folder)}/ ({len(files):,} files)")
-        message = f"folders of pictures that are not used ({FOLDER_OPTION} takes masks from one of them)"
-        return named("unused-folders", "warning" if fitting else "note", message, [*fitting, *other])
 
 
 def pair_files(layout: Layout, home: Path) -> Paired:
@@ -206,7 +122,7 @@ def _match(part: Part, paired: Paired, root: Path) -> Matched:
     in_folders = part.images != part.masks and any(mask.parent != part.masks for mask in masks)
     if not found and len(masks) > 1 and not in_folders:
         found, lonely = by_core(images, masks)
-    if not found and part.images != part.masks:
+    if not found and masks:
         return _match_classes(part, images, masks, paired)
     chosen = {image: _choose(image, group, paired) for image, group in found.items()}
     return images, chosen, lonely
@@ -238,7 +154,10 @@ def _files(part: Part, paired: Paired) -> tuple[list[Path], list[Path]]:
     stems = {key_of_file(part.images, file, strip) for file in images for strip in (False, True)}
     masks = {file for file in images if any(key in stems for key, _ in keys_of(part.images, file)[1:])}
     if not masks:
-        masks = of_other_format(images)
+        by_folder: dict[Path, list[Path]] = defaultdict(list)
+        for file in images:
+            by_folder[file.parent].append(file)
+        masks = {mask for files in by_folder.values() for mask in worded_masks(files)} or of_other_format(images)
     return [file for file in images if file not in masks], sorted(masks)
 
 

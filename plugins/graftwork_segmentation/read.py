@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import add_column, guess_columns, map_columns, with_origin
@@ -27,14 +27,15 @@ from graftwork.vision.audit import named
 from graftwork.vision.inputs import picture_column, picture_rows, pictures_left_out, why_no_picture
 from graftwork_segmentation.drawn import Drawn
 from graftwork_segmentation.exports import known_export
-from graftwork_segmentation.folders import Names, what_is_there
+from graftwork_segmentation.folders import Names, what_is_lacking, what_is_there
 from graftwork_segmentation.joined import Mask
 from graftwork_segmentation.labelfiles import FILES as LABEL_FILES
-from graftwork_segmentation.labelfiles import find_label_file, read_label_file, voc_map
-from graftwork_segmentation.labelmap import NEAREST, SIZE, LabelMap, build_map, to_json
-from graftwork_segmentation.layouts import WANTED, Layout, find_layout
+from graftwork_segmentation.labelfiles import find_label_file
+from graftwork_segmentation.layouts import find_layout
+from graftwork_segmentation.mapped import CLASSES, names_of_classes, with_map
 from graftwork_segmentation.outlined import find_drawn
 from graftwork_segmentation.pairs import pair_files
+from graftwork_segmentation.parts import WANTED, Layout
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -63,9 +64,6 @@ MASK_NAMES = (
 """Usual names of a mask column, most likely first."""
 
 GUESSES = {"image": IMAGE_NAMES, "mask": MASK_NAMES}
-
-CLASSES = "classes"
-"""A column that may bring class names by mask value: List(ClassLabel)."""
 
 
 def read_segmentation(request: DataRequest) -> Tables:
@@ -113,7 +111,7 @@ def _read_any(path: Path, request: DataRequest, given: Names) -> Tables:
         known = known_export(path)
         if path.is_file():
             raise no_table(path, known or WANTED)
-        hint = known or why_no_picture(path) or f"{what_is_there(path)}. {WANTED}"
+        hint = known or why_no_picture(path) or f"{what_is_there(path)}. {what_is_lacking(path) or WANTED}"
         raise DataError("holds no images with masks", where=str(path), hint=hint)
     if request.columns:
         raise DataError("folders have no columns, so --column cannot be used", where=str(path))
@@ -153,7 +151,7 @@ def _from_folders(layout: Layout, home: Path, request: DataRequest) -> Tables:
     splits, more = group_by_name(_with_pictures(paired.rows, paired.name), request.group_by, str(home))
     first = next(iter(layout.parts.values()))
     places = (layout.root, home, first.images, first.images.parent, first.masks)
-    return _with_map(splits, request, [*paired.findings(layout), *more], places, layout.voc, paired.labels)
+    return with_map(splits, request, [*paired.findings(layout), *more], places, layout.voc, paired.labels)
 
 
 def _from_drawn(drawn: Drawn, request: DataRequest) -> Tables:
@@ -164,7 +162,7 @@ def _from_drawn(drawn: Drawn, request: DataRequest) -> Tables:
     message = "masks were drawn from outlines; smaller objects lie on larger ones"
     note = Finding("outlines-drawn", "note", message, (), sum(map(len, rows.values())))
     splits, more = group_by_name(_with_pictures(rows, drawn.name), request.group_by, str(drawn.home))
-    return _with_map(splits, request, [note, *drawn.findings(), *more], (drawn.home,), False, drawn.labels)
+    return with_map(splits, request, [note, *drawn.findings(), *more], (drawn.home,), False, drawn.labels)
 
 
 def _with_pictures(rows: Mapping[str, Sequence[tuple[Path, Mask]]], name: Callable[[Path], str]) -> dict[str, Dataset]:
@@ -200,7 +198,7 @@ def _from_splits(
     splits: Mapping[str, Dataset], request: DataRequest, findings: Sequence[Finding], home: Path | None = None
 ) -> Tables:
     """Any splits with an image and a mask column; relative paths are taken from `home`."""
-    brought = _names_of_classes(splits)
+    brought = names_of_classes(splits)
     splits = {name: rows.remove_columns(CLASSES) for name, rows in splits.items()} if brought else splits
     chosen = {split: with_origin(rows, split) for split, rows in splits.items()}
     mapped, more = map_columns(chosen, GUESSES, request.columns, request.group_by, request.source)
@@ -226,49 +224,7 @@ def _from_splits(
         *named("image-without-mask", "warning", "images without a mask, left out", lonely["image"]),
         *named("mask-without-image", "warning", "masks without an image, left out", lonely["mask"]),
     ]
-    return _with_map(whole, request, found, (home,) if home else (), False, brought)
-
-
-def _with_map(
-    splits: Mapping[str, Dataset],
-    request: DataRequest,
-    findings: Sequence[Finding],
-    places: Sequence[Path],
-    voc: bool,
-    brought: LabelMap | None = None,
-) -> Tables:
-    """The rows with `mask_map`: from the option `labels`, a file beside the data, the data itself, or the masks' values."""
-    found: list[Finding] = []
-    nearest, one_object = (request.options.get("mask_values") == choice for choice in ("nearest", "object"))
-    settings = [NEAREST] if nearest else []
-    settings += [SIZE] if request.options.get("mask_size") == "scale" else []
-    option = str(request.options.get("labels") or "")
-    file = existing_path(option) if option else next(filter(None, map(find_label_file, places)), None)
-    if file is not None and not option and brought is not None and file.suffix not in (".yaml", ".yml"):
-        file = None  # a list of names beside outlines or joined masks counts other things than their values
-    if one_object and not option:
-        file, brought, voc = None, None, False
-    if file is not None:
-        labels = read_label_file(file)
-        if not option and file.suffix not in (".yaml", ".yml"):
-            message = f"{len(labels.names)} classes are taken from {file.name}"
-            found.append(Finding("label-map", "note", message, labels.names[:5], len(labels.names)))
-    elif brought is not None:
-        labels = brought
-    elif voc:
-        from graftwork_segmentation.values import in_colour
-
-        labels = voc_map(in_colour(splits))
-        message = "no label map lies beside the data; its classes are taken to be Pascal VOC's 21"
-        found.append(Finding("label-map", "note", message, labels.names[:5], len(labels.names)))
-    else:
-        from graftwork_segmentation.guess import map_from_masks
-
-        labels, more, found = map_from_masks(splits, request.source, nearest, one_object)
-        settings += more
-    text = to_json({**labels.indices, **dict.fromkeys(settings, 1)})
-    mapped = {split: _constant(rows, "mask_map", text) for split, rows in splits.items()}
-    return Tables(mapped, (*findings, *found), labels.names)
+    return with_map(whole, request, found, (home,) if home else (), False, brought)
 
 
 def _settled(rows: Dataset) -> Dataset:
@@ -283,25 +239,6 @@ def _settled(rows: Dataset) -> Dataset:
     if all(block.column_names for block in blocks):
         return rows
     return Rows(InMemoryTable(rows.data.table), info=rows.info, split=rows.split, indices_table=rows._indices)
-
-
-def _constant(rows: Dataset, name: str, text: str) -> Dataset:
-    import pyarrow as pa
-
-    return add_column(rows, name, pa.repeat(pa.scalar(text), len(rows)))
-
-
-def _names_of_classes(splits: Mapping[str, Dataset]) -> LabelMap | None:
-    """Class names by mask value, where every split has a column `classes` that holds them."""
-    from datasets import ClassLabel, List
-
-    features: list[Any] = [rows.features.get(CLASSES) for rows in splits.values()]
-    inner = [feature.feature if isinstance(feature, List) else None for feature in features]
-    names = {tuple(label.names) for label in inner if isinstance(label, ClassLabel)}
-    if len(names) != 1 or not all(isinstance(label, ClassLabel) for label in inner):
-        return None
-    pairs: list[tuple[str, str | None]] = [(str(value), name) for value, name in enumerate(next(iter(names)))]
-    return build_map([*pairs, ("255", None)] if len(pairs) < 255 else pairs, "the data's column `classes`")
 
 
 def _empty(rows: Dataset, column: str) -> set[int]:

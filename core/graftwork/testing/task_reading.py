@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from graftwork.data.fingerprint import fingerprint, row_digests
+from graftwork.data.fingerprint import fingerprint
 from graftwork.data.splits import SPLITS, Alike, complete
-from graftwork.errors import DataError, GraftworkError, UsageError
-from graftwork.interfaces import DataRequest, Finding, Spec, Tables, Task
+from graftwork.interfaces import DataRequest, Spec, Tables, Task
 from graftwork.testing.base import Conformance, doing
+from graftwork.testing.spoilt import check_finding, described, garbage, nonsense_of, refused, with_cell
 from graftwork.testing.subjects import Subject, assemble, load, picked
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _ROWS = 24  # of each split, where data is spoilt and read again
 _LEAKS = ("duplicate-across-splits", "near-duplicate-across-splits")
-_GARBAGE = b"\xff\xfe\x00 not what it says it is \x00\x01" * 4
 
 
 class ReadingChecks(Conformance):
@@ -83,18 +81,18 @@ class ReadingChecks(Conformance):
     def test_the_audit_changes_nothing_that_it_was_given(self) -> None:
         subject = self.subject()
         tables = _small(subject.task, _whole(subject, _read(subject)))
-        before = _described(tables)
+        before = described(tables)
         with doing("the audit"):
             audited, findings = subject.task.audit(tables)
-        assert _described(tables) == before, "the audit changes the tables that it is given"
+        assert described(tables) == before, "the audit changes the tables that it is given"
         assert isinstance(audited, Tables), f"the audit gives a {type(audited).__name__} in place of tables"
         again, told = subject.task.audit(tables)
         assert [finding.code for finding in told] == [finding.code for finding in findings], (
             "audited twice, findings differ"
         )
-        assert _described(again) == _described(audited), "audited twice, the rows that are left differ"
+        assert described(again) == described(audited), "audited twice, the rows that are left differ"
         for finding in findings:
-            _check_finding(finding)
+            check_finding(finding)
 
     def test_every_row_has_a_stratum(self) -> None:
         subject = self.subject()
@@ -178,7 +176,7 @@ class ReadingChecks(Conformance):
                     f"aligned to classes in another order, {origin} is {said} and was {meant[origin]}"
                 )
         fewer = {**facts, "classes": facts["classes"][1:], "train_counts": facts.get("train_counts", [])[1:]}
-        _refused(
+        refused(
             lambda: subject.same_task().align(small, fewer), "aligning data with a class that the model does not know"
         )
 
@@ -187,18 +185,18 @@ class ReadingChecks(Conformance):
         empty = tmp_path / "empty"
         empty.mkdir()
         for what, source in (("a path that is not there", tmp_path / "missing"), ("an empty folder", empty)):
-            _refused(lambda source=source: _read(subject, source=str(source)), f"reading {what}")  # type: ignore[misc]
+            refused(lambda source=source: _read(subject, source=str(source)), f"reading {what}")  # type: ignore[misc]
         # Of a text, a path is one too.
         missing = str(tmp_path / "missing.xyz")
-        _refused(
+        refused(
             lambda: subject.task.read_inputs([missing], subject.facts),
             "predicting for a file that is not there",
             must=False,
         )
-        for source in _garbage(tmp_path / "garbage"):
-            _refused(lambda source=source: _used(subject, source), f"reading {source.name} of garbage", must=False)  # type: ignore[misc]
+        for source in garbage(tmp_path / "garbage"):
+            refused(lambda source=source: _used(subject, source), f"reading {source.name} of garbage", must=False)  # type: ignore[misc]
         for text in self.broken(tmp_path / "broken"):
-            _refused(lambda text=text: _used(subject, Path(text)), f"reading {text}")  # type: ignore[misc]
+            refused(lambda text=text: _used(subject, Path(text)), f"reading {text}")  # type: ignore[misc]
 
     def test_a_broken_row_is_left_out_or_refused(self) -> None:
         subject = self.subject()
@@ -206,10 +204,10 @@ class ReadingChecks(Conformance):
             pytest.skip("the data is no sample, whose rows could be spoilt")
         read = _sample(subject)
         for column in [name for name in read["train"].column_names if name != "origin"]:
-            for value in (None, _spoilt(read["train"][0][column])):
-                spoilt = {split: _with_cell(rows, column, value) for split, rows in read.items()}
+            for value in (None, nonsense_of(read["train"][0][column])):
+                spoilt = {split: with_cell(rows, column, value) for split, rows in read.items()}
                 what = f"a row with {value!r:.40} for its {column}"
-                _refused(lambda spoilt=spoilt: _loaded(subject, spoilt), f"training on data with {what}", must=False)  # type: ignore[misc]
+                refused(lambda spoilt=spoilt: _loaded(subject, spoilt), f"training on data with {what}", must=False)  # type: ignore[misc]
 
 
 def _read(subject: Subject, task: Task | None = None, source: str = "", samples: Any = None) -> Tables:
@@ -265,86 +263,12 @@ def _loaded(subject: Subject, splits: Mapping[str, Dataset]) -> None:
     load(examples, range(len(rows)))
 
 
-def _refused(call: Callable[[], Any], what: str, must: bool = True) -> None:
-    """Hold a call to raising a DataError of one line, and nothing else; where it `must` raise at all."""
-    try:
-        call()
-    except GraftworkError as error:
-        kinds = DataError if must else (DataError, UsageError)
-        assert isinstance(error, kinds), f"{what} raises {type(error).__name__} in place of DataError: {error}"
-        said = str(error)
-        assert "\n" not in said.strip() and said.strip(), f"{what} is refused in more than one line: {said!r}"
-    except Exception as error:
-        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise AssertionError(
-            f"{what} raises {cause}; it must be a DataError that says what, where and what to do"
-        ) from error
-    else:
-        assert not must, f"{what} is not refused"
-
-
-def _garbage(folder: Path) -> list[Path]:
-    """Folders and files of several forms, with nothing in them that could be read."""
-    contents: dict[str, dict[str, bytes]] = {
-        "class-folders": {f"{split}/{name}/{name}.jpg": _GARBAGE for split in ("train", "test") for name in ("a", "b")},
-        "a-table": {"table.csv": _GARBAGE},
-        "a-table-of-one-line": {"train.csv": b"text,label\n"},
-        "json": {"annotations.json": b'{"images": [', "train.jsonl": b"{\n"},
-        "pictures-and-masks": {"images/one.png": _GARBAGE, "masks/one.png": _GARBAGE},
-    }
-    for name, files in contents.items():
-        for file, content in files.items():
-            path = folder / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    return [folder / name for name in contents]
-
-
 def _sample(subject: Subject) -> dict[str, Dataset]:
     """The first rows of the sample, as its plugin gives them."""
     name = subject.config.data.partition(":")[2]
     read: Mapping[str, Dataset] = subject.builder.plugins.build("datasets", name, Spec(name))
     few = {split: rows.select(range(min(len(rows), _ROWS))) for split, rows in read.items()}
     return few if len(few) > 1 else {split: rows.select(range(min(len(rows), 60))) for split, rows in read.items()}
-
-
-def _spoilt(value: Any) -> Any:
-    """A value of the same kind that makes no sense."""
-    if isinstance(value, Mapping) and "bytes" in value:
-        return {"bytes": _GARBAGE, "path": None}
-    if isinstance(value, str):
-        return ""
-    if isinstance(value, float):
-        return float("nan")
-    return None
-
-
-def _with_cell(rows: Dataset, column: str, value: Any) -> Dataset:
-    """The rows with another value in the second row of a column."""
-    from datasets import Dataset
-
-    columns = {name: list(rows[name][:]) for name in rows.column_names}
-    columns[column][1 if len(rows) > 1 else 0] = value
-    return Dataset.from_dict(columns, features=rows.features)
-
-
-def _described(tables: Tables) -> tuple[Any, ...]:
-    rows = {
-        split: (rows.column_names, [digest.decode() for digest in row_digests(rows)], rows["origin"][:])
-        for split, rows in tables.splits.items()
-    }
-    return rows, tables.names, tables.findings
-
-
-def _check_finding(finding: Finding) -> None:
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", finding.code), (
-        f"the finding's code {finding.code!r} is not in kebab-case"
-    )
-    levels = ("error", "warning", "note")
-    assert finding.level in levels, (
-        f"finding {finding.code} has the level {finding.level!r}, none of {', '.join(levels)}"
-    )
-    assert finding.message.strip() and "\n" not in finding.message, f"finding {finding.code} has no message of one line"
 
 
 def _numbered(tables: Tables, facts: Mapping[str, Any]) -> bool:
