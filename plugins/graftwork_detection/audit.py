@@ -25,7 +25,7 @@ from graftwork.vision.look import SIDEWAYS
 from graftwork_detection.boxes import Objects, look_like_corners, odd_sizes, pack, repair, unpack
 from graftwork_detection.findings import Notes
 from graftwork_detection.sizes import fit_to_files
-from graftwork_detection.units import doubt_pixels
+from graftwork_detection.units import doubt_pixels, in_first_pixel
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -108,6 +108,9 @@ def _audit_split(split: str, seen: Seen, notes: Notes) -> Objects:
         unlikely = doubt_pixels(objects.boxes, sizes[objects.rows])
         if unlikely is not None:
             notes.add(unlikely[0], f"{split}{unlikely[1]}")
+        if unlikely is None:
+            for place in np.flatnonzero(in_first_pixel(objects.boxes, sizes[objects.rows])).tolist():
+                notes.add("boxes-like-shares", _told(objects, place, origins, names))
         if (unlikely is None or unlikely[0] != "boxes-in-shares") and look_like_corners(objects, sizes):
             notes.add("boxes-look-like-corners", split)
         repaired = repair(objects, sizes, notes, lambda found, place: _told(found, place, origins, names))

@@ -14,7 +14,7 @@ from graftwork.data.paths import Files, Found
 from graftwork.errors import DataError
 from graftwork.files.text import decode_text, read_text, save_as_utf8
 from graftwork.vision.decode import SUFFIXES
-from graftwork_detection.cocoparts import Categories, Objects, id_of
+from graftwork_detection.cocoparts import Categories, Objects, id_of, name_of
 from graftwork_detection.findings import Notes
 from graftwork_detection.foreign import what_it_is
 from graftwork_detection.rows import (
@@ -33,7 +33,12 @@ from graftwork_detection.rows import (
 )
 
 _KEYS = ("images", "annotations", "categories")
-_MARK = re.compile(r'"(images|annotations)"\s*:\s*\[')
+_EXAMPLES = {
+    "images": '[{"id": 1, "file_name": "a.jpg"}]',
+    "annotations": '[{"image_id": 1, "category_id": 1, "bbox": [x, y, width, height]}]',
+    "categories": '[{"id": 1, "name": "cat"}]',
+}
+_MARK = re.compile(r'"(images|annotations)"\s*:\s*[\[{]')
 _PEEK = 1 << 20
 _SIBLINGS = ("captions", "person_keypoints", "stuff", "panoptic", "image_info")  # of COCO's instances_*.json
 
@@ -164,8 +169,8 @@ def image_ids(root: Path, files: Mapping[str, Path]) -> list[tuple[str, Path | N
     for split, (_, content) in contents.items():
         for entry in content["images"]:
             key = id_of(entry.get("id")) if isinstance(entry, Mapping) else None
-            name = entry.get("file_name") if isinstance(entry, Mapping) else None
-            if key is not None and isinstance(name, str) and name.strip():
+            name = name_of(entry)
+            if key is not None and name is not None:
                 listed.append((name, pictures[split, name].path, key))
     return listed
 
@@ -188,7 +193,8 @@ def _load(file: Path) -> dict[str, Any]:
         raise DataError("is JSON, but no COCO file: it has no annotations", where=str(file), hint=other)
     for key in _KEYS:
         if (key != "annotations" or key in content) and not isinstance(content.setdefault(key, []), list):
-            raise DataError(f"is no COCO file: its {key!r} are no list", where=str(file))
+            hint = f"Write them as a list, {_EXAMPLES[key]}"
+            raise DataError(f"is no COCO file: its {key!r} are no list", where=str(file), hint=hint)
     return content
 
 
@@ -199,8 +205,8 @@ def _find_all(home: Path, contents: Mapping[str, tuple[Path, Mapping[str, Any]]]
     for split, (file, content) in contents.items():
         places, without = image_folders(home, split, file)
         for entry in content["images"]:
-            name = entry.get("file_name") if isinstance(entry, Mapping) else None
-            if isinstance(name, str) and (split, name) not in found:
+            name = name_of(entry)
+            if name is not None and (split, name) not in found:
                 found[split, name] = find_picture(files, name, places, without)
     return found
 
@@ -219,8 +225,8 @@ def _images(
     called: dict[int | str, str] = {}
     for entry in entries:
         key = id_of(entry.get("id")) if isinstance(entry, Mapping) else None
-        name = entry.get("file_name") if isinstance(entry, Mapping) else None
-        if not isinstance(name, str) or not name.strip():
+        name = name_of(entry)
+        if name is None:
             told = f"{relative(file, home)}: {str(entry)[:80]} (has no file_name)"
             notes.add("annotation-without-image", told)
             by_id |= {} if key is None else {key: None}

@@ -16,6 +16,9 @@ from graftwork.vision.outlines import box_of_outline
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import Annotated, Box, number, spoken
 
+_KEYS = (("x", "y", "width", "height"), ("left", "top", "width", "height"), ("xmin", "ymin", "xmax", "ymax"))
+"""Of boxes that are no lists."""
+
 
 @dataclass
 class Categories:
@@ -140,6 +143,9 @@ class Objects:
 
     def _box(self, values: Any, outline: Any) -> tuple[Box | None, bool]:
         """An object's box, and whether it is the one around its outline, since it has none of its own."""
+        named = next((keys for keys in _KEYS if isinstance(values, Mapping) and set(keys) <= set(values)), None)
+        corners = self.corners if named is None else named == _KEYS[-1]
+        values = values if named is None else [values[key] for key in named]
         numbers = [_number(value) for value in values] if isinstance(values, list | tuple) else []
         is_box = len(numbers) == 4 and None not in numbers
         if outline and (not is_box or not any(numbers[2:])) and (around := box_of_outline(outline)):
@@ -147,7 +153,13 @@ class Objects:
         if not is_box:
             return None, False
         x, y, third, fourth = (value for value in numbers if value is not None)
-        return ((x, y, third - x, fourth - y) if self.corners else (x, y, third, fourth)), False
+        return ((x, y, third - x, fourth - y) if corners else (x, y, third, fourth)), False
+
+
+def name_of(entry: Any) -> str | None:
+    """What an image's entry says its file is called: its name, or else its path, or the address that it came from."""
+    names = (entry.get(key) for key in ("file_name", "path", "coco_url")) if isinstance(entry, Mapping) else ()
+    return next((name for name in names if isinstance(name, str) and name.strip()), None)
 
 
 def _number(value: Any) -> float | None:

@@ -73,6 +73,10 @@ CODES: dict[str, tuple[Level, str]] = {
         "splits whose boxes are no shares of the picture's sides, as YOLO wants them (--set task_options.box_unit=pixels reads "
         "them as pixels)",
     ),
+    "boxes-like-shares": (
+        "warning",
+        "boxes within the first pixel of their pictures, as shares of a picture's sides would be among boxes in pixels",
+    ),
     "boxes-in-one-corner": (
         "warning",
         "splits whose boxes all lie in the first pixels of far larger pictures, so they may be in another unit than pixels",

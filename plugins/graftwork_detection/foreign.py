@@ -14,6 +14,7 @@ from graftwork.data.folders import is_junk
 from graftwork.files.text import decode_text
 from graftwork_detection.boxtable import box_columns, header
 from graftwork_detection.rows import spoken
+from graftwork_detection.upstream import IMAGE_NAMES, OBJECTS_NAMES
 
 _MOST = 20_000  # files looked at by name
 _TRIED = 3  # files of a suffix in a folder that are opened
@@ -81,12 +82,16 @@ def _json(file: Path, start: str) -> str | None:
         return _json_list(content[0])
     if isinstance(content, Mapping):
         return _json_object(content)
+    if _is_row_text(start.lstrip().partition("\n")[0]):
+        return _ROWS
     for mark, told in _MARKS:  # longer than what was read, or damaged
         if re.search(mark, start):
             return told
     return None
 
 
+_AUTOML = "set,image,label,xmin,ymin,a,b,xmax,ymax,c,d"
+_ROWS = "rows with a picture and its objects; call it .jsonl in place of .json"
 _VIA = "the VGG Image Annotator's own form; export 'COCO format' from it"
 _LABEL_STUDIO = "Label Studio's own JSON; export COCO, YOLO or Pascal VOC from Label Studio"
 _SUPERVISELY = "Supervisely's own form; export COCO or Pascal VOC with its app"
@@ -111,6 +116,8 @@ def _json_list(first: Mapping[str, Any]) -> str | None:
         return "BDD100K's JSON; convert it to COCO with bdd100k.label.to_coco"
     if "annotation" in first or {"object", "filename"} <= set(first):
         return "Pascal VOC written as JSON; export it as XML, or as COCO"
+    if _is_row(first):
+        return _ROWS
     if {"bbox", "category_id", "image_id"} <= set(first):
         return "a list of COCO results or annotations without its images and categories; give the whole COCO file"
     return None
@@ -144,6 +151,21 @@ def _json_object(content: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _is_row(content: Any) -> bool:
+    return (
+        isinstance(content, Mapping)
+        and bool(set(OBJECTS_NAMES) & set(content))
+        and bool({*IMAGE_NAMES} & {key.lower() for key in content})
+    )
+
+
+def _is_row_text(line: str) -> bool:
+    try:
+        return _is_row(json.loads(line))
+    except (ValueError, RecursionError):
+        return False
+
+
 def _has(content: Mapping[str, Any], key: str, inner: str) -> bool:
     """Whether a value is a list of objects with a certain key."""
     values = content.get(key)
@@ -162,6 +184,8 @@ def _table(file: Path, start: str) -> str | None:
         return _LABEL_STUDIO
     if len(names) == 6 and all(spoken(cell) is not None for cell in names[1:5]):
         return "a table of boxes without names of columns; add a first line: image,xmin,ymin,xmax,ymax,label"
+    if len(names) == 11 and names[0] in ("train", "validation", "validate", "test", "unassigned"):
+        return f"AutoML's CSV without names of columns; add a first line: {_AUTOML}"
     if len(names) == 8 and all(spoken(cell) is not None for cell in (*names[1:5], *names[6:])):
         return "makesense.ai's CSV without names of columns; add a first line: label,x,y,w,h,image,width,height"
     return None

@@ -85,7 +85,10 @@ def _read_any(path: Path, request: DataRequest) -> Tables:
     if request.columns:
         raise DataError(f"{form} annotations have no columns, so --column cannot be used", where=str(path))
     boxes, unit = str(request.options.get("boxes", "xywh")), _unit(request)
-    tables = to_tables(_read_form(form, root, notes, boxes, unit), notes, str(path))
+    read = _read_form(form, root, notes, boxes, unit)
+    if not read.names and (other := what_it_is(root)) is not None:
+        raise DataError("its annotations name no class with a box", where=str(path), hint=other)
+    tables = to_tables(read, notes, str(path))
     if form != "YOLO":  # of which each line was read in its unit
         tables = in_pixels(tables, unit)
     splits, more = group_by_name(tables.splits, request.group_by, str(path))

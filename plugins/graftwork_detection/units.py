@@ -129,7 +129,7 @@ def doubt_pixels(
     boxes, sizes = boxes[finite], sizes[finite]
     if not len(boxes):
         return None
-    if (np.abs(boxes - 0.5) <= 0.5 + _SLACK).all() and (sizes.min(axis=1) > 8).all():
+    if in_first_pixel(boxes, sizes).all():
         first, second = boxes[:, :2], boxes[:, 2:]
         leaving = (first + second > 1 + _SLACK).any(axis=1).mean() >= 1 / 3
         corners = leaving and bool((second > first).all())
@@ -144,6 +144,11 @@ def doubt_pixels(
             told = f": none reaches beyond {whole:g}; if they are {unit}, {_OPTION}box_unit={unit} reads them so"
             return "boxes-in-one-corner", told
     return None
+
+
+def in_first_pixel(boxes: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool [boxes], whether all numbers of a box lie within 0 to 1, though its picture is larger."""
+    return np.asarray((np.abs(boxes - 0.5) <= 0.5 + _SLACK).all(axis=1) & (sizes.min(axis=1) > 8))
 
 
 def _likely(boxes: NDArray[np.float64], sides: NDArray[np.int64], meant: str) -> str:

@@ -147,17 +147,28 @@ def _lists(root: Path) -> dict[str, list[str]]:
         if "validation" in found:
             told = "has trainval.txt and val.txt but no train.txt, so validation images would be trained on"
             raise DataError(told, where=str(main), hint="Add train.txt, or take val.txt away")
-    lists = {}
-    for split, file in found.items():
-        try:
-            # "NAME" or "NAME 1"; names may hold spaces, so only the flag is cut
-            lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
-        except UnicodeDecodeError:
-            raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
-        except OSError as error:
-            raise DataError(f"cannot be read ({error})", where=str(file)) from None
-        lists[split] = [_stem(line) for line in lines]
-    return lists
+    return {split: _listed(file) for split, file in found.items()} or _lists_of_classes(main)
+
+
+def _listed(file: Path) -> list[str]:
+    try:
+        # "NAME" or "NAME 1"; names may hold spaces, so only the flag is cut
+        lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error})", where=str(file)) from None
+    return [_stem(line) for line in lines]
+
+
+def _lists_of_classes(main: Path) -> dict[str, list[str]]:
+    """Image names by split from the lists that VOC has for each class (`cat_train.txt`), each of which names all images."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for file in sorted(main.glob("*_*.txt")):
+        split = canonical_split(file.stem.rpartition("_")[2])
+        if split is not None:
+            found[split] |= dict.fromkeys(_listed(file))
+    return {split: list(stems) for split, stems in found.items()}
 
 
 def _stem(line: str) -> str:
