@@ -38,6 +38,10 @@ def read_coco(home: Path, found: Sequence[Path]) -> Drawn:
         content = load_json(file)
         if any(not isinstance(content.get(key, []), list) for key in ("images", "annotations", "categories")):
             raise DataError("is no COCO file: images, annotations and categories are wanted as lists", where=str(file))
+        if any(isinstance(entry, dict) and "segments_info" in entry for entry in content.get("annotations") or ()):
+            told = "is COCO's panoptic form, whose masks are pictures of segment numbers"
+            hint = "panopticapi makes masks of classes of it: converters/panoptic2semantic_segmentation.py; give these in masks/"
+            raise DataError(told, where=str(file), hint=hint)
         if content.get("annotations"):
             contents[split] = content
         else:
@@ -112,17 +116,22 @@ def _take_coco(
     drawn: Drawn, split: str, file: Path, content: Mapping[str, Any], values: Mapping[Any, int], index: Files
 ) -> None:
     """One file's pictures with their objects."""
-    entries = [
-        entry for entry in content["images"] if isinstance(entry, dict) and isinstance(entry.get("file_name"), str)
-    ]
+    named = [(entry, name) for entry in content["images"] if (name := _name_of(entry)) is not None]
     places = _places(drawn.home, split, file)
-    looked = part_clashes({_id(entry.get("id")): index.look(entry["file_name"], places) for entry in entries})
+    called: dict[str, str] = {}
+    for entry, name in named:
+        first = called.setdefault(_id(entry.get("id")), name)
+        if first != name:
+            told = f"two images have the id {entry.get('id')}: {first} and {name}"
+            hint = "Their objects cannot be told apart: number the images of each file anew when files are joined"
+            raise DataError(told, where=str(file), hint=hint)
+    looked = part_clashes({key: index.look(name, places) for key, name in called.items()})
     images: dict[Any, Path] = {}
-    for entry in entries:
+    for entry, name in named:
         key = _id(entry.get("id"))
         path = looked[key].path
         if path is None:
-            drawn.without_image.append(index.looked_for(entry["file_name"], places))
+            drawn.without_image.append(index.looked_for(name, places))
             continue
         images[key] = path
         drawn.rows[split].setdefault(path, [])
@@ -139,6 +148,12 @@ def _take_coco(
             drawn.without_outline.append(f"{drawn.name(path)}: {name} (category {entry.get('category_id')})")
         else:
             drawn.rows[split][path].append(Object(value, entry.get("segmentation"), name))
+
+
+def _name_of(entry: Any) -> str | None:
+    """What an image's entry says its file is called: its name, or else its path, or the address that it came from."""
+    names = (entry.get(key) for key in ("file_name", "path", "coco_url")) if isinstance(entry, dict) else ()
+    return next((name for name in names if isinstance(name, str) and name.strip()), None)
 
 
 def _places(home: Path, split: str, file: Path) -> list[Path]:

@@ -35,7 +35,7 @@ def known_export(path: Path) -> str | None:
             found = _json(file, _start(file))
         elif suffix in (".csv", ".tsv"):
             found = _table(_start(file))
-        elif suffix == ".txt" and file.parent.name.lower() == "labels":
+        elif suffix == ".txt" and "labels" in map(str.lower, file.parts):
             found = _yolo(_start(file))
         elif suffix in _ARRAYS and (suffix != ".gz" or file.name.lower().endswith(".nii.gz")):
             arrays.setdefault(suffix, _ARRAYS[suffix])

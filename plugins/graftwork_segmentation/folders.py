@@ -128,6 +128,12 @@ def what_is_lacking(path: Path) -> str | None:
     for folder in folders_in(root):
         if has_pictures(folder):
             by_kind[_kind(folder)].append(folder)
+    if by_kind["images"] and by_kind[""] and not by_kind["masks"]:
+        others = by_kind[""]
+        told = ", ".join(f"{folder.name}/" for folder in others[:4])
+        option = FOLDER_OPTION.replace("NAME", others[0].name)
+        hint = f"if {told} hold masks, {option} takes those of one"
+        return hint + ("; where each shows one class, move them into masks/" if len(others) > 1 else "")
     masks = [folder for folder in by_kind["masks"] if plain(folder.name) not in OTHER_KINDS]
     if has_pictures(root, deep=False) or by_kind[""] or bool(masks) == bool(by_kind["images"]):
         return None

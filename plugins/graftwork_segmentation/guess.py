@@ -11,7 +11,7 @@ import numpy as np
 from graftwork.errors import DataError
 from graftwork.interfaces import Finding
 from graftwork_segmentation.checks import masks_by_alpha
-from graftwork_segmentation.heaps import are_heaps, middles_of_heaps
+from graftwork_segmentation.heaps import are_edges, are_heaps, middles_of_heaps
 from graftwork_segmentation.labelmap import ALPHA, MOST_CLASSES, PALETTE, VOID, LabelMap, build_map
 from graftwork_segmentation.lookup import Form, key_of_code
 from graftwork_segmentation.naming import NEAREST_OPTION, OBJECT_OPTION
@@ -52,8 +52,9 @@ def map_from_masks(
     by_colour = census.by_colour
     what = "colours" if by_colour else "values"
     values = census.values.tolist()
-    if are_heaps(census.values, census.pixels, census.runs, by_colour):
-        middles = middles_of_heaps(census.values, census.pixels, census.runs, by_colour)
+    edges = not by_colour and are_edges(census.values, census.pixels)
+    if edges or are_heaps(census.values, census.pixels, census.runs, by_colour):
+        middles = [0, VOID] if edges else middles_of_heaps(census.values, census.pixels, census.runs, by_colour)
         told = ", ".join(key_of_code(value, by_colour) for value in middles[:_SHOWN])
         if len(middles) < 2:
             raise _too_many(f"{len(values):,}", what, where)

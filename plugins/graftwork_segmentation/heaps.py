@@ -44,6 +44,15 @@ def are_heaps(
     return bool(thin.sum() >= _FEW or (near <= _NEAR).all())
 
 
+def are_edges(values: NDArray[np.int64], pixels: NDArray[np.int64]) -> bool:
+    """Whether values between 0 and 255 are the edges of one object in white, however long these are: of rectangles that were
+    resized with blur all pixels of a side have one value. Class numbers are not so high where most is void."""
+    between = values[1:-1]
+    if len(between) < 3 or values[0] != 0 or values[-1] != 255 or between[-1] < 128:
+        return False
+    return bool(pixels[1:-1].sum() < pixels[-1])
+
+
 def middles_of_heaps(
     values: NDArray[np.int64], pixels: NDArray[np.int64], runs: NDArray[np.int64], by_colour: bool = False
 ) -> list[int]:

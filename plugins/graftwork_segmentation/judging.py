@@ -148,5 +148,6 @@ def _size_reason(size: list[int], rotated: bool, mask: MaskLook) -> str:
     if (mask.width, mask.height) != (height, width):
         return told
     if rotated:
-        return f"{told}: the mask lies as the picture is stored, and EXIF turns the picture"
+        way = "exiftool -Orientation= -overwrite_original FOLDER leaves pictures as stored"
+        return f"{told}: the mask lies as the picture is stored, and EXIF turns the picture; {way}"
     return f"{told}: the sides are swapped"

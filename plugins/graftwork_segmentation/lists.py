@@ -10,7 +10,7 @@ from graftwork.errors import DataError
 from graftwork.files.text import read_text, save_as_utf8
 from graftwork.vision.decode import SUFFIXES
 
-_FOLDERS = (".", "splits", "split", "lists", "ImageSets", "ImageSets/Segmentation")
+_FOLDERS = (".", "splits", "split", "lists", "ImageSets", "ImageSets/Segmentation", "annotations")
 
 
 def split_lists(root: Path, stems: Set[str]) -> dict[str, tuple[Path, tuple[str, ...]]]:
@@ -22,8 +22,10 @@ def split_lists(root: Path, stems: Set[str]) -> dict[str, tuple[Path, tuple[str,
     """
     for folder in _FOLDERS:
         found: dict[str, tuple[Path, tuple[str, ...]]] = {}
-        for file in sorted((root / folder).glob("*.txt")):
-            split = canonical_split(file.stem)
+        files = sorted((root / folder).glob("*.txt"))
+        both = [file for file in files if file.stem.lower() == "trainval"]  # only where there is no list of train alone
+        for file in (*(file for file in files if file not in both), *both):
+            split = "train" if file in both else canonical_split(file.stem)
             if split is None or split in found:
                 continue
             listed = stems_in(file)

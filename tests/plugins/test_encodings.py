@@ -149,5 +149,5 @@ def test_a_list_of_classes_beside_masks_that_is_in_no_unicode_is_refused_by_name
     picture(tmp_path / "images/a.png")
     picture(tmp_path / "masks/a.png", np.eye(40, 60, dtype=np.uint8))
     text(tmp_path / "classes.txt", f"background\n{NAME}\n", "cp1252")
-    with pytest.raises(DataError, match="iconv -f WINDOWS-1252"):
+    with pytest.raises(DataError, match=r"iconv -f WINDOWS-1252"):
         read_segmentation(DataRequest(str(tmp_path)))

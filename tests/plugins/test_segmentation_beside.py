@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_pictures_of_pictures_are_no_masks(tmp_path: Path) -> None:
     for n in range(5):
         save(tmp_path / f"{n}.png", seed=n)
         save(tmp_path / f"{n}_small.png", seed=n + 9)
-    with pytest.raises(DataError, match="holds no images with masks"):
+    with pytest.raises(DataError, match=r"holds no images with masks"):
         read(tmp_path)
 
 
@@ -116,3 +117,86 @@ def test_pictures_whose_masks_are_not_there_say_where_these_are_looked_for(folde
     for n in range(4):
         save(tmp_path / folder / f"../masks/{n}.png", disc(n, 1))
     assert len(read(tmp_path).splits["train"]) == 4
+
+
+def test_folders_of_one_class_each_beside_the_pictures_are_told_how_to_be_read(tmp_path: Path) -> None:
+    for n in range(4):
+        save(tmp_path / f"images/{n}.jpg", seed=n)
+        for at, word in enumerate(("cup", "disc")):
+            save(tmp_path / word / f"{n}.png", disc(10 * at + n))
+    with pytest.raises(DataError, match=r"mask_folder=cup takes those of one; .* move them into masks/"):
+        read(tmp_path)
+    assert len(read(tmp_path, mask_folder="cup").splits["train"]) == 4
+    for word in ("cup", "disc"):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        (tmp_path / word).rename(tmp_path / "masks" / word)
+    assert present(read(tmp_path)) == {"background", "cup", "disc"}
+
+
+@pytest.mark.parametrize(("name", "names"), [("trainval", ("train", "test")), ("train", ("train", "test"))])
+def test_lists_among_the_annotations_are_the_splits(name: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    for n in range(4):
+        save(tmp_path / f"images/cat_{n}.jpg", seed=n)
+        save(tmp_path / f"annotations/trimaps/cat_{n}.png", disc(n, 1) + 1)
+    (tmp_path / f"annotations/{name}.txt").write_text("cat_0 1 1 1\ncat_1 1 1 1\ncat_2 1 1 1\n")
+    (tmp_path / "annotations/test.txt").write_text("cat_3 1 1 1\n")
+    (tmp_path / "annotations/list.txt").write_text("#Image CLASS-ID\ncat_0 1 1 1\n")
+    assert {split: len(rows) for split, rows in read(tmp_path).splits.items()} == dict(zip(names, (3, 1), strict=True))
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75, 1.5, 3.0])
+def test_rectangles_resized_with_blur_are_no_classes_and_read_by_what_is_told(scale: float, tmp_path: Path) -> None:
+    for n in range(4):
+        values = np.zeros((60, 80), np.uint8)
+        values[7 + n : 41, 11 : 52 + n] = 255
+        size = (round(80 * scale), round(60 * scale))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(values).resize(size, Image.Resampling.BILINEAR).save(tmp_path / f"masks/{n}.png")
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("RGB", size, (n, 9, 9)).save(tmp_path / f"images/{n}.png")
+    with pytest.raises(DataError, match=r"--set task_options.mask_values=nearest"):
+        read(tmp_path)
+    assert read(tmp_path, mask_values="nearest").names == ("0", "255")
+
+
+# --- COCO -----------------------------------------------------------------------------------------------------------------
+
+
+def coco(root: Path, images: list[dict[str, Any]], **more: Any) -> None:
+    outline = [[1, 1, 20, 1, 20, 20]]
+    objects = [{"id": n, "image_id": n, "category_id": 1, "segmentation": outline, **more} for n in range(len(images))]
+    content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "a"}]}
+    (root / "train.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("key", ["file_name", "path", "coco_url"])
+def test_coco_pictures_are_found_by_name_path_or_address(key: str, tmp_path: Path) -> None:
+    for n in range(3):
+        save(tmp_path / f"{n}.png", seed=n)
+    before = {"file_name": "", "path": "/srv/x/", "coco_url": "http://images.cocodataset.org/train2017/"}[key]
+    coco(tmp_path, [{"id": n, key: f"{before}{n}.png"} for n in range(3)])
+    assert present(read(tmp_path)) == {"background", "a"}
+
+
+def test_coco_pictures_of_one_id_are_refused(tmp_path: Path) -> None:
+    for n in range(3):
+        save(tmp_path / f"{n}.png", seed=n)
+    coco(tmp_path, [{"id": 0, "file_name": f"{n}.png"} for n in range(3)])
+    with pytest.raises(DataError, match=r"two images have the id 0: 0.png and 1.png"):
+        read(tmp_path)
+
+
+def test_coco_panoptic_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "0.png")
+    coco(tmp_path, [{"id": 0, "file_name": "0.png"}], segments_info=[{"id": 5, "category_id": 1}])
+    with pytest.raises(DataError, match=r"panoptic form.*panoptic2semantic_segmentation.py"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("labels", ["labels", "labels/train", "train/Labels"])
+def test_outlines_of_yolo_are_named_wherever_they_lie(labels: str, tmp_path: Path) -> None:
+    save(tmp_path / "images/train/0.jpg")
+    (tmp_path / labels).mkdir(parents=True)
+    (tmp_path / labels / "0.txt").write_text("0 .1 .1 .5 .1 .5 .5 .1 .5\n")
+    with pytest.raises(DataError, match=r"outlines as YOLO's text files"):
+        read(tmp_path)

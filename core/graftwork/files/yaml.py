@@ -121,7 +121,7 @@ class _Reader:
             )
         if event.tag is not None:
             where = _at(self.name, event.start_mark)
-            raise UsageError(f"uses the YAML tag {event.tag}, which is not allowed", where=where)
+            raise UsageError(f"uses the YAML tag {event.tag}, which is not allowed", where=where, hint="Leave it out")
         self.lines[path] = event.start_mark.line + 1
         if isinstance(event, yaml.ScalarEvent):
             return event.value if event.style else parse_scalar(event.value)  # plain style is "" in C, None in Python
