@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "graftwork"
 PROMISED = {
     "graftwork", "graftwork.hookspecs", "graftwork.interfaces", "graftwork.errors", "graftwork.testing", "graftwork.catalogue",
-    "graftwork.console", "graftwork.log", "graftwork.cache.room", "graftwork.files.yaml",
+    "graftwork.console", "graftwork.log", "graftwork.cache.room", "graftwork.files.text", "graftwork.files.yaml",
 }  # fmt: skip
 LIBRARIES = ("graftwork.classification", "graftwork.vision", "graftwork.strategies", "graftwork.interfaces")
 DATA = (

@@ -143,7 +143,7 @@ FAULTS: dict[str, tuple[Files, str, int]] = {
             **pair("train/small", picture(109), mask(109, (32, 24))),
             **pair("train/turned", turned(110, 6), mask(110)),
         },
-        "train/images/turned.jpg (picture 48×64, mask 64×48: the mask lies as the picture is stored, and EXIF turns the picture)",
+        "train/images/turned.jpg (picture 48×64, mask 64×48: the mask lies as the picture is stored, and EXIF turns the picture",
         2,
     ),
     "all-void-mask": (pair("train/void", picture(111), even(255)), "train/images/void.jpg", 1),
