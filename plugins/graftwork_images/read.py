@@ -273,12 +273,15 @@ def _pictures_of(
 ) -> tuple[dict[str, Dataset], list[Finding]]:
     files = Files(home, SUFFIXES) if home is not None else None
     unclear: list[str] = []
+    elsewhere: list[str] = []
     imaged = {
-        split: picture_column(rows, home, where, files=files, places=places.get(split, ()), unclear=unclear)
+        split: picture_column(rows, home, where, "image", files, places.get(split, ()), unclear, elsewhere)
         for split, rows in splits.items()
     }
     message = "names that do not tell one file, so that none is taken; write them in full, with folder and suffix"
-    return imaged, named("unclear-file", "warning", message, unclear)
+    guessed = "names whose folder is not there; the only file so called lies in another one, and is taken"
+    found = named("unclear-file", "warning", message, unclear)
+    return imaged, [*found, *named("file-in-other-folder", "warning", guessed, list(dict.fromkeys(elsewhere)))]
 
 
 def _folders_without_rows(

@@ -22,6 +22,7 @@ from torch import Tensor
 from graftwork.data.arrow import column_of, distinct_values
 from graftwork.data.columns import add_column
 from graftwork.errors import DataError
+from graftwork.vision.damaged import reason_of, why_unreadable
 from graftwork.vision.decode import PIXEL_LIMIT, read_cell
 from graftwork_segmentation.labelmap import LARGEST_VALUE, SETTINGS, VOID, to_json
 from graftwork_segmentation.lookup import Form, key_of_code, lookup
@@ -233,9 +234,9 @@ def _codes(data: bytes, form: Form) -> _Read:
     except Image.DecompressionBombError:
         raise _Refused("unreadable-mask", f"has more than {PIXEL_LIMIT:,} pixels") from None
     except UnidentifiedImageError:
-        raise _Refused("unreadable-mask", "is no picture that can be read") from None
+        raise _Refused("unreadable-mask", why_unreadable(data)) from None
     except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
-        raise _Refused("unreadable-mask", f"cannot be decoded ({error})") from None
+        raise _Refused("unreadable-mask", reason_of(error)) from None
 
 
 def _opacity(image: Image.Image) -> int:
