@@ -120,15 +120,15 @@ class Files:
         """
         assert found.path is not None
         here = [key_of(part) for part in found.path.relative_to(self.root).parts[:-shared]]
-        if shared == len(said) or not here or key_of(said[-shared - 1]) in here:
-            return found  # less is said of its folders, or they are further out or deeper in than is said
+        if shared == len(said) or key_of(said[-shared - 1]) in here:
+            return found  # no more is said of its folders, or it lies deeper in one of them
         folder = [key_of(part) for part in said[-shared - 1 : -1]]
         there = [[key_of(part) for part in path.split("/")] for path in self._folders.get(folder[-1], ())]
         if any(parts[-len(folder) :] == folder for parts in there):
             return Found(found.name, lacking=found.path)
         # What a server calls the folders around those that are here says little.
         of_server = shared > 1 and (leaves(found.name) or "://" in found.name)
-        return found if of_server else replace(found, elsewhere=True)
+        return found if of_server or not here else replace(found, elsewhere=True)
 
     def looked_for(self, name: str, places: Sequence[Path] = (), without: Sequence[Path] = ()) -> str:
         """Where a name that stays unfound was looked for, for messages: `cam1/0.png in /data and below`."""
