@@ -62,8 +62,9 @@ class Files:
     A name that leads to a file as it is written is taken first, and costs one look. Only when one does not, all names below
     the folder are collected, once. Then that file is taken whose path shares the longest tail with the name: whatever
     the case of letters, composed or decomposed (NFC, NFD), percent-encoded, with `\\`, a drive, a server's folders or
-    a URL before it, or without its suffix. Where several share it, the one below the first of `places` that holds only
-    one; else none is taken. Nor is a file of another folder where the one that the name says is there.
+    a URL before it, or without its suffix (a number then also without zeros before it). Where several share it, the one
+    below the first of `places` that holds only one; else none is taken. Nor is a file of another folder where the one that
+    the name says is there.
 
     Args:
         root: the folder. Hidden and system files in it are not looked at.
@@ -78,6 +79,7 @@ class Files:
         self._outside = outside
         self._index: dict[str, str | list[str]] | None = None  # a last part to paths below the root
         self._folders: dict[str, list[str]] = {}  # the same of folders
+        self._numbers: dict[str, list[str]] | None = None  # numbers without zeros before them, to the same
         self._too_many = False
 
     def find(self, name: str, places: Sequence[Path] = (), without: Sequence[Path] = ()) -> Path | None:
@@ -183,8 +185,19 @@ class Files:
         found = index.get(key)
         if found is None and self._suffixes and not key.endswith(tuple(self._suffixes)):
             with_suffix = (index.get(key + suffix, ()) for suffix in sorted(self._suffixes))
-            return [path for paths in with_suffix for path in ([paths] if isinstance(paths, str) else paths)]
+            named = [path for paths in with_suffix for path in ([paths] if isinstance(paths, str) else paths)]
+            return named or (self._padded(key) if key.isdecimal() else [])
         return [found] if isinstance(found, str) else list(found or ())
+
+    def _padded(self, number: str) -> list[str]:
+        """The paths whose last part is this number but for zeros before it, which a spreadsheet takes off."""
+        if self._numbers is None:
+            self._numbers = defaultdict(list)
+            for key, paths in self._scanned().items():
+                stem = key.rpartition(".")[0]
+                if stem.isdecimal():
+                    self._numbers[stem.lstrip("0")] += [paths] if isinstance(paths, str) else paths
+        return self._numbers.get(number.lstrip("0"), [])
 
     def _scanned(self) -> dict[str, str | list[str]]:
         if self._index is None:

@@ -96,7 +96,7 @@ def keys_of_file(name: str) -> list[str]:
 
 
 def shared_tail(parts: Sequence[str], path: Sequence[str], suffixes: Set[str]) -> tuple[int, int]:
-    """How many last parts a name and a path share, and the least that one of them is alike."""
+    """How many last parts a name and a path share, and the least that one of them is alike; the last ones are known to be."""
     count, level = 1, _level(parts[-1], path[-1])
     if suffixes and key_of(parts[-1]) == key_of(path[-1]).rpartition(".")[0]:
         level = _level(parts[-1], path[-1].rpartition(".")[0])  # named without its suffix

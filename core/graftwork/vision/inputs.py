@@ -18,6 +18,7 @@ from graftwork.interfaces import Facts, Finding, Inputs
 from graftwork.log import say
 from graftwork.vision.damaged import why_unreadable
 from graftwork.vision.decode import SUFFIXES
+from graftwork.vision.embedded import contents_of, refuse_addresses
 from graftwork.vision.files import check_files, dropped_pictures
 from graftwork.vision.levels import ranges_of
 
@@ -84,7 +85,7 @@ def picture_column(
     unclear: list[str] | None = None,
     elsewhere: list[str] | None = None,
 ) -> Dataset:
-    """The column `column` as {bytes, path}, not decoded, from an Image feature, encoded bytes, or paths.
+    """The column `column` as {bytes, path}, not decoded, from an Image feature, encoded bytes, base64, or paths.
 
     Paths need not be written as the files are called, see `graftwork.data.paths`. Different paths never lead to one file; one
     that leads nowhere stays as it was written, below `home`.
@@ -100,7 +101,7 @@ def picture_column(
         elsewhere: takes the names whose file lies in a folder that is called otherwise, with that file.
 
     Raises:
-        DataError: it holds something else.
+        DataError: it holds something else, or addresses of pictures that were not downloaded.
     """
     from datasets import Image, Value
 
@@ -112,11 +113,16 @@ def picture_column(
         return rows.cast_column(column, target)
     if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
         names = ["" if path is None else path for path in rows[column]]
+        if (encoded := contents_of(names)) is not None:
+            import pyarrow as pa
+
+            return add_column(rows, column, pa.array(encoded, pa.binary())).cast_column(column, target)
         if home is None:
             paths = [name and str(Path.cwd() / name) for name in names]
         else:
             files = files or Files(home, SUFFIXES)
             found = part_clashes(dict(enumerate(files.look(name, places) for name in names)))
+            refuse_addresses(names, [one.path is not None for one in found.values()], where)
             paths = [str(found[row].path or home / name) if name else "" for row, name in enumerate(names)]
             if unclear is not None:
                 unclear += [told for one in found.values() if (told := _why_none(one, home))]
