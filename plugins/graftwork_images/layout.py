@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from graftwork.data.folders import ClassFolders, classes_in_names
+from graftwork.data.splits import canonical_split
 from graftwork.interfaces import Finding
 from graftwork.vision.decode import SUFFIXES
 
@@ -18,6 +19,9 @@ _PART = re.compile(
 
 _LISTED = re.compile(r"(\S.*?)[\s,;]+([^\s,;]+)\s*")
 _LISTS = (".txt", ".lst", ".list")
+_MAY_HOLD_LABELS = frozenset(
+    {".json", ".xlsx", ".xls", ".ods", ".xml", ".mat", ".pkl", ".npy", ".npz", ".yaml", ".db", ".sqlite"}
+)
 _LINES = 40
 _SHARE = 0.8
 _SHOWN = 5
@@ -27,7 +31,8 @@ def check_layout(folders: ClassFolders) -> list[Finding]:
     """What is to be said of folders that are perhaps no classes."""
     if len(folders.classes) > 1:
         return _alike_folders(folders)
-    return [*_classes_in_names(folders), *_classes_in_folders(folders), *_classes_in_lists(folders)]
+    found = [*_classes_in_names(folders), *_classes_in_folders(folders), *_classes_in_lists(folders)]
+    return found or _labels_not_read(folders)
 
 
 def _files(folders: ClassFolders) -> Iterator[str]:
@@ -80,6 +85,18 @@ def _classes_in_lists(folders: ClassFolders) -> list[Finding]:
     return [Finding("classes-in-lists", "error", message, tuple(lists[:_SHOWN]), len(lists))]
 
 
+def _labels_not_read(folders: ClassFolders) -> list[Finding]:
+    """Of a single folder: files beside it that may hold the labels, in a form in which none are read."""
+    files = [name for name in folders.others if "/" not in name and Path(name).suffix.lower() in _MAY_HOLD_LABELS]
+    if not files:
+        return []
+    message = (
+        f"the classes are perhaps in {_listed(files)}, of which nothing was read: write a table with the columns image and "
+        "label, a row a file, and give it with --data FILE.csv"
+    )
+    return [Finding("labels-not-read", "error", message, tuple(files[:_SHOWN]), len(files))]
+
+
 def _is_list(file: Path) -> bool:
     try:
         with file.open(encoding="utf-8-sig") as stream:
@@ -109,6 +126,11 @@ def _alike_folders(folders: ClassFolders) -> list[Finding]:
         f'for f in {shlex.quote(str(root))}/*/*/; do c=$(basename "$f"); p=$(basename "$(dirname "$f")"); '
         f'mkdir -p {new}/"$c" && cp -r "$f" {new}/"$c/$p"; done, then --data {new}'
     )
+    if all(canonical_split(name) for name in names):
+        message = (
+            f"the folders in all class folders are splits ({_listed(names)}); these come first, then classes: {merge}"
+        )
+        return [Finding("splits-in-classes", "error", message, tuple(outer[:_SHOWN]), len(outer))]
     if all(_PART.fullmatch(name.strip()) for name in outer):
         what = f"{_listed(outer)} seem to be parts of the data, and the folders in them the classes"
         message = f"{what} ({_listed(names)}): {merge}"

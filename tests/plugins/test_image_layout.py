@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import json
 import re
 import shlex
 import subprocess
@@ -200,3 +201,28 @@ def test_folders_that_speak_of_splits_beside_splits_are_renamed(train: str, test
     assert found
     subprocess.run(["sh", "-c", found[1]], check=True)
     assert sizes(read(root)) == {"train": 4, "test": 4}
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "Validation", "Testing"), ("train", "val")])
+def test_splits_within_classes_are_told_and_turned_around(names: tuple[str, ...], tmp_path: Path) -> None:
+    put(*(tmp_path / "x" / label / split / f"{n}.png" for label in ("cat", "dog") for split in names for n in range(3)))
+    tables = read(followed(codes(read(tmp_path / "x"))["splits-in-classes"]))
+    assert tables.names == ("cat", "dog") and list(sizes(tables).values()) == [6] * len(names)
+
+
+@pytest.mark.parametrize("name", ["labels.json", "labels.xlsx", "Annotations.MAT", "y.npy"])
+def test_files_that_may_hold_labels_are_told(name: str, tmp_path: Path) -> None:
+    put(*(tmp_path / "images" / f"{n}.png" for n in range(6)))
+    (tmp_path / name).write_text(json.dumps({f"{n}.png": "ab"[n % 2] for n in range(6)}))
+    assert name in codes(read(tmp_path))["labels-not-read"]
+    table(tmp_path / "labels.csv", "image,label", [(f"{n}.png", "ab"[n % 2]) for n in range(6)])
+    assert read(tmp_path / "labels.csv").names == ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.NPY", "data.h5", "train.tfrecord", "x.mat", "train-images-idx3-ubyte"])
+def test_files_that_hold_pictures_are_told_where_there_are_no_others(name: str, tmp_path: Path) -> None:
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        (tmp_path / label / name).write_bytes(bytes(100))
+    with pytest.raises(DataError, match=r"holds no image.*write a PNG a picture"):
+        read(tmp_path)

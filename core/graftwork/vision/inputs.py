@@ -19,7 +19,7 @@ from graftwork.log import say
 from graftwork.vision.damaged import why_unreadable
 from graftwork.vision.decode import SUFFIXES
 from graftwork.vision.embedded import contents_of, refuse_addresses
-from graftwork.vision.files import check_files, dropped_pictures
+from graftwork.vision.files import check_files, dropped_pictures, holders_of_pictures
 from graftwork.vision.levels import ranges_of
 
 if TYPE_CHECKING:
@@ -180,7 +180,8 @@ def pictures_left_out(
 
 def why_no_picture(folder: Path) -> str:
     """What of a folder in which no reader found a picture seems to be one, as a hint; empty where nothing does."""
-    found = dropped_pictures(folder, pictures_below(folder)[1]) if folder.is_dir() else []
+    others = pictures_below(folder)[1] if folder.is_dir() else []
+    found = [*dropped_pictures(folder, others), *holders_of_pictures(others)]
     told = "; ".join(f"{finding.message} ({', '.join(finding.where[:3])})" for finding in found)
     return told[:1].upper() + told[1:]
 
