@@ -105,6 +105,9 @@ def test_a_name_leads_to_the_one_file_that_is_meant(
         ("images/train/0.png", "images/0.png", False),
         ("set1/images/0.png", "/content/set/images/0.png", False),  # what a server calls its folders
         ("set1/images/0.png", "https://host/set/images/0.png", False),
+        ("images/0.png", "..\\..\\media\\upload\\4\\0.png", False),
+        ("images/0.png", "/data/upload/4/0.png", False),
+        ("images/0.png", "upload/4/0.png", True),
     ],
 )
 def test_a_file_in_a_folder_of_another_name_is_told(tmp_path: Path, there: str, name: str, elsewhere: bool) -> None:

@@ -31,6 +31,13 @@ MOST_FILES = 3_000_000
 """Files and folders below a folder that are looked through; of a larger one (a home folder, a whole disk) nothing is guessed."""
 
 
+_PLAIN = frozenset({
+    "image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "pic", "pics", "photo", "photos", "frames", "data",
+    "dataset", "files", "media", "raw", "input", "inputs", "train", "training", "val", "valid", "validation", "test", "testing",
+})  # fmt: skip
+"""Folders that say of their files no more than that these are there, in lower case."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What a name led to.
@@ -129,7 +136,7 @@ class Files:
         if any(parts[-len(folder) :] == folder for parts in there):
             return Found(found.name, lacking=found.path)
         # What a server calls the folders around those that are here says little.
-        of_server = shared > 1 and (leaves(found.name) or "://" in found.name)
+        of_server = (leaves(found.name) or "://" in found.name) and (shared > 1 or (here and here[-1] in _PLAIN))
         return found if of_server or not here else replace(found, elsewhere=True)
 
     def looked_for(self, name: str, places: Sequence[Path] = (), without: Sequence[Path] = ()) -> str:
