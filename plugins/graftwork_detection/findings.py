@@ -30,6 +30,10 @@ CODES: dict[str, tuple[Level, str]] = {
     ),
     "boxes-scaled": ("warning", "images that are larger or smaller than annotated; boxes scaled with them"),
     "other-suffix": ("warning", "images that are there under another suffix than annotated, taken"),
+    "file-in-other-folder": (
+        "warning",
+        "images whose annotated folder is not there; the only one so called lies in another folder, and is taken",
+    ),
     "boxes-turned": (
         "warning",
         "images whose annotated size is that of the file before its EXIF orientation is applied; boxes turned with the image",

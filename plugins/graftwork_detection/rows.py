@@ -182,12 +182,14 @@ def find_picture(files: Files, name: str, places: Sequence[Path], without: Seque
 
 
 def settle(found: Mapping[Key, Found], home: Path, notes: Notes) -> dict[Key, Found]:
-    """The same, but different names never lead to one picture; names under another suffix are told."""
+    """The same, but different names never lead to one picture; names under another suffix or folder are told."""
     parted = part_clashes(found)
     for one in {one.name: one for one in parted.values() if one.path}.values():
         said = PurePosixPath(one.name.strip()).suffix.lower()
         if one.path and said in SUFFIXES and said != one.path.suffix.lower():
             notes.add("other-suffix", f"{shown(one.name)} ({relative(one.path, home)})")
+        if one.path and one.elsewhere:
+            notes.add("file-in-other-folder", f"{shown(one.name)} ({relative(one.path, home)})")
     return parted
 
 
@@ -197,6 +199,8 @@ def why_not(picture: Found, home: Path) -> str:
         return f"{name} (other names lead to {relative(picture.shared, home)} as well)"
     if picture.several:
         return f"{name} (fits {', '.join(relative(path, home) for path in picture.several[:3])})"
+    if picture.lacking:
+        return f"{name} (not in that folder; {relative(picture.lacking, home)} is another picture)"
     return f"{name} (looked for in {shown(home)} and below)"
 
 

@@ -5,7 +5,6 @@ No image is decoded here; `audit` looks at every one.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from graftwork.classification.encode import encode
 from graftwork.classification.forms import with_label_columns
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import LABEL_NAMES, add_column, guess_columns, map_columns, with_origin
-from graftwork.data.folders import ClassFolders, classes_in_names, is_junk, read_class_folders
+from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
 from graftwork.data.foreign import no_table
 from graftwork.data.groups import group_by_name
 from graftwork.data.paths import Files
@@ -30,6 +29,7 @@ from graftwork.vision.audit import named
 from graftwork.vision.decode import SUFFIXES
 from graftwork.vision.files import dropped_pictures
 from graftwork.vision.inputs import picture_column, picture_rows, why_no_picture
+from graftwork_images.layout import check_layout
 from graftwork_images.naming import ask_about_tables, home_of, places_of, unused_folders
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _from_folders(folders: ClassFolders) -> Tables:
         "tables beside the folders that cannot be read, so that nobody knows whether they have the labels; not used"
     )
     unused += named("unreadable-table", "warning", message, damaged)
-    findings = (*folders.findings, *dropped, *unused, *_classes_in_names(folders), *_classes_in_folders(folders))
+    findings = (*folders.findings, *dropped, *unused, *check_layout(folders))
     return Tables(splits, findings, folders.classes)
 
 
@@ -188,38 +188,6 @@ def _numbers_of(tables: Tables, request: DataRequest) -> Tables:
     for split, rows in tables.splits.items():
         splits[split] = add_column(rows, "label", [tables.names[label] for label in rows["label"][:]])
     return encode(splits, "number", request, tables.findings)
-
-
-def _classes_in_names(folders: ClassFolders) -> list[Finding]:
-    """Of a single folder: what the names of its files begin with, where that seems to be their class (`Abyssinian_1.jpg`)."""
-    if len(folders.classes) > 1:
-        return []
-    begins = classes_in_names(
-        name for files_of in folders.splits.values() for names in files_of.values() for name in names
-    )
-    if not begins:
-        return []
-    told = ", ".join(begins[:5]) + (", …" if len(begins) > 5 else "")
-    message = (
-        f"the classes seem to stand in the names of the files ({told}): write a table with the columns image and label, a row a "
-        "file, and give it with --data FILE.csv"
-    )
-    return [Finding("classes-in-names", "error", message, tuple(begins[:5]), len(begins))]
-
-
-def _classes_in_folders(folders: ClassFolders) -> list[Finding]:
-    """Of a single folder: the folders in it that all files lie in, where these seem to be the classes."""
-    if len(folders.classes) > 1 or len(folders.splits) > 1:
-        return []
-    names = [name.split("/") for files_of in folders.splits.values() for files in files_of.values() for name in files]
-    inner = sorted({name[1] for name in names if len(name) > 2})
-    if len(inner) < 2 or any(len(name) < 3 for name in names):
-        return []
-    told = ", ".join(inner[:5]) + (", …" if len(inner) > 5 else "")
-    message = (
-        f"the classes seem to be the folders deeper in ({told}): --data {shlex.quote(str(folders.root / names[0][0]))}"
-    )
-    return [Finding("classes-in-folders", "error", message, tuple(inner[:5]), len(inner))]
 
 
 def _from_tables(
@@ -273,12 +241,15 @@ def _pictures_of(
 ) -> tuple[dict[str, Dataset], list[Finding]]:
     files = Files(home, SUFFIXES) if home is not None else None
     unclear: list[str] = []
+    elsewhere: list[str] = []
     imaged = {
-        split: picture_column(rows, home, where, files=files, places=places.get(split, ()), unclear=unclear)
+        split: picture_column(rows, home, where, "image", files, places.get(split, ()), unclear, elsewhere)
         for split, rows in splits.items()
     }
     message = "names that do not tell one file, so that none is taken; write them in full, with folder and suffix"
-    return imaged, named("unclear-file", "warning", message, unclear)
+    guessed = "names whose folder is not there; the only file so called lies in another one, and is taken"
+    found = named("unclear-file", "warning", message, unclear)
+    return imaged, [*found, *named("file-in-other-folder", "warning", guessed, list(dict.fromkeys(elsewhere)))]
 
 
 def _folders_without_rows(
@@ -290,7 +261,7 @@ def _folders_without_rows(
     for split, rows in named_in.items():
         if home is None or "string" not in str(getattr(rows.features["image"], "dtype", "")):
             return []
-        used += compute.struct_field(column_of(imaged[split], "image"), "path").to_pylist()
+        used += compute.struct_field(column_of(imaged[split], "image"), "path").drop_null().to_pylist()
     return (
         named("unused-folders", "note", "folders of images that no row names", unused_folders(home, used))
         if home

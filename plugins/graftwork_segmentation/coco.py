@@ -134,6 +134,8 @@ def _take_coco(
             drawn.without_image.append(index.looked_for(name, places))
             continue
         images[key] = path
+        if looked[key].elsewhere:
+            drawn.elsewhere.append(f"{shown(entry['file_name'])}: {drawn.name(path)}")
         drawn.rows[split].setdefault(path, [])
         sides = entry.get("height"), entry.get("width")
         if all(isinstance(side, int) and not isinstance(side, bool) and 0 < side < 1 << 16 for side in sides):

@@ -48,6 +48,7 @@ class Drawn:
     sizes: dict[Path, tuple[int, int]] = field(default_factory=dict)
     labels: LabelMap | None = None
     without_image: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     without_outline: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
@@ -57,11 +58,15 @@ class Drawn:
         return shown(path.relative_to(self.home).as_posix() if path.is_relative_to(self.home) else path)
 
     def findings(self) -> list[Finding]:
+        other = (
+            "images whose annotated folder is not there; the only one so called lies in another folder, and is taken"
+        )
         outline = "objects without an outline that can be drawn (boxes, points, lines), which count as background"
         return [
             *named(
                 "mask-without-image", "warning", "annotated images that are not there, left out", self.without_image
             ),
+            *named("file-in-other-folder", "warning", other, self.elsewhere),
             *named("image-without-mask", "warning", "images that no annotation names, left out", self.unlisted),
             *named("object-without-outline", "warning", outline, sorted(self.without_outline)),
             *named("unlabelled-split", "warning", "splits without objects, not used", self.unlabelled),

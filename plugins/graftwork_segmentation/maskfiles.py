@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from graftwork.errors import DataError
+from graftwork.vision.damaged import reason_of, why_unreadable
 from graftwork.vision.decode import PIXEL_LIMIT
 from graftwork_segmentation.labelmap import LARGEST_VALUE
 from graftwork_segmentation.lookup import Form
@@ -88,9 +89,9 @@ def decode_codes(data: bytes, form: Form) -> Decoded:
     except Image.DecompressionBombError:
         raise Refused("unreadable-mask", f"has more than {PIXEL_LIMIT:,} pixels") from None
     except UnidentifiedImageError:
-        raise Refused("unreadable-mask", "is no picture that can be read") from None
+        raise Refused("unreadable-mask", why_unreadable(data)) from None
     except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
-        raise Refused("unreadable-mask", f"cannot be decoded ({error})") from None
+        raise Refused("unreadable-mask", reason_of(error)) from None
 
 
 def _opacity(image: Image.Image) -> int:

@@ -212,6 +212,58 @@ def test_splits_are_made_of_whatever_there_is_and_a_split_is_never_empty(content
     assert "alike-rows-parted" in said or max(homes.values()) == 1
 
 
+UNREAD = Alike(
+    lambda rows: ["" if text.startswith("!") else text for text in rows["text"]],
+    lambda rows: ["!" if text.startswith("!") else text for text in rows["text"]],  # the same damage everywhere
+)
+
+
+def split_of(contents: list[str], labels: list[int], alike: Alike = UNREAD) -> dict[str, list[str]]:
+    splits, _ = complete({"train": rows_of(contents, labels)}, lambda rows: list(rows["label"]), 0, None, alike)
+    return {split: list(rows["text"]) for split, rows in splits.items()}
+
+
+@pytest.mark.parametrize("damaged", [1, 5, 30, 200])
+@pytest.mark.parametrize("in_one_class", [True, False])
+def test_rows_that_cannot_be_read_change_no_made_split(damaged: int, in_one_class: bool) -> None:
+    good, labels = [f"text {number}" for number in range(30)], [0, 1] * 15
+    bad = [f"!{number}" for number in range(damaged)]
+    of_bad = [0] * damaged if in_one_class else [number % 2 for number in range(damaged)]
+    alone, beside = split_of(good, labels), split_of([*bad, *good], [*of_bad, *labels])
+    assert {split: [text for text in texts if text[0] != "!"] for split, texts in beside.items()} == alone
+    assert sum(text[0] == "!" for text in beside["train"]) == damaged
+
+
+def test_where_too_little_can_be_read_that_is_said() -> None:
+    with pytest.raises(DataError, match=r"from 2 rows that can be read; 8 cannot \(the first: row 0\)"):
+        split_of([*(f"!{number}" for number in range(8)), "a", "b"], [0, 1] * 5)
+    assert all(split_of([f"!{number}" for number in range(10)], [0, 1] * 5).values())  # the audit says that none can
+
+
+def test_many_damaged_pictures_of_equal_bytes_leave_splits_to_the_good_ones(tmp_path: Path) -> None:
+    for number in range(20):
+        put(tmp_path / "ab"[number % 2] / f"{number}.png", picture(number))
+    before = {
+        split: sorted(rows["origin"]) for split, rows in data_of("image-classification", tmp_path).tables.splits.items()
+    }
+    for number, content in enumerate([b"", b"<html>", picture(0)[:200], bytes(900)] * 8):
+        put(tmp_path / "ab"[number % 3 == 0] / f"bad{number}.png", content)
+    data = data_of("image-classification", tmp_path)
+    assert {split: sorted(rows["origin"]) for split, rows in data.tables.splits.items()} == before
+    assert {"empty-file", "not-an-image", "unreadable-image"} <= codes(data)
+
+
+def test_how_splits_are_stratified_is_told_only_where_they_are() -> None:
+    def how(labels: list[int], firm: bool) -> str:
+        rows = rows_of([f"text {number}" for number in range(len(labels))], labels)
+        _, findings = complete({"train": rows}, lambda rows: list(rows["label"]), 0, None, ALIKE, firm)
+        return findings[0].message
+
+    assert how([0, 1] * 15, True).endswith("(seed 0, stratified by class)")
+    assert how([0, 1] * 15, False).endswith("(seed 0, stratified by label)")
+    assert how([0] * 30, False).endswith("(seed 0)")
+
+
 def test_too_few_rows_are_still_refused() -> None:
     with pytest.raises(DataError, match="too few rows"):
         made(["a", "b"], [0, 1])

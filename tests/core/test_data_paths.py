@@ -66,6 +66,15 @@ DECOMPOSED = unicodedata.normalize("NFD", "Übung ä.jpg")
         (["images/a.jpg"], "/data/local-files/?d=set%2Fimages%2Fa.jpg", "images/a.jpg"),
         (["images/a.jpg"], "s3://bucket/images/a.jpg", "images/a.jpg"),
         ([".hidden/a.jpg", "__MACOSX/a.jpg"], "a.jpg", None),
+        (["cam2/0.png", "cam1/1.png"], "cam1/0.png", None),  # the folder is there, and lacks it
+        (["cam2/0.png", "cam1/notes.txt"], "/srv/set/CAM1/0.png", None),
+        (["set/cam2/0.png", "set/cam1/1.png"], "cam1/0.png", None),
+        (["cam2/images/0.png", "cam1/images/1.png"], "cam1/images/0.png", None),
+        (["cam2/images/0.png", "cam1/1.png"], "cam1/images/0.png", "cam2/images/0.png"),
+        (["images/train/0.png"], "images/0.png", "images/train/0.png"),
+        (["data/images/0.png", "data/masks/0.txt"], "data/0.png", "data/images/0.png"),
+        (["masks/0.png", "images/1.png"], "images/0.png", None),
+        (["0.png", "cam1/1.png"], "cam1/0.png", None),
         (["images/a.jpg"], "b.jpg", None),
         (["images/a.jpg"], "images", None),
         (["images/a.jpg"], "", None),
@@ -78,6 +87,33 @@ def test_a_name_leads_to_the_one_file_that_is_meant(
 ) -> None:
     make(tmp_path, *there)
     assert found(tmp_path, name) == meant
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "elsewhere"),
+    [
+        ("cam2/0.png", "cam1/0.png", True),
+        ("set/cam2/0.png", "cam1/0.png", True),
+        ("cam2/0.png", "/home/anna/cam1/0.png", True),
+        ("cam2/images/0.png", "cam1/images/0.png", True),
+        ("valid/images/0.png", "train\\images\\0.png", True),
+        ("pictures/0.png", "img/0", True),
+        ("cam2/0.png", "0.png", False),
+        ("0.png", "cam1/0.png", False),
+        ("cam1/0.png", "set/cam1/0.png", False),
+        ("Cam1/0.png", "cam1/0.png", False),
+        ("images/train/0.png", "images/0.png", False),
+        ("set1/images/0.png", "/content/set/images/0.png", False),  # what a server calls its folders
+        ("set1/images/0.png", "https://host/set/images/0.png", False),
+        ("images/0.png", "..\\..\\media\\upload\\4\\0.png", False),
+        ("images/0.png", "/data/upload/4/0.png", False),
+        ("images/0.png", "upload/4/0.png", True),
+    ],
+)
+def test_a_file_in_a_folder_of_another_name_is_told(tmp_path: Path, there: str, name: str, elsewhere: bool) -> None:
+    make(tmp_path, there)
+    found = Files(tmp_path, PICTURES).look(name)
+    assert found.path == tmp_path / there and found.elsewhere is elsewhere
 
 
 @given(
@@ -128,6 +164,9 @@ def test_the_place_looked_for_is_told_with_what_fits_equally(tmp_path: Path) -> 
     make(tmp_path, "x/a.jpg", "y/a.jpg")
     files = Files(tmp_path, PICTURES)
     assert files.looked_for("b.jpg") == f"b.jpg in {tmp_path} and below"
+    assert files.looked_for("x/b/a.jpg") == f"x/b/a.jpg in {tmp_path} and below, where 2 fit: x/a.jpg, y/a.jpg"
+    make(tmp_path, "x/only.jpg")
+    assert "its folder lacks it (only x/only.jpg" in Files(tmp_path, PICTURES).looked_for("y/only.jpg")
     assert files.looked_for("a.jpg") == f"a.jpg in {tmp_path} and below, where 2 fit: x/a.jpg, y/a.jpg"
 
 

@@ -51,6 +51,17 @@ def test_a_missing_path_names_the_nearest_parent_and_what_is_similar_there(tmp_p
     assert f"Did you mean {tmp_path / 'Photos'}?" in str(caught.value)
 
 
+def test_hidden_files_are_not_offered(tmp_path: Path) -> None:
+    for name in ("._good.png", ".good.png", "good.png.jpg", ".DS_Store"):
+        (tmp_path / name).touch()
+    for wrong, offered in (("good.png", "good.png.jpg"), ("DS_Store", None), (".good.pn", ".good.png")):
+        with pytest.raises(DataError) as caught:
+            existing_path(tmp_path / wrong)
+        hint = str(caught.value.hint or "")
+        assert (str(tmp_path / offered) in hint) if offered else not hint
+        assert wrong.startswith(".") or "/." not in hint
+
+
 def test_a_missing_path_without_anything_similar_gives_no_suggestion(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist") as caught:
         existing_path(tmp_path / "zzz")

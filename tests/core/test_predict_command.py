@@ -93,6 +93,34 @@ def test_damaged_pictures_of_a_folder_are_named_and_the_others_are_predicted(
     assert all(any(f"error: in/{name}: " in row for row in said) for name in DAMAGED)
 
 
+def test_no_mask_or_drawing_takes_the_place_of_another(predict: Callable[..., Said], tmp_path: Path) -> None:
+    names = ("a/0.png", "b/0.png", "b/0.jpg", "b/c/1.png")
+    for number, name in enumerate(names):
+        picture(tmp_path / name, number, KINDS.get(Path(name).suffix, "PNG").replace("BMP", "PNG"))
+    for task, kinds in (("segmentation", ("mask", "drawn")), ("detection", ("drawn",))):
+        code, out, _ = predict(task, "a", "b", "--draw", "--out", f"out-{task}", "--json")
+        rows = {one["input"]: one for one in json.loads(out)}
+        assert code == 0 and set(rows) == set(names)
+        for kind in kinds:
+            wanted = {"a/0.png": "a/0", "b/0.png": "b/0.png", "b/0.jpg": "b/0.jpg", "b/c/1.png": "b/c/1"}
+            assert {name: row[kind] for name, row in rows.items()} == {
+                name: f"out-{task}/{stem}.{kind}.png" for name, stem in wanted.items()
+            }
+            assert all((tmp_path / row[kind]).is_file() for row in rows.values())
+    code, out, _ = predict("segmentation", "a", "--out", "out-a", "--json")
+    assert [one["mask"] for one in json.loads(out)] == ["out-a/0.mask.png"]
+
+
+def test_a_table_is_not_written_over_the_one_that_is_read(predict: Callable[..., Said], tmp_path: Path) -> None:
+    before = table(tmp_path / "new.csv", "id,text,source").read_bytes()
+    (tmp_path / "link.csv").symlink_to("new.csv")
+    for out in ("new.csv", "./new.csv", "link.csv"):
+        code, _, said = predict(TEXT, "new.csv", "--out", out)
+        assert code == 2 and "is an input, and would be written over" in said[0]
+    assert (tmp_path / "new.csv").read_bytes() == before
+    assert predict(TEXT, "new.csv", "--out", "done.csv")[0] == 0
+
+
 @pytest.mark.parametrize("task", PICTURES)
 def test_damaged_pictures_named_one_by_one_go_alike_and_strict_stops_at_the_first(
     task: str, predict: Callable[..., Said], tmp_path: Path

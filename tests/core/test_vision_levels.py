@@ -294,6 +294,41 @@ def test_gdals_value_for_no_data_is_no_level() -> None:
     assert real.levels[0] < -9990 and "gaps" not in real.traits, "depths of the sea are values"
 
 
+MARKS = {
+    "uint16 65535": (np.uint16, 65535, 200, 900),
+    "uint16 0": (np.uint16, 0, 30_000, 33_000),
+    "int16 -1": (np.int32, -1, 200, 900),
+    "int32 lowest": (np.int32, -(2**31), 200, 900),
+    "uint16 9999": (np.uint16, 9999, 200, 900),
+    "float 0": (np.float32, 0, 0.4, 0.6),
+}
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_gdals_value_for_no_data_is_a_gap_in_whole_numbers_too(name: str) -> None:
+    kind, mark, low, high = MARKS[name]
+    values = np.random.default_rng(0).uniform(low, high, (SIZE, SIZE)).astype(kind)
+    values[:10] = mark
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "TIFF", tiffinfo={42113: f"{mark}"})
+    seen = see_pictures(Tables({"train": rows_of([buffer.getvalue()])}))
+    ((start, end),) = range_fact(seen.tables.splits["train"])["pixel_range"].values()
+    assert end <= max(1023, high) and start >= min(low, 0)
+    assert {finding.code for finding in check_levels(seen)} >= {"no-value-pixels"}
+    ranges = range_fact(seen.tables.splits["train"])["pixel_range"]
+    pixels = decode_rgb({"bytes": buffer.getvalue(), "path": None}, ranges)
+    assert int(pixels[:, :10].max()) == 0 and len(pixels.unique()) > 40
+
+
+def test_a_mark_that_no_pixel_has_changes_nothing() -> None:
+    values = np.random.default_rng(0).integers(200, 900, (SIZE, SIZE)).astype(np.uint16)
+    plain, marked = io.BytesIO(), io.BytesIO()
+    Image.fromarray(values).save(plain, "TIFF")
+    Image.fromarray(values).save(marked, "TIFF", tiffinfo={42113: "-9999"})
+    looks = [look_at({"bytes": one.getvalue(), "path": None}) for one in (plain, marked)]
+    assert looks[0].levels == looks[1].levels and "gaps" not in looks[1].traits
+
+
 def test_a_picture_without_any_value_is_told_and_leaves_the_range_alone() -> None:
     empty, full = np.full((SIZE, SIZE), np.nan), np.random.default_rng(0).uniform(200, 300, (SIZE, SIZE))
     seen = see_pictures(Tables({"train": rows_of([tiff_float(empty), tiff_float(full)])}))

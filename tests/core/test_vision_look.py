@@ -36,7 +36,7 @@ def test_batches_of_looks_become_columns_in_their_order() -> None:
     assert len(looks) == 5
     assert looks.content.to_pylist() == [look.content for look in each]
     assert looks.sizes.tolist() == [[40, 50], [0, 0], [20, 64], [64, 33], [0, 0]]
-    assert looks.problems == {1: ("empty-file", ""), 4: ("not-an-image", "a web page")}
+    assert looks.problems == {1: ("empty-file", ""), 4: ("not-an-image", "a web page (HTML)")}
     assert looks.has("grey").tolist() == [False, False, True, True, False]
     assert looks.has("alpha").tolist() == [False, False, False, True, False]
     assert looks.shorter.tolist() == [40, 0, 20, 33, 0] and looks.longer.tolist() == [50, 0, 64, 64, 0]
@@ -47,7 +47,7 @@ def test_batches_of_looks_become_columns_in_their_order() -> None:
 def test_chosen_looks_keep_their_own_problems() -> None:
     _, looks = _gathered()
     chosen = looks.select([0, 3, 4])
-    assert chosen.problems == {2: ("not-an-image", "a web page")}
+    assert chosen.problems == {2: ("not-an-image", "a web page (HTML)")}
     assert chosen.sizes.tolist() == [[40, 50], [64, 33], [0, 0]]
     assert chosen.content.to_pylist() == [looks.content[row].as_py() for row in (0, 3, 4)]
     assert chosen.hashes.tolist() == looks.hashes[[0, 3, 4]].tolist()

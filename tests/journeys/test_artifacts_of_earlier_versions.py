@@ -65,7 +65,7 @@ def said_in_one_batch(model: Path, inputs: list[str], out: Path, alone: list[dic
     from graftwork.data.sampler import in_order
     from graftwork.models.artifact import load_artifact
     from graftwork.models.build import Builder
-    from graftwork.runs.predict import write_files
+    from graftwork.runs.outputs import write_files
 
     artifact = load_artifact(model, Builder(load_catalogue()))
     rows = artifact.task.read_inputs(inputs, artifact.facts)

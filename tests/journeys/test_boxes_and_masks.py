@@ -180,8 +180,8 @@ def test_predictions_of_another_picture_with_the_same_name_are_kept_apart(
     words = (tmp_path / "a" / "photo.jpg", tmp_path / "b" / "photo.jpg", "--out", tmp_path / "masks", "--json")
     done = graft("predict", out, *words, "--device", "cpu")
     assert done.code == 0, done.stderr
-    masks = [Path(row["mask"]).name for row in json.loads(done.stdout)]
-    assert masks == ["photo.mask.png", "photo-2.mask.png"]
+    masks = [Path(row["mask"]).relative_to(tmp_path / "masks").as_posix() for row in json.loads(done.stdout)]
+    assert masks == ["a/photo.mask.png", "b/photo.mask.png"]
 
 
 def test_drawing_is_refused_where_there_is_nothing_to_draw(

@@ -152,11 +152,11 @@ def bomb() -> bytes:
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"hello, I am text", "no picture"),
-        (encoded(picture(0), "JPEG")[:600], "cannot be decoded"),
-        (encoded(picture(0))[:3000], "cannot be decoded"),
-        (b"\xff\xd8\xff", "no picture|cannot be decoded"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "no picture|cannot be decoded"),
+        (b"hello, I am text", "is text, not a picture"),
+        (encoded(picture(0), "JPEG")[:600], "is truncated"),
+        (encoded(picture(0))[:3000], "is truncated"),
+        (b"\xff\xd8\xff", "is damaged"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "is damaged|cannot be decoded"),
         (bomb(), "more than"),
     ],
 )
@@ -377,7 +377,7 @@ def test_inputs_for_prediction_are_files_and_folders(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("missing.jpg", "does not exist"),
-        ("text.jpg", "is no image"),
+        ("text.jpg", "is text, not a picture"),
         ("zero.jpg", "is empty"),
         ("folder", "holds no image"),
     ],

@@ -508,8 +508,8 @@ def test_colours_are_looked_up_in_every_form_of_colour_mask() -> None:
         (encoded(mask(0, 1), "WEBP"), '{"0":0}', "is a lossy WebP"),
         (encoded(picture(0)), '{"0":0}', "is in colour, and the label map has values"),
         (encoded(Image.fromarray(np.ones((4, 4), np.uint16))), '{"#000000":0}', "16 bits or more"),
-        (encoded(mask(0, 1))[:60], '{"0":0}', "cannot be decoded"),
-        (b"hello", '{"0":0}', "is no picture"),
+        (encoded(mask(0, 1))[:60], '{"0":0}', "is truncated"),
+        (b"hello", '{"0":0}', "is text, not a picture"),
         (b"", '{"0":0}', "is empty"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -11,7 +12,7 @@ import typer
 
 from graftwork.cli.options import Column, Device, Json, SetData, columns_of, data_options_of
 from graftwork.console import number, one_line, out, out_json, say
-from graftwork.errors import DataError
+from graftwork.errors import DataError, UsageError
 from graftwork.machine.garbage import importing
 
 SOME_LOST = 5
@@ -59,13 +60,16 @@ def command(
     with importing():
         from graftwork.interfaces import Inputs
         from graftwork.runs.answers import TABLES, write_table
-        from graftwork.runs.predict import predict_with, write_files
+        from graftwork.runs.outputs import OutputFiles
+        from graftwork.runs.predict import predict_with
 
     as_table = target.suffix.lower() in TABLES
-    given = Inputs(tuple(words), frozenset(contents), columns, beside=as_table, refuse=noted.refuse)
+    if as_table:
+        refuse_input_as_output(words, contents, target)
+    files = OutputFiles(target.with_suffix("") if as_table else target)
+    given = Inputs(tuple(words), frozenset(contents), columns, {}, as_table, noted.refuse, files.expect)
     found = predict_with(run, given, catalogue, device or "auto", draw, threshold, written) if words else iter(())
-    folder = target.with_suffix("") if as_table else target
-    predictions: Iterator[Mapping[str, Any]] = (write_files(prediction, folder) for prediction in found)
+    predictions: Iterator[Mapping[str, Any]] = map(files.write, found)
     if as_table:
         predictions = write_table(predictions, target)
     count = _tell(predictions, json)
@@ -142,6 +146,18 @@ def expand(
                 lines.append(len(words))
                 words.append(text)
     return words, lines
+
+
+def refuse_input_as_output(words: Sequence[str], contents: Sequence[int], target: Path) -> None:
+    """Stop where predictions would be written over what is to be read.
+
+    Raises:
+        UsageError: an input is the very file.
+    """
+    for place, word in enumerate(words):
+        with suppress(OSError, ValueError):  # a text, which is no file
+            if place not in contents and target.exists() and Path(word).expanduser().samefile(target):
+                raise UsageError("is an input, and would be written over", where=str(target), hint="Name another --out")
 
 
 def line(prediction: Mapping[str, Any]) -> str:

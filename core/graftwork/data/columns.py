@@ -14,6 +14,7 @@ from graftwork.data.choosing import choose_columns
 from graftwork.data.choosing import guess_columns as guess_columns
 from graftwork.data.names import class_name, same_numbers
 from graftwork.data.objects import field_of, fields_of, refuse_objects
+from graftwork.data.split_column import split_by_column
 from graftwork.data.splits import row_keys
 from graftwork.errors import DataError, UsageError, did_you_mean
 from graftwork.interfaces.data import Finding
@@ -99,6 +100,8 @@ def map_columns(
         group_by: the source's column that becomes `group`.
         where: the source, for messages.
 
+    Rows that come as one split are parted by a column that says their splits, see `graftwork.data.split_column`.
+
     A source's column may also be given by its number, from 1, and a field of a column of objects as `COLUMN.FIELD`.
 
     Raises:
@@ -112,7 +115,7 @@ def map_columns(
                 f"unknown column {canonical!r} in --column", where=f"{canonical}={columns[canonical]}", hint=hint
             )
     mapped: dict[str, Dataset] = {}
-    findings: list[Finding] = []
+    splits, findings = split_by_column(splits, {*columns.values(), group_by or ""})
     if any(OWN_ORIGIN in rows.column_names for rows in splits.values()):
         columns = {canonical: _own(source) for canonical, source in columns.items()}
         group_by = _own(group_by) if group_by else None

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -181,13 +181,25 @@ def _split_folders(folders: Sequence[Path], files: Sequence[Path], seen: _Seen, 
             f"has split folders ({', '.join(f[0].name for f in proper.values())}) and, beside them, {noun}s in "
             f"{', '.join(crowded[:_SHOWN])}",
             where=root,
-            hint="Move these into a split folder, or out of here"
+            hint=_named_as_splits(others, seen, proper)
             + _if_a_class([folder for group in proper.values() for folder in group], seen.root),
         )
     _refuse_loose(files, seen, noun, "split folders")
     seen.others += [seen.name(folder) + "/" for folder in others]
     seen.unlabelled += [seen.name(folder) + "/" for folder in flat]
     return {split: group[0] for split, group in proper.items()}
+
+
+def _named_as_splits(folders: Sequence[Path], seen: _Seen, there: Collection[str]) -> str:
+    """The way out where folders lie beside those of splits: by another name, if theirs speaks of a split that is not there."""
+    free = {
+        split: folder
+        for folder in folders
+        if _first_file(folder, seen.suffixes) and (split := split_like(folder.name)) and split not in there
+    }
+    moves = [f"mv {shlex.quote(str(old))} {shlex.quote(str(old.with_name(split)))}" for split, old in free.items()]
+    named = f"Name them as splits are named here: {' && '.join(moves)}. " if moves else ""
+    return f"{named}Rename a folder that is a split to train, validation or test, or move it into one, or out of here"
 
 
 def _only_splits(folders: Sequence[Path], seen: _Seen, noun: str) -> DataError:

@@ -75,7 +75,8 @@ def existing_path(text: str | Path) -> Path:
     while not _exists(parent):
         missing, parent = parent.name, parent.parent
     try:
-        entries = sorted(entry.name for entry in parent.iterdir())
+        hidden = missing.startswith(".")
+        entries = sorted(entry.name for entry in parent.iterdir() if hidden or not entry.name.startswith("."))
     except OSError:
         entries = []
     close = difflib.get_close_matches(missing.lower(), [entry.lower() for entry in entries], n=3, cutoff=0.6)

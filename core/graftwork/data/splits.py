@@ -172,7 +172,7 @@ def complete(
     if "test" in present:
         made["test"] = splits["test"]
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
-    how = [f"seed {seed}", "stratified by class"]
+    how = [f"seed {seed}", *([f"stratified by {'class' if firm else 'label'}"] if len(set(classes)) > 1 else [])]
     if values is not None:
         how.append(f"{len(set(values) - {None}):,} groups kept whole")
     message = f"the data has {'train and test' if 'test' in present else 'no splits'}; made {sizes} ({', '.join(how)})"

@@ -42,7 +42,8 @@ def dealt_out(
     alike: Alike | None,
     firm: bool = True,
 ) -> tuple[dict[str, list[int]], list[Finding]]:
-    """Row numbers by split, and what is to be said of rows that are alike.
+    """Row numbers by split, and what is to be said of rows that are alike. Rows that cannot be read are in `train` and decide
+    nothing: an audit takes them out there.
 
     Args:
         train: the rows.
@@ -60,7 +61,36 @@ def dealt_out(
     if alike is None:
         groups = None if values is None else joined([f"row {key}" for key in told_apart(keys)], values)
         return assign(classes, fractions, seed, keys, groups, firm), []
-    near = _named_by_content(alike.groups(train), keys)
+    near = [str(group) for group in alike.groups(train)]
+    rows = [row for row, group in enumerate(near) if group]
+    if len(rows) in (0, len(near)):
+        named = _named_by_content(near, keys)
+        return _dealt_out(train, keys, classes, fractions, seed, values, Alike(lambda _: named, alike.contents), firm)
+    known = Alike(lambda _: [near[row] for row in rows], alike.contents)
+    grouped = None if values is None else [values[row] for row in rows]
+    labels, called = [classes[row] for row in rows], [keys[row] for row in rows]
+    lost = sorted(set(range(len(near))) - set(rows))
+    try:
+        parts, found = _dealt_out(train.select(rows), called, labels, fractions, seed, grouped, known, firm)
+    except DataError as error:
+        what = f"{error.what} that can be read; {len(lost):,} cannot (the first: {keys[lost[0]]})"
+        raise DataError(what, where=error.where, hint=error.hint) from None
+    chosen = {name: [rows[place] for place in places] for name, places in parts.items()}
+    return {**chosen, "train": sorted([*chosen["train"], *lost])}, found
+
+
+def _dealt_out(
+    train: Dataset,
+    keys: Sequence[str],
+    classes: Sequence[int],
+    fractions: Mapping[str, float],
+    seed: int,
+    values: Sequence[str | None] | None,
+    alike: Alike,
+    firm: bool,
+) -> tuple[dict[str, list[int]], list[Finding]]:
+    """As `dealt_out`, of rows that can be read."""
+    near = alike.groups(train)
     groups, loose = _loosened(near, lambda: _named_by_content(alike.contents(train), keys), classes, len(fractions))
     findings = _kept_together(groups) + _told_loose(loose, classes)
     try:

@@ -30,6 +30,7 @@ class Inputs(Sequence[str]):
         beside: whether rows of tables are to keep their own cells, in the column `BESIDE`.
         refuse: called with the reason for every input, or row of one, that cannot be read; the task then goes on without it. It
             raises what it is given unless somebody takes note.
+        taken: called once, before the first prediction, with what all inputs that are to be predicted are called.
     """
 
     words: tuple[str, ...]
@@ -38,6 +39,7 @@ class Inputs(Sequence[str]):
     trained_columns: Mapping[str, str] = field(default_factory=dict)
     beside: bool = False
     refuse: Callable[[DataError], None] = raise_it
+    taken: Callable[[Sequence[str]], None] = lambda _: None
 
     @classmethod
     def of(cls, inputs: Sequence[str]) -> Inputs:

@@ -111,7 +111,8 @@ class Task(ABC):
         Returns:
             Names that follow from the contents alone, so that the same rows in another order, or under other names, are split
             alike: the smallest of `contents` in the group. What the audit names as duplicates across splits is in one group.
-            The default knows rows of equal contents.
+            A row that cannot be read, and that the audit will take out, is an empty text; made splits are those that there are
+            without it. The default knows rows of equal contents.
         """
         return self.contents(rows)
 

@@ -17,7 +17,7 @@ from graftwork.data.arrow import release_unused
 from graftwork.data.splits import row_keys
 from graftwork.data.tables import written_as
 from graftwork.engine.evaluate import evaluate, predictions
-from graftwork.errors import DataError, RunFailed, UsageError
+from graftwork.errors import DataError, UsageError
 from graftwork.files.atomic import write_json
 from graftwork.interfaces import Batch, DataRequest, Examples, Facts, Inputs, Predictions
 from graftwork.interfaces.inputs import BESIDE
@@ -87,6 +87,7 @@ class Predictor:
         if readable is None:
             return
         origins = row_keys(rows)
+        given.taken(origins)
         examples = ReadableExamples(readable, lambda row, error: refuse(origins[row], error))
         waiting: dict[int, dict[str, Any]] = {}
         following = 0
@@ -285,28 +286,3 @@ def _png(picture: PictureImage) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def write_files(prediction: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The prediction with a path in place of every file's content, which is written there.
-
-    Files are called after the input and what they are: `street.mask.png`; an input of the same name gets a number.
-
-    Raises:
-        RunFailed: they cannot be written.
-    """
-    stem = Path(str(prediction["input"])).stem[:100] or "input"
-    told = dict(prediction)
-    for name, content in prediction.items():
-        if isinstance(content, bytes):
-            path, number = folder / f"{stem}.{name}.png", 1
-            while path.exists() and path.read_bytes() != content:
-                number += 1
-                path = folder / f"{stem}-{number}.{name}.png"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            except OSError as error:
-                raise RunFailed(f"cannot be written ({error.strerror or error})", where=str(path)) from None
-            told[name] = str(path)
-    return told

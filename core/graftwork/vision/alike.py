@@ -36,7 +36,8 @@ def picture_contents(rows: Dataset) -> Sequence[str]:
 
 
 def alike_pictures(rows: Dataset) -> list[str]:
-    """A group for every row (`Task.alike`): the same pictures, and nearly the same ones, with all that they are linked by.
+    """A group for every row (`Task.alike`): the same pictures, and nearly the same ones, with all that they are linked by; an
+    empty text for a row that cannot be read.
 
     Every picture is looked at; what looking showed is kept for the audit, where it took long enough.
 
@@ -51,4 +52,4 @@ def alike_pictures(rows: Dataset) -> list[str]:
     linked = Linked(len(distinct))
     near_within(looks.select(first), linked)
     names = smallest_names(distinct, linked.components)
-    return [names[number] for number in numbers.tolist()]
+    return ["" if row in looks.problems else names[number] for row, number in enumerate(numbers.tolist())]

@@ -164,7 +164,7 @@ def check_levels(seen: Seen) -> list[Finding]:
     if findings and any(not looks.has("deep").all() for looks in seen.looks.values()):
         message = "images of 8 bits a channel beside deeper ones: their levels stay, those of the others are scaled"
         findings += seen.found("mixed-depths", "warning", message, lambda looks: ~looks.has("deep"))
-    message = "images with pixels that have no value (NaN, -9999), which become 0"
+    message = "images with pixels that have no value (NaN, -9999, GDAL's nodata), which become 0"
     findings += seen.found("no-value-pixels", "warning", message, partial(Looks.has, trait="gaps"))
     message = f"images of which the range of all ({in_words(ranges)}) leaves fewer than {FEW} of 256 levels"
     return [*findings, *seen.found("few-levels", "warning", message, partial(_few_left, ranges=ranges))]

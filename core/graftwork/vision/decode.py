@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, features
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
 from graftwork.data.paths import meant
 from graftwork.errors import DataError
+from graftwork.vision.damaged import why_unreadable
 from graftwork.vision.levels import NO_RANGES, Ranges, deep_values, to_eight_bits
 
 PIXEL_LIMIT = 178_956_970
@@ -70,7 +71,7 @@ def decode_rgb(cell: Mapping[str, Any], ranges: Ranges = NO_RANGES) -> Tensor:
     data = read_cell(cell)
     where = cell.get("path") or "an image"
     if not data:
-        raise DataError("is empty (zero bytes)", where=where)
+        raise DataError(why_unreadable(data), where=where)
     pixels = _decode_jpeg(data)
     if pixels is None:
         pixels = _decode_with_pillow(data, where, ranges)
@@ -167,7 +168,5 @@ def _decode_with_pillow(data: bytes, where: str, ranges: Ranges = NO_RANGES) -> 
                 return np.array(rgb if turn is None else rgb.transpose(turn))
     except Image.DecompressionBombError:
         raise DataError(f"has more than {PIXEL_LIMIT:,} pixels", where=where) from None
-    except UnidentifiedImageError:
-        raise DataError("is no picture that can be read", where=where) from None
     except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
-        raise DataError(f"cannot be decoded ({error})", where=where) from None
+        raise DataError(why_unreadable(data, error), where=where) from None

@@ -23,6 +23,15 @@ UNREAD = {
 }  # fmt: skip
 """Suffixes of pictures that are in no form that is read here, in lower case, with what the form is called."""
 
+HOLDERS = {
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"), "video"),
+    **dict.fromkeys((".npy", ".npz"), "NumPy"),
+    **dict.fromkeys((".h5", ".hdf5"), "HDF5"),
+    **dict.fromkeys((".tfrecord", ".tfrecords"), "TFRecord"),
+    ".mat": "MATLAB", ".lmdb": "LMDB", ".mdb": "LMDB", ".rec": "RecordIO", ".pt": "PyTorch", ".pkl": "a pickle",
+}  # fmt: skip
+"""Suffixes of files that hold many pictures, in lower case, with what they are."""
+
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "PPM", "JPEG2000")
 _LOOKED_AT = 20
 """Files of one suffix that are opened to see what they are."""
@@ -56,6 +65,23 @@ def dropped_pictures(root: Path, names: Iterable[str]) -> list[Finding]:
     message = "files that open as pictures, but not used, for their names do not end like a picture's; rename them"
     other = "pictures in a form that is not read, not used; convert them to PNG"
     return [*_found("picture-not-used", message, hidden), *_found("picture-not-used", other, unread)]
+
+
+def holders_of_pictures(names: Iterable[str]) -> list[Finding]:
+    """Files that may hold many pictures, or their pixels; for where there is no other one.
+
+    Args:
+        names: of files.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        lower = name.lower()
+        kind = HOLDERS.get(Path(lower).suffix) or (
+            "MNIST's own form" if lower.endswith(("idx3-ubyte", "idx1-ubyte")) else None
+        )
+        if kind:
+            found[kind].append(name)
+    return _found("picture-not-used", "files that are not read; write a PNG a picture", found)
 
 
 def check_files(files: Sequence[Path], origins: Sequence[str], ranges: Ranges) -> list[Finding]:

@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import functional as F
 from graftwork.errors import DataError
 from graftwork.interfaces import ImageInput
 from graftwork.interfaces.batch import pad_rows
+from graftwork.vision.damaged import why_unreadable
 from graftwork.vision.decode import decode_rgb, read_cell, turn_upright
 from graftwork.vision.kept import KeptPixels
 from graftwork.vision.levels import NO_RANGES, Ranges
@@ -335,7 +336,7 @@ def picture_shape(cell: Mapping[str, Any]) -> tuple[int, int]:
                 image.load()  # its EXIF data may stand behind the pixels
             return (width, height) if turn_upright(image) in SIDEWAYS else (height, width)
     except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
-        raise DataError(f"cannot be decoded ({error})", where=str(cell.get("path") or "a picture")) from None
+        raise DataError(why_unreadable(data, error), where=str(cell.get("path") or "a picture")) from None
 
 
 def _shapes(rows: Dataset) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,18 @@ from graftwork.data.sources import existing_path
 from graftwork.errors import DataError, UsageError
 from graftwork.interfaces import Facts, Finding, Inputs
 from graftwork.log import say
+from graftwork.vision.damaged import why_unreadable
 from graftwork.vision.decode import SUFFIXES
-from graftwork.vision.files import check_files, dropped_pictures
+from graftwork.vision.embedded import contents_of, refuse_addresses
+from graftwork.vision.files import check_files, dropped_pictures, holders_of_pictures
 from graftwork.vision.levels import ranges_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
+
+_READ = 4096
+"""Bytes at the beginning of a file that tell what it is."""
 
 
 def read_inputs(inputs: Sequence[str], facts: Facts | None = None) -> Dataset:
@@ -77,8 +83,9 @@ def picture_column(
     files: Files | None = None,
     places: Sequence[Path] = (),
     unclear: list[str] | None = None,
+    elsewhere: list[str] | None = None,
 ) -> Dataset:
-    """The column `column` as {bytes, path}, not decoded, from an Image feature, encoded bytes, or paths.
+    """The column `column` as {bytes, path}, not decoded, from an Image feature, encoded bytes, base64, or paths.
 
     Paths need not be written as the files are called, see `graftwork.data.paths`. Different paths never lead to one file; one
     that leads nowhere stays as it was written, below `home`.
@@ -89,10 +96,12 @@ def picture_column(
         column: its name.
         files: those below `home`, where several columns or splits are looked for there.
         places: folders in which pictures most likely lie.
-        unclear: takes the names that lead nowhere because several files fit them, or because others lead to the same file.
+        unclear: takes the names that lead nowhere because several files fit them, because others lead to the same file, or
+            because the file lies in another folder than that which they say and which is there.
+        elsewhere: takes the names whose file lies in a folder that is called otherwise, with that file.
 
     Raises:
-        DataError: it holds something else.
+        DataError: it holds something else, or addresses of pictures that were not downloaded.
     """
     from datasets import Image, Value
 
@@ -104,24 +113,38 @@ def picture_column(
         return rows.cast_column(column, target)
     if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
         names = ["" if path is None else path for path in rows[column]]
+        if (encoded := contents_of(names)) is not None:
+            import pyarrow as pa
+
+            return add_column(rows, column, pa.array(encoded, pa.binary())).cast_column(column, target)
         if home is None:
             paths = [name and str(Path.cwd() / name) for name in names]
         else:
             files = files or Files(home, SUFFIXES)
             found = part_clashes(dict(enumerate(files.look(name, places) for name in names)))
+            refuse_addresses(names, [one.path is not None for one in found.values()], where)
             paths = [str(found[row].path or home / name) if name else "" for row, name in enumerate(names)]
             if unclear is not None:
                 unclear += [told for one in found.values() if (told := _why_none(one, home))]
+            if elsewhere is not None:
+                elsewhere += [
+                    f"{shown(one.name)}: {_called(one.path, home)}" for one in found.values() if one.elsewhere
+                ]
         return add_column(rows, column, paths).cast_column(column, target)
     raise DataError(f"its {column} column holds {feature}, neither images, bytes nor paths", where=where)
 
 
 def _why_none(found: Found, home: Path) -> str:
-    if found.path is not None or not (found.several or found.shared):
+    files = found.several or tuple(filter(None, (found.shared, found.lacking)))
+    if found.path is not None or not files:
         return ""
-    files = found.several or (found.shared,)
-    fitting = " and ".join(shown(Path(os.path.relpath(file, home))) for file in files[:3] if file is not None)
-    return f"{shown(found.name)}: {fitting}" + ("" if found.several else ", as other names")
+    fitting = " and ".join(_called(file, home) for file in files[:3])
+    more = ", as other names" if found.shared else ", and not where the name says" if found.lacking else ""
+    return f"{shown(found.name)}: {fitting}{more}"
+
+
+def _called(file: Path | None, home: Path) -> str:
+    return "" if file is None else shown(Path(os.path.relpath(file, home)))
 
 
 def picture_rows(files: Sequence[str] | pa.Array, origins: Sequence[str] | pa.Array) -> Dataset:
@@ -157,7 +180,8 @@ def pictures_left_out(
 
 def why_no_picture(folder: Path) -> str:
     """What of a folder in which no reader found a picture seems to be one, as a hint; empty where nothing does."""
-    found = dropped_pictures(folder, pictures_below(folder)[1]) if folder.is_dir() else []
+    others = pictures_below(folder)[1] if folder.is_dir() else []
+    found = [*dropped_pictures(folder, others), *holders_of_pictures(others)]
     told = "; ".join(f"{finding.message} ({', '.join(finding.where[:3])})" for finding in found)
     return told[:1].upper() + told[1:]
 
@@ -189,13 +213,19 @@ def _tell(findings: Sequence[Finding]) -> None:
 
 def _check_is_image(path: Path, where: str) -> None:
     """Looks at the header only; what is wrong further in is met when it is decoded."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    if path.stat().st_size == 0:
-        raise DataError("is empty (zero bytes)", where=where)
+    start = b""
     try:
-        with Image.open(path):
-            pass
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
-        raise DataError(f"is no image that can be read{reason}", where=where) from None
+        with path.open("rb") as file:
+            start = file.read(_READ)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # large pictures and odd metadata
+                with Image.open(file):
+                    pass
+    except OSError as error:
+        if error.errno:
+            raise DataError(f"cannot be read ({error.strerror})", where=where) from None
+        raise DataError(why_unreadable(start, error), where=where) from None
+    except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
+        raise DataError(why_unreadable(start, error), where=where) from None

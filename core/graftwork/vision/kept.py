@@ -32,7 +32,7 @@ from graftwork.vision.levels import NO_RANGES, Ranges, in_words
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FORMAT = 1
+FORMAT = 2
 """Of what is stored; another number when the same libraries begin to give other pixels through changes of ours."""
 
 SLOW_BYTES = 100e6

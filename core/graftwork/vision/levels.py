@@ -44,6 +44,9 @@ _NO_DATA = 1e30
 _MARKS = (-9999.0, -99999.0, -32767.0, -32768.0)
 """Levels that stand for no value where all others lie above a tenth of them."""
 
+_MARKED = np.iinfo(np.int64).min
+"""A whole number that no file holds: put where a picture's own mark for no value stands."""
+
 _NO_DATA_TAG = 42113
 """Of TIFF, GDAL's: the level that stands for no value, as text."""
 
@@ -72,9 +75,7 @@ def deep_values(image: Image.Image, data: bytes) -> NDArray[Any] | None:
     """
     values: NDArray[Any]
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image)
-        mark = _mark_of(image) if values.dtype.kind == "f" else None
-        return values if mark is None else np.where(values == np.float32(mark), np.float32("nan"), values)
+        return _without_marked(np.asarray(image), _mark_of(image))
     turned = _turned(image)
     if not turned:
         return None
@@ -82,13 +83,13 @@ def deep_values(image: Image.Image, data: bytes) -> NDArray[Any] | None:
     with Image.open(io.BytesIO(data)) as other:
         other.tile = turned
         values = upper * 256 + np.asarray(other)
-    return values
+    return _without_marked(values, _mark_of(image))
 
 
 def gaps_of(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Which levels stand for no value: NaN and infinity, floats without measure, -9999 and the like far below all others."""
     floats = values.dtype.kind == "f"
-    gaps: NDArray[np.bool_] = ~(np.abs(values) < _NO_DATA) if floats else np.zeros(values.shape, np.bool_)
+    gaps: NDArray[np.bool_] = ~(np.abs(values) < _NO_DATA) if floats else values == _MARKED
     for mark in _MARKS if values.dtype.kind in "fi" else ():
         found = values == mark
         if found.any() and (rest := values[~(gaps | found)]).size and float(rest.min()) > mark / 10:
@@ -185,6 +186,20 @@ def ranges_of(facts: Mapping[str, Any]) -> Ranges:
 def in_words(ranges: Ranges) -> str:
     """Ranges for people and for the names of what is kept: `integers 0 to 4095`."""
     return ", ".join(f"{kind}s {low:.7g} to {high:.7g}" for kind, (low, high) in sorted(ranges.items()))
+
+
+def _without_marked(values: NDArray[Any], mark: float | None) -> NDArray[Any]:
+    """Levels in which those that the file itself calls no value are none; of colours, where all three are."""
+    if mark is None:
+        return values
+    if values.dtype.kind == "f":
+        return np.where(values == np.float32(mark), np.float32("nan"), values)
+    marked = values == mark if values.ndim == 2 else (values[..., :3] == mark).all(axis=-1)
+    if not marked.any():
+        return values
+    whole = values.astype(np.int64)
+    (whole if values.ndim == 2 else whole[..., :3])[marked] = _MARKED
+    return whole
 
 
 def _mark_of(image: Image.Image) -> float | None:

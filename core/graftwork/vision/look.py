@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from graftwork.errors import DataError
+from graftwork.vision.damaged import begins_like_one, kind_of, reason_of
 from graftwork.vision.decode import PIXEL_LIMIT, read_cell, to_rgb, turn_upright
 from graftwork.vision.levels import deep_values, depth_of, gaps_of, spread, to_eight_bits
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WITH_FRAMES = ("GIF", "WEBP", "PNG", "TIFF", "AVIF")  # an MPO's second picture is a view of the first, or smaller
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
 _COARSE = (9, 8)  # pixels; a column more than the hash has bits
 FINE = (16, 16)
 """Pixels of the small grey picture."""
@@ -113,11 +113,11 @@ def look_at(cell: Mapping[str, Any] | None) -> Look:
     except Image.DecompressionBombError:
         return Look("too-many-pixels", f"more than {PIXEL_LIMIT:,} pixels", content)
     except UnidentifiedImageError:
-        if data.startswith(_SIGNATURES):
+        if begins_like_one(data):
             return Look("unreadable-image", "damaged header", content)
-        return Look("not-an-image", _describe(data), content)
+        return Look("not-an-image", kind_of(data) or "unknown content", content)
     except Exception as error:  # a library boundary: damaged files make Pillow raise whatever its readers run into
-        return Look("unreadable-image", str(error), content)
+        return Look("unreadable-image", reason_of(error), content)
 
 
 @dataclass(frozen=True)
@@ -247,14 +247,3 @@ def _likeness(image: Image.Image, turn: Image.Transpose | None) -> bytes:
     coarse, fine = (grey.resize(size, Image.Resampling.BOX, reducing_gap=3.0).tobytes() for size in (_COARSE, FINE))
     grid = np.frombuffer(coarse, np.uint8).reshape(_COARSE[1], _COARSE[0]).astype(np.int16)
     return np.packbits(grid[:, 1:] - grid[:, :-1] >= _STEP).tobytes() + fine
-
-
-def _describe(data: bytes) -> str:
-    start = data[:200].lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page"
-    try:
-        data[:200].decode("ascii")
-    except UnicodeDecodeError:
-        return "unknown content"
-    return "text"
