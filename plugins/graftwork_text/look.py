@@ -78,7 +78,7 @@ def look_at(rows: Dataset) -> Looks:
         content, number = _digests(texts)
         contents.append(content)
         numbers.append(number)
-        empty.append(np.any([~_matches(text, _SEEN) for text in texts], axis=0))
+        empty.append(_unseen(texts))
         length.append(
             np.sum([pc.utf8_length(text).to_numpy(zero_copy_only=False) for text in texts], axis=0, dtype=np.int64)
         )
@@ -93,6 +93,16 @@ def look_at(rows: Dataset) -> Looks:
     )
 
 
+def without_text(rows: Dataset) -> NDArray[np.bool_]:
+    """`Looks.empty` of every row."""
+    columns = [name for name in ("text", "text_pair") if name in rows.column_names]
+    found = [
+        _unseen([pc.fill_null(batch[name].combine_chunks(), "") for name in columns])
+        for batch in rows.select_columns(columns).with_format("arrow").iter(batch_size=_BATCH)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.bool_), *found])
+
+
 def contents_of(rows: Dataset) -> list[str]:
     """`Looks.content` of every row."""
     columns = [name for name in ("text", "text_pair") if name in rows.column_names]
@@ -101,6 +111,10 @@ def contents_of(rows: Dataset) -> list[str]:
         content, _ = _digests([pc.fill_null(batch[name].combine_chunks(), "") for name in columns])
         found += content.to_pylist()
     return found
+
+
+def _unseen(texts: list[pa.Array]) -> NDArray[np.bool_]:
+    return np.asarray(np.any([~_matches(text, _SEEN) for text in texts], axis=0), dtype=np.bool_)
 
 
 def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:

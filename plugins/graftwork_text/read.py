@@ -26,7 +26,7 @@ from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
-from graftwork_text.clean import decoded, text_columns
+from graftwork_text.clean import decoded_file, text_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -213,7 +213,7 @@ def _files(rows: Iterable[tuple[Path, str]], origins: Sequence[str]) -> tuple[Da
     labels: list[str] = []
     damaged: list[str] = []
     for (file, label), origin in zip(rows, origins, strict=True):
-        text, broken = decoded(_bytes(file))
+        text, broken = decoded_file(_bytes(file))
         damaged += [origin] if broken else []
         texts.append(text)
         labels.append(label)

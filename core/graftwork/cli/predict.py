@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -115,33 +116,62 @@ def _stdin() -> BinaryIO:
 def expand(
     inputs: Sequence[str], stdin: Callable[[], Iterable[bytes]], refuse: Callable[[DataError], None]
 ) -> tuple[list[str], list[int]]:
-    """The inputs, `-` replaced by the lines of stdin that are not empty; and the numbers of those lines, which are texts whatever
-    they look like.
+    """The inputs, `-` replaced by the lines of stdin that are not blank; and the numbers of those lines, which are texts whatever
+    they look like. Blank lines between others are told by number.
 
     Args:
         stdin: opens it.
-        refuse: called for every line that is not UTF-8.
+        refuse: called for every line that is no text.
     """
     words: list[str] = []
     lines: list[int] = []
-    rows: Iterator[tuple[int, bytes]] | None = None
+    rows: Iterator[tuple[int, str]] | None = None
+    blank: list[int] = []
+    told: list[int] = []
     for word in inputs:
         if word != "-":
             words.append(word)
             continue
-        rows = rows or enumerate(stdin(), start=1)
-        for place, row in rows:
-            try:
-                text = row.decode("utf-8-sig" if place == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                what = f"byte {error.start + 1} (0x{row[error.start]:02x}) is not UTF-8"
-                hint = "Convert it first, for example with iconv -f WINDOWS-1252 -t UTF-8"
-                refuse(DataError(what, where=f"line {place} of standard input", hint=hint))
+        rows = rows or _lines(b"".join(stdin()), refuse)
+        for place, text in rows:
+            if not text.strip():
+                blank.append(place)
                 continue
-            if text.strip():
-                lines.append(len(words))
-                words.append(text)
+            told += blank
+            blank.clear()
+            lines.append(len(words))
+            words.append(text)
+    if told:
+        shown = ", ".join(map(str, told[:5])) + (", …" if len(told) > 5 else "")
+        say(f"graft: blank lines of standard input, which are no texts and get no prediction: {len(told):,} ({shown})")
     return words, lines
+
+
+def _lines(data: bytes, refuse: Callable[[DataError], None]) -> Iterator[tuple[int, str]]:
+    """The lines of standard input with their numbers; those that are no text are refused."""
+    from graftwork.data.encodings import HEAD, is_damaged, wide_encoding
+
+    encoding = wide_encoding(data[:HEAD])
+    if encoding:
+        try:
+            data = data.decode(encoding).encode()
+        except UnicodeDecodeError:
+            refuse(DataError(is_damaged(encoding), where="standard input", hint="Write it anew, as UTF-8"))
+            return
+    for place, row in enumerate(BytesIO(data), start=1):
+        where = f"line {place} of standard input"
+        try:
+            text = row.decode("utf-8-sig" if place == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            what = f"byte {error.start + 1} (0x{row[error.start]:02x}) is not UTF-8"
+            hint = "Convert it first, for example with iconv -f WINDOWS-1252 -t UTF-8"
+            refuse(DataError(what, where=where, hint=hint))
+            continue
+        if "\0" in text:
+            hint = "Lines that end with NUL are parted by tr '\\0' '\\n'; UTF-16 is converted by iconv -f UTF-16LE -t UTF-8"
+            refuse(DataError(f"character {text.index(chr(0)) + 1} is NUL, which is in no text", where=where, hint=hint))
+            continue
+        yield place, text
 
 
 def line(prediction: Mapping[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.config.forms import TableForm
 from graftwork.data.arrow import dataset_of
+from graftwork.data.encodings import HEAD, UTF8, marked_encoding, wide_encoding
 from graftwork.data.streamed import read_mixed_lines, stream_jsonl
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 """In lower case."""
 
-_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _SHOWN = 5
 _WRAPPERS = ("data", "rows", "examples", "train", "items", "records")
 
@@ -49,9 +49,9 @@ def read_json(file: Path, form: TableForm, large: bool) -> tuple[Dataset, list[F
         UnicodeError, ValueError, pyarrow.ArrowInvalid: it is none.
     """
     with file.open("rb") as stream:
-        head = stream.read(4096)
+        head = stream.read(HEAD)
     lines = _is_lines(file, head)
-    known = form.encoding or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    known = form.encoding or wide_encoding(head)
     if lines and large and not known:
         rows, mixed = stream_jsonl(file)
     else:
@@ -94,8 +94,9 @@ def _is_object(text: str) -> bool:
 
 
 def _text(data: bytes, form: TableForm, ignore: bool = False) -> str:
-    encoding = next((name for mark, name in _BOMS.items() if data.startswith(mark)), form.encoding or "utf-8")
-    return data.decode(encoding, "ignore" if ignore else "strict")
+    head = data[:HEAD]
+    encoding = marked_encoding(head) or (None if head.startswith(BOM_UTF8) else form.encoding) or wide_encoding(head)
+    return data.decode(encoding or UTF8, "ignore" if ignore else "strict")
 
 
 def _parsed(text: str) -> Any:
