@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -145,7 +146,9 @@ def _text_files(folder: Path) -> list[Path]:
         and file.is_file()
     ]
     if not found:
-        raise DataError("holds no text", where=str(folder), hint="Wanted .txt")
+        tables = sorted(file for file in folder.rglob("*") if file.suffix.lower() in TABLE_SUFFIXES and file.is_file())
+        hint = f"It holds tables: give one of them, such as {shlex.quote(str(tables[0]))}" if tables else "Wanted .txt"
+        raise DataError("holds no text", where=str(folder), hint=hint)
     return found
 
 
@@ -212,7 +215,11 @@ def _plain(texts: Sequence[str], origins: Sequence[str], given: Inputs, pair: bo
 
 def _rows_of(path: Path, given: Inputs, pair: bool) -> Dataset:
     """A table's rows; those that are damaged are refused."""
-    rows = next(iter(read_tables(path, {"train": [path]})[0].values()))
+    splits, findings = read_tables(path, {"train": [path]})
+    for finding in findings:
+        if finding.level == "warning":
+            say(f"{finding.message} ({', '.join(finding.where[:3])})")
+    rows = splits["train"]
     guesses: Mapping[str, Sequence[str]] = {"text": TEXT_NAMES}
     if pair:
         guesses = {"text": TEXT_NAMES, "text_pair": ()} | guesses_for([rows.column_names], given.columns, None)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from graftwork.classification.encode import encode
 from graftwork.classification.forms import with_label_columns
+from graftwork.classification.unlabelled import without_label_column
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, taken_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
@@ -178,6 +179,7 @@ def _tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
 def _from_splits(
     splits: Mapping[str, Dataset], request: DataRequest, labels: str, findings: Sequence[Finding]
 ) -> Tables:
+    splits, unlabelled = without_label_column(splits, request.columns.get("label"), {"label": LABELS})
     named = {split: with_origin(rows, split) for split, rows in splits.items()}
     guesses = guesses_for([rows.column_names for rows in named.values()], request.columns, request.group_by)
     wanted = {**guesses, "label": LABELS}
@@ -188,7 +190,7 @@ def _from_splits(
         taken = [*found.values(), *request.columns.values(), request.group_by or ""]
         named, made = with_label_columns(named, taken, labels == "multi", request.source)
     mapped, more = map_columns(named, wanted, request.columns, request.group_by, request.source)
-    more = [*made, *more]
+    more = [*unlabelled, *made, *more]
     clean = {}
     damaged: list[str] = []
     for split, rows in mapped.items():

@@ -414,3 +414,39 @@ def test_nul_in_a_text_is_refused_by_its_line(predict: Callable[..., Said], tmp_
     (tmp_path / "c.txt").write_bytes(b"PK\x03\x04" + bytes(range(256)))
     code, _, said = predict(TEXT, "a.txt", "b.txt", "c.txt")
     assert code == 3 and "line 2 holds a NUL" in said[0] and "cut short" in said[1] and "zip archive" in said[2]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.xlsx", "a.PARQUET", "a.txt"])
+def test_predictions_are_not_lost_in_a_file_that_nobody_writes(
+    name: str, predict: Callable[..., Said], tmp_path: Path
+) -> None:
+    code, out, said = predict(TEXT, "good", "--out", name)
+    assert code == 2 and not out and "--out FILE.csv" in said[0] and "--json > FILE.json" in said[0]
+    code, out, said = predict(TEXT, "good", "--out", "folder")
+    assert code == 0 and out and "nothing is in folder" in said[0] and not (tmp_path / "folder").exists()
+    (tmp_path / name).mkdir()
+    assert predict(TEXT, "good", "--out", name)[::2] == (0, [])
+
+
+def test_what_is_no_list_of_texts_is_pointed_to_what_reads_it(predict: Callable[..., Said], tmp_path: Path) -> None:
+    code, _, said = predict(TEXT, "-", stdin=b'{"text": "good"}\n{"text": "bad"}\n')
+    assert code == 0 and len(said) == 1 and "these are JSON objects" in said[0]
+    assert predict(TEXT, "-", stdin=b'{"text": "good"}\n{no}\n')[2] == []
+    (tmp_path / "in").mkdir()
+    table(tmp_path / "in" / "new table.csv", "id,text,source")
+    code, _, said = predict(TEXT, "in")
+    assert code == 3 and "It holds tables: give one of them, such as 'in/new table.csv'" in said[0]
+    assert predict(TEXT, "in/new table.csv")[0] == 0
+
+
+def test_what_is_doubtful_of_a_table_is_said(
+    predict: Callable[..., Said], capsys: pytest.CaptureFixture[str], models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_bytes("text\ncaf\xe9 au lait\n".encode("cp1252"))
+    (tmp_path / "b.csv").write_text("id,text\n1,a\n2,b,c\n")
+    for words, told in (
+        (["a.csv"], "read as Windows-1252"),
+        (["b.csv", "--set", "data_options.ragged=skip"], "line 3"),
+    ):
+        assert main(["predict", str(models(TEXT)), "--device", "cpu", *words]) == 0
+        assert told in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from graftwork.classification.forms import SEPARATOR, LabelForm, form_of
 from graftwork.classification.notation import notation_of
+from graftwork.classification.unlabelled import without_secret_labels
 from graftwork.data.columns import add_column, encode_labels, label_text
 from graftwork.data.names import class_name, same_numbers
 from graftwork.errors import DataError
@@ -35,6 +36,7 @@ def encode(splits: Mapping[str, Dataset], labels: str, request: DataRequest, fin
         DataError: no row has a usable label, or the column is of another kind.
     """
     where = request.source
+    splits, secret = without_secret_labels(splits)
     names: tuple[str, ...] = ()
     if labels == "single":
         encoded, names, found = _single(splits, where)
@@ -42,7 +44,7 @@ def encode(splits: Mapping[str, Dataset], labels: str, request: DataRequest, fin
         encoded, names, found = _multi(splits, str(request.options.get("label_separator") or SEPARATOR), where)
     else:
         encoded, found = _numbers(splits, where)
-    return Tables(encoded, (*findings, *found), names)
+    return Tables(encoded, (*findings, *secret, *found), names)
 
 
 def renumber(tables: Tables, facts: Facts, labels: str) -> Tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
@@ -33,14 +34,14 @@ def command(
     ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Write each input with its prediction drawn on it.")] = False,
     target: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--out",
             metavar="DIR|FILE.csv",
-            help="Where files (masks, drawings) are written; or a table for the predictions.",
+            help="Where files (masks, drawings) are written (predictions/); or a table for the predictions.",
         ),
-    ] = Path("predictions"),
-    json: Json = False,
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Predict: one line an input (input, label, confidence), or one JSON list; masks and drawings as files.
 
@@ -59,17 +60,18 @@ def command(
 
     with importing():
         from graftwork.interfaces import Inputs
-        from graftwork.runs.answers import TABLES, write_table
+        from graftwork.runs.answers import place_of, write_table
         from graftwork.runs.predict import predict_with, write_files
 
-    as_table = target.suffix.lower() in TABLES
-    given = Inputs(tuple(words), frozenset(contents), columns, beside=as_table, refuse=noted.refuse)
+    as_table, folder = place_of(target)
+    given = Inputs(tuple(words), frozenset(contents), columns, beside=as_table is not None, refuse=noted.refuse)
     found = predict_with(run, given, catalogue, device or "auto", draw, threshold, written) if words else iter(())
-    folder = target.with_suffix("") if as_table else target
     predictions: Iterator[Mapping[str, Any]] = (write_files(prediction, folder) for prediction in found)
-    if as_table:
-        predictions = write_table(predictions, target)
-    count = _tell(predictions, json)
+    if as_table is not None:
+        predictions = write_table(predictions, as_table)
+    count = _tell(predictions, as_json)
+    if count and target is not None and as_table is None and not folder.exists():
+        say(f"graft: nothing is in {target}: these predictions have no files; --out FILE.csv writes them as a table")
     if noted.count:
         if count:
             say(f"graft: {noted.count:,} of {noted.count + count:,} inputs could not be read and have no prediction")
@@ -141,10 +143,21 @@ def expand(
             blank.clear()
             lines.append(len(words))
             words.append(text)
+    if lines and all(_is_object(words[number]) for number in lines[:5]):
+        say(
+            "graft: lines of standard input are texts, and these are JSON objects: write them to FILE.jsonl, and give that"
+        )
     if told:
         shown = ", ".join(map(str, told[:5])) + (", …" if len(told) > 5 else "")
         say(f"graft: blank lines of standard input, which are no texts and get no prediction: {len(told):,} ({shown})")
     return words, lines
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return text.startswith("{") and isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _lines(data: bytes, refuse: Callable[[DataError], None]) -> Iterator[tuple[int, str]]:

@@ -190,7 +190,7 @@ def _text(file: Path, head: bytes) -> _Told | None:
         hint = "Fetch the file itself: git lfs pull, in its repository"
         return "is a Git LFS pointer: the file itself was not downloaded", hint
     if re.match(rb"(?i)<!doctype html|<(html|table)\b", start):
-        written_so = not start[:2] == b"<!" and b"<table" in head.lower() and file.suffix.lower() in _SPREADSHEETS
+        written_so = start[:2] != b"<!" and b"<table" in head.lower() and file.suffix.lower() in _SPREADSHEETS
         if written_so or b"office:excel" in head:
             return "is an Excel file, written as a web page", _CSV
         hint = "A download may have failed or need a login: look at it in a browser, and download the file itself"

@@ -143,11 +143,24 @@ def read_tables(path: Path, files: Mapping[str, Sequence[Path]]) -> tuple[dict[s
             findings += found
             name = file.name if path == file else file.relative_to(path).as_posix()
             tables.append(with_origin(own_origin_aside(rows), name))
+            _refuse_other_columns(tables[0], tables[-1], f"{parts[0].name} and {file.name}", split, path)
         rows = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
         if not len(rows):
             raise DataError("has no rows", where=str(parts[0]))
         splits[split] = rows
     return ordered(splits), findings
+
+
+def _refuse_other_columns(first: Dataset, other: Dataset, names: str, split: str, path: Path) -> None:
+    """Refuse two tables for one split of which each has columns that the other lacks: texts, and labels of the same rows."""
+    ours, theirs = first.column_names, other.column_names
+    mine, yours = [name for name in ours if name not in theirs], [name for name in theirs if name not in ours]
+    if not mine or not yours:
+        return
+    both = [name for name in ours if name in theirs and name != "origin"]
+    what = f"{names} are both called {split}, and have other columns ({', '.join(mine[:3])}; {', '.join(yours[:3])})"
+    joined = f"Join them by {both[0]!r} into one table" if both else "Make one table of them"
+    raise DataError(what, where=str(path), hint=f"{joined}, move one out of the folder, or give one file alone")
 
 
 def _split_of(file: Path) -> str | None:
