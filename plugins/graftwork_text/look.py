@@ -41,6 +41,8 @@ TRAITS = {
     "bidi": r"[\x{202A}-\x{202E}\x{2066}-\x{2069}\x{200E}\x{200F}\x{061C}]",
     # Not the joiners U+200C and U+200D, which Persian and emoji are written with.
     "invisible": r"[\x{200B}\x{2060}\x{FEFF}\x{00AD}\x{180E}]",
+    "printed": r"""(?s)^\s*(?:b'.*'|b".*"|\[\s*(?:'.*'|".*")\s*\])\s*$""",
+    "missing": r"^\s*(?i:nan|none|null|n/a|<na>|#n/a|#name\?|#ref!|#value!|#div/0!|#num!|#null!)\s*$",
     "html": rf"(?i)</?(?:{_TAGS})(?:\s[^<>]*)?/?>|&(?:amp|lt|gt|quot|apos|nbsp|#\d{{2,6}}|#x[0-9a-f]{{2,6}});",
 }
 """Patterns (RE2) of what is odd in a text."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PRINTED = re.compile(r"\[.*\]|\(.*\)|\{.*\}|set\(\)|array\(.*\)", re.DOTALL)
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
+_JSON_LIST = re.compile(r'\[\s*(?:"(?:[^"\\]|\\.)*"\s*,?\s*)*\]')
 _VECTOR = re.compile(r"[01](?:\.0*)?(?:([ ,;|])[01](?:\.0*)?)(?:\1[01](?:\.0*)?)*")
 _BITS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
 _SEPARATORS = (";", ",")
@@ -84,6 +85,7 @@ def form_of(batches: Iterable[Sequence[Any]], separator: str) -> tuple[LabelForm
         for value in batch:
             if seen.add(value):
                 cells.append(value)
+    _refuse_some_lists(cells)
     form, findings = _of_texts([cell for cell in cells if isinstance(cell, str)], separator)
     lengths, bits, twice = set(), True, False
     for cell in cells:
@@ -99,6 +101,15 @@ def form_of(batches: Iterable[Sequence[Any]], separator: str) -> tuple[LabelForm
         findings = [Finding("labels-are-vectors", "note", message, (), length)]
         return LabelForm(form.separator, form.printed, True), findings
     return form, findings
+
+
+def _refuse_some_lists(cells: Sequence[Any]) -> None:
+    """Refuse lists among plain texts, as JSON may have them in one column; as text they would be classes of their own."""
+    lists = [cell for cell in cells if isinstance(cell, str) and _JSON_LIST.fullmatch(cell)]
+    if lists and not all(isinstance(cell, str) and _PRINTED.fullmatch(cell.strip()) for cell in cells):
+        what = f"its label column holds lists in some rows (such as {lists[0][:60]}) and plain values in others"
+        hint = "Write lists in all rows, with --set task_options.labels=multi, or in none"
+        raise DataError(what, hint=hint)
 
 
 class _Cells:

@@ -91,7 +91,8 @@ def find_tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
         return {"train": unnamed}, []
     for split, files in found.items():
         if len({file.suffix.lower() for file in files}) > 1:
-            raise DataError(f"has tables of several formats for {split}: {_names(files)}", where=str(path))
+            what = f"has tables of several formats for {split}: {_names(files)}"
+            raise DataError(what, where=str(path), hint="Move all but one out of the folder, or give one file alone")
     findings = []
     if unnamed:
         message = f"tables named after no split, not used: {len(unnamed)}"
@@ -193,7 +194,7 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
         hint = "Save it as UTF-8, or name its encoding with --set data_options.encoding=NAME"
         raise DataError(what, where=str(file), hint=hint) from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        way_out = json_hint(str(error)) if file.suffix.lower() in JSON_SUFFIXES else None
+        way_out = json_hint(str(error), file) if file.suffix.lower() in JSON_SUFFIXES else None
         raise DataError(f"cannot be read ({_first_line(error)})", where=str(file), hint=way_out) from None
     except Exception as error:  # datasets wraps a damaged Parquet file in its own class
         cause = error.__cause__ or error
