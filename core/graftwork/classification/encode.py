@@ -201,9 +201,9 @@ def _numbers(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Datas
             encoded[split] = numbered if len(good) == len(numbered) else numbered.select(good)
     if not encoded:
         cell = next((value for rows in splits.values() for values in _batches(rows) for value in values if value), None)
-        told = "" if cell is None else f" (such as {str(cell)[:40]!r})"
+        shown = "" if cell is None else f" (such as {str(cell)[:40]!r})"
         hint = "Write plain numbers (3 for 3%), or leave out task_options.labels=number where labels are classes"
-        raise DataError(f"no row's label is a finite number{told}", where=where, hint=hint)
+        raise DataError(f"no row's label is a finite number{shown}", where=where, hint=hint)
     if not count:
         return encoded, commas
     message = f"rows whose label is no finite number, left out: {count:,}"

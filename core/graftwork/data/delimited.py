@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from graftwork.config.forms import TableForm
 from graftwork.data.arrow import dataset_of, native
 from graftwork.data.choosing import unique_names
+from graftwork.data.encodings import UTF8
 from graftwork.data.orderly import texts_between
 from graftwork.data.records import Record, Structure, examine, fitted
-from graftwork.data.sniff import UTF8, Written, understand
+from graftwork.data.sniff import Written, understand
 from graftwork.data.streamed import Scan, mapped, scan
 from graftwork.errors import DataError
 from graftwork.interfaces.data import Finding
