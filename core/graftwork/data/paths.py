@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote
 
 from graftwork.data.folders import is_junk
+from graftwork.data.spelling import is_text as is_text
+from graftwork.data.spelling import is_whole, keys_of_file, leaves, part_key, readings, shared_parts, spelled
+from graftwork.data.spelling import meant as meant
+from graftwork.data.spelling import parts_of as parts_of
+from graftwork.data.spelling import shown as shown
 
 Key = TypeVar("Key", bound=Hashable)
 
 MOST_FILES = 3_000_000
 """Files and folders below a folder that are looked through; of a larger one (a home folder, a whole disk) nothing is guessed."""
-
-_DRIVE = re.compile(r"[A-Za-z]:")
-_QUERY = re.compile(r"[?&]d=([^&#]+)")  # Label Studio's /data/local-files/?d=folder/a.jpg
-_CODE_PAGES = ("cp1252", "cp437")  # of Windows, and of its older archives
-_LITERAL, _COMPOSED, _FOLDED, _DECODED = 3, 2, 1, 0
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,12 @@ class Files:
         """
         if not name.strip():
             return Found(name)
-        if self._outside or not _leaves(name):
+        if self._outside or not leaves(name):
             for place in dict.fromkeys([*places, self.root]):
                 if _is_file(place / name):
                     return Found(name, place / name, exact=True, whole=True)
         best: list[tuple[str, int, int]] = []
-        for parts in _readings(name):
+        for parts in readings(name):
             ranked = self._ranked(parts, without)
             best = max(best, ranked, key=lambda found: found[0][1:] if found else (0, 0))
         paths = [self.root / path for path, _, _ in best]
@@ -96,7 +93,7 @@ class Files:
             paths = _below_the_first(paths, places)
         if len(paths) != 1:
             return Found(name, several=tuple(paths))
-        return Found(name, paths[0], whole=_is_whole(name, paths[0]))
+        return Found(name, paths[0], whole=is_whole(name, paths[0]))
 
     def looked_for(self, name: str, places: Sequence[Path] = (), without: Sequence[Path] = ()) -> str:
         """Where a name that stays unfound was looked for, for messages: `cam1/0.png in /data and below`."""
@@ -123,7 +120,7 @@ class Files:
 
         For folders, and for what a description beside the data says: `/content/set/train/images` is `train/images` here.
         """
-        for parts in _readings(name):
+        for parts in readings(name):
             for start in range(len(parts)):
                 found = _descend(self.root, parts[start:])
                 if found is not None:
@@ -134,7 +131,7 @@ class Files:
         """The paths that share most with a name: each with the number of parts shared, and how alike these are."""
         barred = [self.root / folder for folder in without]
         ranked = [
-            (path, *_shared(parts, path.split("/"), self._suffixes))
+            (path, *shared_parts(parts, path.split("/"), self._suffixes))
             for path in self._called(parts[-1])
             if not any((self.root / path).is_relative_to(folder) for folder in barred)
         ]
@@ -144,7 +141,7 @@ class Files:
     def _called(self, name: str) -> list[str]:
         """The paths below the root whose last part may be meant by `name`."""
         index = self._scanned()
-        key = _key(name)
+        key = part_key(name)
         found = index.get(key)
         if found is None and self._suffixes and not key.endswith(tuple(self._suffixes)):
             with_suffix = (index.get(key + suffix, ()) for suffix in sorted(self._suffixes))
@@ -161,7 +158,7 @@ class Files:
                     break
                 name = path.rpartition("/")[2]
                 if not endings or name.lower().endswith(endings):
-                    for key in _keys_of_file(name):
+                    for key in keys_of_file(name):
                         before = self._index.setdefault(key, path)
                         if isinstance(before, list):
                             before.append(path)
@@ -179,9 +176,9 @@ def part_clashes(found: Mapping[Key, Found]) -> dict[Key, Found]:
     names: dict[Path, dict[tuple[str, ...], Found]] = defaultdict(dict)
     for one in found.values():
         if one.path is not None:
-            before = names[one.path].setdefault(_spelled(one.name), one)
+            before = names[one.path].setdefault(spelled(one.name), one)
             if one.exact and not before.exact:
-                names[one.path][_spelled(one.name)] = one
+                names[one.path][spelled(one.name)] = one
     lost: set[tuple[Path, tuple[str, ...]]] = set()
     for path, spellings in names.items():
         exact = {spelled for spelled, one in spellings.items() if one.exact}
@@ -193,136 +190,10 @@ def part_clashes(found: Mapping[Key, Found]) -> dict[Key, Found]:
         return dict(found)
     return {
         key: replace(one, path=None, exact=False, whole=False, shared=one.path)
-        if one.path and (one.path, _spelled(one.name)) in lost
+        if one.path and (one.path, spelled(one.name)) in lost
         else one
         for key, one in found.items()
     }
-
-
-def parts_of(name: str) -> tuple[str, ...]:
-    """The parts of a path of any machine, without drive, `.` and `..`.
-
-    Example:
-        >>> parts_of("C:\\\\data\\\\.\\\\a.jpg")
-        ('data', 'a.jpg')
-    """
-    parts: list[str] = []
-    for part in name.replace("\\", "/").split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part.strip() not in ("", ".") and not (not parts and _DRIVE.fullmatch(part)):
-            parts.append(part.strip())
-    return tuple(parts)
-
-
-def _spelled(name: str) -> tuple[str, ...]:
-    """What makes two names one: their parts, whichever way slashes and accents are written, and the drive."""
-    drive = _DRIVE.match(name)
-    return (drive[0] if drive else "", *(unicodedata.normalize("NFC", part) for part in parts_of(name)))
-
-
-def shown(path: str | Path) -> str:
-    """A path as it can be printed and written: bytes that are no UTF-8 as `\\xe4`.
-
-    Example:
-        >>> shown("tr\\udce4in.csv")
-        'tr\\\\xe4in.csv'
-    """
-    if is_text(path):
-        return str(path)
-    try:
-        return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half a pair, which no file's name has
-        return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def meant(path: str) -> str:
-    """The path that `shown` was given, where it is that of a file; else the text itself."""
-    if "\\x" not in path or os.path.lexists(path):
-        return path
-    written = re.sub(
-        rb"\\x([0-9a-f]{2})", lambda byte: bytes([int(byte[1], 16)]), path.encode("utf-8", "surrogateescape")
-    )
-    return os.fsdecode(written) if os.path.lexists(written) else path
-
-
-def is_text(path: str | Path) -> bool:
-    """Whether a path is UTF-8 through and through."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _readings(name: str) -> Iterator[tuple[str, ...]]:
-    """The parts of a name, as it stands and as a URL."""
-    readings = [name, name.partition("?")[0], *_QUERY.findall(name)]
-    readings += [_unquoted(reading) for reading in readings]
-    yield from filter(None, dict.fromkeys(map(parts_of, readings)))
-
-
-def _unquoted(name: str) -> str:
-    for _ in range(3):  # what was encoded twice
-        decoded = unquote(name, errors="strict") if "%" in name and _is_quoted_text(name) else name
-        if decoded == name:
-            break
-        name = decoded
-    return name
-
-
-def _is_quoted_text(name: str) -> bool:
-    try:
-        unquote(name, errors="strict")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _folded(part: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", part).casefold())
-
-
-def _key(part: str) -> str:
-    return part.lower() if part.isascii() and "%" not in part else _folded(_unquoted(part))
-
-
-def _keys_of_file(name: str) -> list[str]:
-    """What a file's last part may be called; a name that is no UTF-8 also by what it is in Windows' code pages."""
-    keys = [_key(name)]
-    if not is_text(name):
-        for page in _CODE_PAGES:
-            try:
-                keys.append(_key(os.fsencode(name).decode(page)))
-            except UnicodeDecodeError:
-                continue
-    return keys
-
-
-def _shared(parts: Sequence[str], path: Sequence[str], suffixes: Set[str]) -> tuple[int, int]:
-    """How many last parts a name and a path share, and the least that one of them is alike."""
-    count, level = 1, _level(parts[-1], path[-1])
-    if suffixes and _key(parts[-1]) == _key(path[-1]).rpartition(".")[0]:
-        level = _level(parts[-1], path[-1].rpartition(".")[0])  # named without its suffix
-    for mine, theirs in zip(parts[-2::-1], path[-2::-1], strict=False):
-        if _key(mine) != _key(theirs):
-            break
-        count, level = count + 1, min(level, _level(mine, theirs))
-    return count, level
-
-
-def _level(mine: str, theirs: str) -> int:
-    if mine == theirs:
-        return _LITERAL
-    if unicodedata.normalize("NFC", mine) == unicodedata.normalize("NFC", theirs):
-        return _COMPOSED
-    return _FOLDED if _folded(mine) == _folded(theirs) else _DECODED
-
-
-def _is_whole(name: str, path: Path) -> bool:
-    """Whether all of a name is at the end of a path; its suffix may be missing."""
-    mine = _spelled(name)[1:]
-    return any(_spelled(str(theirs))[1:][-len(mine) :] == mine for theirs in (path, path.with_suffix("")))
 
 
 def _below_the_first(paths: Sequence[Path], places: Sequence[Path]) -> list[Path]:
@@ -365,7 +236,7 @@ def _descend(folder: Path, parts: Sequence[str]) -> Path | None:
             if (folder / part).exists():
                 folder /= part
                 continue
-            alike = [entry for entry in folder.iterdir() if _key(entry.name) == _key(part)]
+            alike = [entry for entry in folder.iterdir() if part_key(entry.name) == part_key(part)]
         except (OSError, ValueError):  # no folder, too long a name, or a NUL in it
             return None
         if len(alike) != 1:
@@ -379,8 +250,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # too long a name, or a NUL in it
         return False
-
-
-def _leaves(name: str) -> bool:
-    slashed = name.replace("\\", "/")
-    return slashed.startswith("/") or ".." in slashed.split("/") or _DRIVE.match(slashed) is not None
