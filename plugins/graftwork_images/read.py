@@ -13,6 +13,7 @@ import numpy as np
 
 from graftwork.classification.encode import encode
 from graftwork.classification.forms import with_label_columns
+from graftwork.classification.unlabelled import without_label_column
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import LABEL_NAMES, add_column, guess_columns, map_columns, with_origin
 from graftwork.data.folders import ClassFolders, is_junk, read_class_folders
@@ -197,24 +198,8 @@ def _from_tables(
     splits, more = read_tables(path, tables)
     home = path if path.is_dir() else path.parent
     places = {split: [place for file in files for place in places_of(file, home)] for split, files in tables.items()}
-    splits, unlabelled = _without_unlabelled(splits, request)
+    splits, unlabelled = without_label_column(splits, request.columns.get("label"), GUESSES)
     return _from_splits(splits, request, labels, [*findings, *more, *unlabelled], home, places)
-
-
-def _without_unlabelled(
-    splits: Mapping[str, Dataset], request: DataRequest
-) -> tuple[dict[str, Dataset], list[Finding]]:
-    """Without those splits that lack the label column that others have: a `test.csv` of names alone."""
-    given = request.columns.get("label")
-    labelled = {
-        split: rows
-        for split, rows in splits.items()
-        if (given in rows.column_names if given else "label" in guess_columns(rows.column_names, GUESSES))
-    }
-    if not labelled or len(labelled) == len(splits):
-        return dict(splits), []
-    lost = [split for split in splits if split not in labelled]
-    return labelled, named("unlabelled-split", "warning", "splits whose table has no column of labels, not used", lost)
 
 
 def _from_splits(

@@ -39,6 +39,8 @@ _TRAITS: dict[str, tuple[str, Literal["warning", "note"], str]] = {
     "control": ("control-character", "warning", "texts with control characters"),
     "bidi": ("bidirectional-control", "note", "texts with characters that turn the direction of writing"),
     "invisible": ("invisible-character", "note", "texts with invisible characters (zero width, soft hyphen)"),
+    "printed": ("printed-value", "warning", "texts as a program prints bytes or lists (b'…', ['…'])"),
+    "missing": ("text-like-missing", "warning", "texts that stand for none (nan, None, #N/A, #NAME?), kept"),
     "html": ("html-markup", "note", "texts with HTML tags or entities"),
 }
 

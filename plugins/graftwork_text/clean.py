@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from graftwork.data.columns import add_column
 from graftwork.data.tables import without_progress_bars
 from graftwork.errors import DataError
+from graftwork.files.text import HEAD, UTF8, encoding_of_mark, wide_encoding
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -15,13 +17,22 @@ if TYPE_CHECKING:
 _BATCH = 1000
 
 
-def decoded(data: bytes) -> tuple[str, bool]:
-    """Bytes as text, and whether some could not be decoded. UTF-8, or UTF-16 where a byte order mark says so."""
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+def decoded(data: bytes, encoding: str | None = None) -> tuple[str, bool]:
+    """Bytes as text, and whether some could not be decoded.
+
+    Args:
+        encoding: of the bytes; None for UTF-8, or what their byte order mark says.
+    """
+    encoding = encoding or encoding_of_mark(data[:4]) or UTF8
     try:
         return data.decode(encoding), False
     except UnicodeDecodeError:
-        return data.decode("utf-8-sig", "replace"), True
+        return data.decode(UTF8, "replace"), True
+
+
+def decoded_file(data: bytes) -> tuple[str, bool]:
+    """The bytes of a file as text, and whether some could not be decoded: UTF-8, or what the mark or NUL bytes say."""
+    return decoded(data, wide_encoding(data[:HEAD]))
 
 
 def text_columns(rows: Dataset, where: str) -> tuple[Dataset, list[str]]:
@@ -41,7 +52,7 @@ def text_columns(rows: Dataset, where: str) -> tuple[Dataset, list[str]]:
         feature = rows.features[name]
         kind = feature.dtype if isinstance(feature, Value) else str(feature)
         if kind == "null":
-            rows = rows.cast_column(name, Value("string"))
+            rows = add_column(rows, name, pa.nulls(len(rows), pa.string()))
         elif kind not in ("string", "large_string", "binary", "large_binary"):
             raise DataError(
                 f"its column for {name!r} holds {kind}, not text",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from graftwork.data.arrow import dataset_of
@@ -18,10 +20,12 @@ from graftwork.data.sources import require_utf8
 from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import read_tables
 from graftwork.errors import DataError
+from graftwork.files.text import HEAD, is_damaged, wide_encoding
 from graftwork.interfaces import Inputs
 from graftwork.interfaces.inputs import BESIDE
 from graftwork.log import say
 from graftwork_text.clean import decoded, text_columns
+from graftwork_text.look import without_text
 from graftwork_text.read import TEXT_NAMES, guesses_for
 
 if TYPE_CHECKING:
@@ -54,17 +58,29 @@ def read_inputs(inputs: Sequence[str], pair: bool = False) -> Dataset:
     for plain, group in groupby(range(len(given)), key=lambda number: paths[number] is None):
         numbers = list(group)
         if plain:
-            parts.append(_words(given, numbers, pair))
+            parts.append(_with_text(_words(given, numbers, pair), given))
             continue
         for number in numbers:
             path = paths[number]
             assert path is not None
             try:
-                parts.append(_from_path(path, given[number], given, pair))
+                parts.append(_with_text(_from_path(path, given[number], given, pair), given))
             except DataError as error:
                 given.refuse(error)
     parts = [part for part in parts if len(part)] or [_plain([], [], given, pair)]
     return parts[0] if len(parts) == 1 else concatenate_datasets(_of_equal_columns(parts))
+
+
+def _with_text(rows: Dataset, given: Inputs) -> Dataset:
+    """Without the rows that hold no text, which training leaves out too."""
+    empty = without_text(rows) if len(rows) else np.zeros(0, dtype=np.bool_)
+    if not empty.any():
+        return rows
+    what = "has no text or no partner" if "text_pair" in rows.column_names else "has no text"
+    for row in np.flatnonzero(empty).tolist():
+        origin = rows[row]["origin"]
+        given.refuse(DataError(what, where=origin if origin.strip() else repr(origin)))
+    return rows.select(np.flatnonzero(~empty))
 
 
 def _words(given: Inputs, numbers: Sequence[int], pair: bool) -> Dataset:
@@ -130,7 +146,9 @@ def _text_files(folder: Path) -> list[Path]:
         and file.is_file()
     ]
     if not found:
-        raise DataError("holds no text", where=str(folder), hint="Wanted .txt")
+        tables = sorted(file for file in folder.rglob("*") if file.suffix.lower() in TABLE_SUFFIXES and file.is_file())
+        hint = f"It holds tables: give one of them, such as {shlex.quote(str(tables[0]))}" if tables else "Wanted .txt"
+        raise DataError("holds no text", where=str(folder), hint=hint)
     return found
 
 
@@ -153,9 +171,18 @@ def _text_of(file: Path, origin: str) -> str:
         data = file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", where=origin) from None
-    text, broken = decoded(data)
+    encoding = wide_encoding(data[:HEAD])
+    text, broken = decoded(data, encoding)
+    if broken or "\0" in text:
+        refuse_foreign(file)
+    if broken and encoding:
+        raise DataError(is_damaged(encoding), where=origin, hint="Write it anew, as UTF-8")
     if broken:
         raise DataError(not_utf8(data), where=origin, hint=NOT_UTF8)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        hint = "If it is UTF-16, convert it with iconv -f UTF-16LE -t UTF-8"
+        raise DataError(f"line {line} holds a NUL byte, which is in no text", where=origin, hint=hint)
     return text
 
 
@@ -188,15 +215,17 @@ def _plain(texts: Sequence[str], origins: Sequence[str], given: Inputs, pair: bo
 
 def _rows_of(path: Path, given: Inputs, pair: bool) -> Dataset:
     """A table's rows; those that are damaged are refused."""
-    from datasets import Value
-
-    rows = next(iter(read_tables(path, {"train": [path]})[0].values()))
+    splits, findings = read_tables(path, {"train": [path]})
+    for finding in findings:
+        if finding.level == "warning":
+            say(f"{finding.message} ({', '.join(finding.where[:3])})")
+    rows = splits["train"]
     guesses: Mapping[str, Sequence[str]] = {"text": TEXT_NAMES}
     if pair:
         guesses = {"text": TEXT_NAMES, "text_pair": ()} | guesses_for([rows.column_names], given.columns, None)
     mapped = _mapped(rows, guesses, given, str(path))
     mapped, damaged = text_columns(mapped, str(path))
-    mapped = mapped.select_columns([*guesses, "origin"]).cast_column("origin", Value("string"))
+    mapped = mapped.select_columns([*guesses, "origin"])
     if given.beside:
         mapped = add_column(mapped, BESIDE, _cells(rows))
     if damaged:

@@ -41,6 +41,8 @@ TRAITS = {
     "bidi": r"[\x{202A}-\x{202E}\x{2066}-\x{2069}\x{200E}\x{200F}\x{061C}]",
     # Not the joiners U+200C and U+200D, which Persian and emoji are written with.
     "invisible": r"[\x{200B}\x{2060}\x{FEFF}\x{00AD}\x{180E}]",
+    "printed": r"""(?s)^\s*(?:b'.*'|b".*"|\[\s*(?:'.*'|".*")\s*\])\s*$""",
+    "missing": r"^\s*(?i:nan|none|null|n/a|<na>|#n/a|#name\?|#ref!|#value!|#div/0!|#num!|#null!)\s*$",
     "html": rf"(?i)</?(?:{_TAGS})(?:\s[^<>]*)?/?>|&(?:amp|lt|gt|quot|apos|nbsp|#\d{{2,6}}|#x[0-9a-f]{{2,6}});",
 }
 """Patterns (RE2) of what is odd in a text."""
@@ -78,7 +80,7 @@ def look_at(rows: Dataset) -> Looks:
         content, number = _digests(texts)
         contents.append(content)
         numbers.append(number)
-        empty.append(np.any([~_matches(text, _SEEN) for text in texts], axis=0))
+        empty.append(_unseen(texts))
         length.append(
             np.sum([pc.utf8_length(text).to_numpy(zero_copy_only=False) for text in texts], axis=0, dtype=np.int64)
         )
@@ -93,6 +95,16 @@ def look_at(rows: Dataset) -> Looks:
     )
 
 
+def without_text(rows: Dataset) -> NDArray[np.bool_]:
+    """`Looks.empty` of every row."""
+    columns = [name for name in ("text", "text_pair") if name in rows.column_names]
+    found = [
+        _unseen([pc.fill_null(batch[name].combine_chunks(), "") for name in columns])
+        for batch in rows.select_columns(columns).with_format("arrow").iter(batch_size=_BATCH)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.bool_), *found])
+
+
 def contents_of(rows: Dataset) -> list[str]:
     """`Looks.content` of every row."""
     columns = [name for name in ("text", "text_pair") if name in rows.column_names]
@@ -101,6 +113,10 @@ def contents_of(rows: Dataset) -> list[str]:
         content, _ = _digests([pc.fill_null(batch[name].combine_chunks(), "") for name in columns])
         found += content.to_pylist()
     return found
+
+
+def _unseen(texts: list[pa.Array]) -> NDArray[np.bool_]:
+    return np.asarray(np.any([~_matches(text, _SEEN) for text in texts], axis=0), dtype=np.bool_)
 
 
 def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ is told by `audit`; what a label is, by `labels`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from graftwork.classification.encode import encode
 from graftwork.classification.forms import with_label_columns
+from graftwork.classification.unlabelled import without_label_column
 from graftwork.data.arrow import dataset_of
 from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, taken_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
@@ -26,7 +28,7 @@ from graftwork.data.tables import SUFFIXES as TABLE_SUFFIXES
 from graftwork.data.tables import find_tables, read_tables
 from graftwork.errors import DataError
 from graftwork.interfaces import DataRequest, Finding, Tables
-from graftwork_text.clean import decoded, text_columns
+from graftwork_text.clean import decoded_file, text_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -88,6 +90,7 @@ PAIRS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "q
 """Columns that are a pair of texts where both are there."""
 
 _BATCH = 1000
+_CLASSES = 50
 
 
 def read_texts(request: DataRequest, labels: str) -> Tables:
@@ -151,6 +154,7 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
     if files:
         splits, more = read_tables(path, files)
         return _from_splits(splits, request, labels, [*findings, *more])
+    _refuse_files_of_lines(path)
     folders = read_class_folders(path, {".txt"}, noun="text")
     if request.columns:
         raise DataError("class folders have no columns, so --column cannot be used", where=str(path))
@@ -163,6 +167,22 @@ def _read_path(path: Path, request: DataRequest, labels: str) -> Tables:
         damaged += bad
     grouped, more = group_by_name(read, request.group_by, str(path))
     return encode(grouped, labels, request, [*folders.findings, *more, *_damage(damaged)])
+
+
+def _refuse_files_of_lines(path: Path) -> None:
+    """Refuse a folder of few files and no folders, as those of which each is a class and each line a text."""
+    entries = [entry for entry in path.iterdir() if not is_junk(entry.name)] if path.is_dir() else []
+    texts = sorted(entry for entry in entries if entry.suffix.lower() == ".txt" and entry.is_file())
+    if not 2 <= len(texts) <= _CLASSES or any(entry.is_dir() for entry in entries):
+        return
+    names = ", ".join(file.name for file in texts[:3]) + (", …" if len(texts) > 3 else "")
+    target = shlex.quote(str(path / "texts.tsv"))
+    command = (
+        f"(printf 'label\\ttext\\n'; for f in {shlex.quote(str(path))}/*.txt; do "
+        f'sed "s/^/$(basename "$f" .txt)\\t/" "$f"; done) > {target}'
+    )
+    hint = f"If a file is a class and a line a text: {command}, then give {target}. If not, put each into a folder of its class"
+    raise DataError(f"holds {len(texts)} texts ({names}) but no class folders", where=str(path), hint=hint)
 
 
 def _tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
@@ -178,6 +198,7 @@ def _tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
 def _from_splits(
     splits: Mapping[str, Dataset], request: DataRequest, labels: str, findings: Sequence[Finding]
 ) -> Tables:
+    splits, unlabelled = without_label_column(splits, request.columns.get("label"), {"label": LABELS})
     named = {split: with_origin(rows, split) for split, rows in splits.items()}
     guesses = guesses_for([rows.column_names for rows in named.values()], request.columns, request.group_by)
     wanted = {**guesses, "label": LABELS}
@@ -188,7 +209,7 @@ def _from_splits(
         taken = [*found.values(), *request.columns.values(), request.group_by or ""]
         named, made = with_label_columns(named, taken, labels == "multi", request.source)
     mapped, more = map_columns(named, wanted, request.columns, request.group_by, request.source)
-    more = [*made, *more]
+    more = [*unlabelled, *made, *more]
     clean = {}
     damaged: list[str] = []
     for split, rows in mapped.items():
@@ -213,7 +234,7 @@ def _files(rows: Iterable[tuple[Path, str]], origins: Sequence[str]) -> tuple[Da
     labels: list[str] = []
     damaged: list[str] = []
     for (file, label), origin in zip(rows, origins, strict=True):
-        text, broken = decoded(_bytes(file))
+        text, broken = decoded_file(_bytes(file))
         damaged += [origin] if broken else []
         texts.append(text)
         labels.append(label)

@@ -52,6 +52,9 @@ def written(file: Path, data: bytes) -> Path:
     return file
 
 
+_WAY_OUT = r"(?:Unpack it|Rename it|Write it as Parquet|Make a table of it): (.+), then give ([^;]+)"
+
+
 def refusal(file: Path) -> str:
     with pytest.raises(DataError) as raised:
         read_tables(file, {"train": [file]})
@@ -89,10 +92,46 @@ def test_what_is_no_table_is_named_by_its_first_bytes(tmp_path: Path, name: str,
         (["[Content_Types].xml", "xl/workbook.xml"], "is an Excel file. Save it as CSV UTF-8"),
         (["mimetype", "content.xml"], "is an OpenDocument file"),
         (["[Content_Types].xml", "word/document.xml"], "is a Word or PowerPoint file"),
+        (["Index/Document.iwa", "Metadata/Properties.plist"], "is a file of Numbers"),
     ],
 )
 def test_office_files_are_told_from_archives(tmp_path: Path, name: str, inside: list[str], what: str) -> None:
     assert what in refusal(archive(tmp_path / name, *inside))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "what"),
+    [
+        ("a.xlsx", b"PK\x03\x04" + bytes(40), "is a damaged Excel file, or is cut short"),
+        ("a.csv", b"PK\x03\x04" + bytes(40), "is a damaged zip archive, or is cut short"),
+        ("a.ods", b"PK\x03\x04" + bytes(40), "is a damaged OpenDocument file, or is cut short"),
+        ("a.xlsx", b"\x01\x02\x03" * 900, "is no Excel file, whatever its name says, or it is damaged"),
+        ("a.xlsx", b"My notes\nof June", "is text under a spreadsheet's name"),
+        ("a.xlsx", b"", "is empty"),
+        ("a.xls", b"<table><tr><td>text</td></tr></table>", "is an Excel file, written as a web page"),
+        (
+            "a.csv",
+            b'<html xmlns:x="urn:schemas-microsoft-com:office:excel">',
+            "is an Excel file, written as a web page",
+        ),
+        ("a.arff", b"@RELATION x\n@DATA\n", "is an ARFF file"),
+        ("a.rtf", b"{\\rtf1 a}", "is an RTF document"),
+    ],
+)
+def test_what_a_name_promises_and_the_content_does_not_hold_is_said(
+    tmp_path: Path, name: str, data: bytes, what: str
+) -> None:
+    file = written(tmp_path / name, data)
+    assert str(no_table(file, "-")).startswith(f"{file}: {what}")
+    if file.suffix == ".csv":
+        refusal(file)
+
+
+@pytest.mark.parametrize("prose", ["One line, with a comma", "Dear all,\nthis is a letter\n", "a\tb\nc\n", "\n\n"])
+def test_prose_under_another_name_is_not_taken_for_a_table(tmp_path: Path, prose: str) -> None:
+    assert str(no_table(written(tmp_path / "a.md", prose.encode()), "Give a table")).endswith(
+        "and no table. Give a table"
+    )
 
 
 def packed(folder: Path, kind: str) -> Path:
@@ -108,6 +147,14 @@ def packed(folder: Path, kind: str) -> Path:
         "parquet": lambda: (parquet.write_table(TABLE, folder / "a.pq"), folder / "a.pq")[1],
         "parquet as csv": lambda: (parquet.write_table(TABLE, folder / "a.csv"), folder / "a.csv")[1],
         "json": lambda: written(folder / "a.csv", json.dumps(TABLE.to_pylist(), indent=1).encode()),
+        "csv as txt": lambda: written(folder / "my a.txt", CSV),
+        "csv without a suffix": lambda: written(folder / "a", CSV),
+        "tsv as xls": lambda: written(folder / "a.xls", CSV.replace(b",", b"\t")),
+        "tsv in UTF-16 as xls": lambda: written(folder / "a.xls", CSV.replace(b",", b"\t").decode().encode("utf-16")),
+        "json as txt": lambda: written(folder / "a.txt", b'{"text": "a good film"}\n{"text": "a bad film"}\n'),
+        "fasttext": lambda: written(
+            folder / "my a.txt", b"__label__1 a good film\n__label__0 __label__x\ta bad film\n"
+        ),
         "json lines": lambda: written(folder / "a.csv", b'{"text": "a good film"}\n{"text": "a bad film"}\n'),
     }
     return made[kind]()
@@ -117,12 +164,13 @@ def packed(folder: Path, kind: str) -> Path:
     "kind",
     [
         "csv.gz", "gzip under a table's name", "bz2", "xz", "zip", "zip under a table's name", "feather", "arrow", "parquet",
-        "parquet as csv", "json", "json lines",
+        "parquet as csv", "json", "json lines", "csv as txt", "csv without a suffix", "tsv as xls", "tsv in UTF-16 as xls",
+        "json as txt", "fasttext",
     ],
 )  # fmt: skip
 def test_the_way_out_of_a_packed_file_works(tmp_path: Path, kind: str) -> None:
     file = packed(tmp_path, kind)
-    told = re.search(r"(?:Unpack it|Rename it|Write it as Parquet): (.+), then --data (.+)$", refusal(file))
+    told = re.search(_WAY_OUT, str(no_table(file, "-")))
     assert told is not None
     tool = told[1].split()[0]
     if tool != "python" and shutil.which(tool) is None:
@@ -132,6 +180,8 @@ def test_the_way_out_of_a_packed_file_works(tmp_path: Path, kind: str) -> None:
     target = Path(told[2].strip("'"))
     splits, _ = read_tables(target, find_tables(target)[0])
     assert splits["train"]["text"][:] == ["a good film", "a bad film"]
+    if kind == "fasttext":
+        assert splits["train"]["label"][:] == ["1", "0|x"]
 
 
 @pytest.mark.parametrize(

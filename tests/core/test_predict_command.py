@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import lzma
 import shutil
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from graftwork.cli import main
-from graftwork.cli.predict import line
+from graftwork.cli.predict import expand, line
+from graftwork.errors import DataError
+from graftwork.interfaces import Inputs
+from graftwork_text.inputs import read_inputs
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts" / "0.1.0"
 PICTURES = ("image-classification", "detection", "segmentation")
@@ -327,3 +334,147 @@ def test_other_inputs_come_back_as_a_table_too(predict: Callable[..., Said], tmp
 )
 def test_a_line_names_labels_and_counts_objects(prediction: dict[str, Any], said: str) -> None:
     assert line(prediction) == said
+
+
+def numbers_of(out: str, file: str) -> list[int]:
+    """The rows of a table that were predicted."""
+    return [int(row.split("\t")[0].removeprefix(f"{file} row ")) for row in out.splitlines()]
+
+
+JSON_CELLS = '{"text": "good"}\n{"text": null}\n{"id": 1}\n{"text": ""}\n{"text": "bad"}\n{"text": "\\u200b "}\n'
+WITHOUT_TEXT: dict[str, tuple[Callable[[Path], object], list[int]]] = {
+    "a.csv": (lambda file: file.write_text('id,text\n1,good\n2,\n3,""\n4,  \n5,bad\n'), [2, 3, 4]),
+    "a.tsv": (lambda file: file.write_text("text\tid\n\t1\nbad\t2\n"), [1]),
+    "a.jsonl": (lambda file: file.write_text(JSON_CELLS), [2, 3, 4, 6]),
+    "a.json": (lambda file: file.write_text('[{"text": null}, {"text": "good"}, {}, {"text": ""}]'), [1, 3, 4]),
+    "a.parquet": (lambda file: parquet.write_table(pa.table({"text": [None, "good", "", "bad"]}), file), [1, 3]),
+    "b.parquet": (
+        lambda file: parquet.write_table(pa.table({"text": pa.array(["good", None], pa.large_string())}), file),
+        [2],
+    ),
+    "c.parquet": (lambda file: parquet.write_table(pa.table({"text": pa.array([b"good", None, b""])}), file), [2, 3]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_TEXT))
+def test_rows_without_a_text_are_named_and_get_no_prediction(
+    name: str, predict: Callable[..., Said], tmp_path: Path
+) -> None:
+    write, empty = WITHOUT_TEXT[name]
+    write(tmp_path / name)
+    code, out, said = predict(TEXT, name)
+    assert code == 5 and said[:-1] == [f"graft: error: {name} row {number}: has no text" for number in empty]
+    got = numbers_of(out, name)
+    assert got and sorted([*got, *empty]) == list(range(1, max([*got, *empty]) + 1))
+    code, out, said = predict(TEXT, name, "--strict")
+    assert (code, out, len(said)) == (3, "", 1) and f"{name} row {empty[0]}: has no text" in said[0]
+
+
+def test_a_table_without_any_text_and_texts_that_are_none(predict: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": null}\n{"text": null}\n')
+    (tmp_path / "empty.txt").write_text(" \n")
+    assert predict(TEXT, "a.jsonl")[0] == 3
+    code, out, said = predict(TEXT, "", "good", "empty.txt")
+    assert (
+        code == 5 and out.startswith("good\t") and "'': has no text" in said[0] and "empty.txt: has no text" in said[1]
+    )
+
+
+def test_reading_inputs_shows_no_bars(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bars = importlib.import_module("datasets.utils.tqdm")
+    monkeypatch.setattr(bars, "HF_DATASETS_DISABLE_PROGRESS_BARS", None)
+    monkeypatch.setattr(bars, "_hf_datasets_progress_bars_disabled", False)
+    (tmp_path / "null.jsonl").write_text('{"text": null}\n')
+    for name, (write, _) in WITHOUT_TEXT.items():
+        write(tmp_path / name)
+    for file in tmp_path.iterdir():
+        read_inputs(Inputs((str(file),), refuse=lambda error: None))
+    assert capsys.readouterr().err == ""
+
+
+def test_blank_lines_of_stdin_are_no_texts_and_those_between_others_are_told(predict: Callable[..., Said]) -> None:
+    code, out, said = predict(TEXT, "-", stdin=b"one\n\n  \ntwo\n\n\n")
+    assert code == 0 and [row.split("\t")[0] for row in out.splitlines()] == ["one", "two"]
+    assert len(said) == 1 and "blank lines" in said[0] and "2 (2, 3)" in said[0]
+    code, out, said = predict(TEXT, "-", stdin=b"one\n\n")
+    assert code == 0 and not said
+    assert predict(TEXT, "-", stdin=b"\n\n")[0] == 3
+
+
+ENGLISH, GREEK, CHINESE = "the lamp was great\nnice light\n", "η λάμπα ήταν\nωραίο φως\n", "灯 很好\n不 好\n"
+
+
+@pytest.mark.parametrize("text", [ENGLISH, GREEK, CHINESE])
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff"), ("utf-16-le", b""), ("utf-16-be", b""),
+        ("utf-32-le", b"\xff\xfe\0\0"), ("utf-32-be", b"\0\0\xfe\xff"), ("utf-8", b"\xef\xbb\xbf"),
+    ],
+)  # fmt: skip
+def test_texts_of_two_bytes_a_letter_are_read_wherever_they_come_from(
+    text: str, encoding: str, mark: bytes, tmp_path: Path
+) -> None:
+    data = mark + text.encode(encoding)
+    refused: list[DataError] = []
+    assert expand(["-"], lambda: BytesIO(data), refused.append)[0] == text.splitlines() and not refused
+    (tmp_path / "a.txt").write_bytes(data)
+    assert read_inputs([str(tmp_path / "a.txt")])["text"][:] == [text]
+    (tmp_path / "a.csv").write_bytes(mark + f"text\n{text}".encode(encoding))
+    assert read_inputs([str(tmp_path / "a.csv")])["text"][:] == text.splitlines()
+    lines = "".join(json.dumps({"text": line}, ensure_ascii=False) + "\n" for line in text.splitlines())
+    (tmp_path / "a.jsonl").write_bytes(mark + lines.encode(encoding))
+    assert read_inputs([str(tmp_path / "a.jsonl")])["text"][:] == text.splitlines()
+
+
+def test_nul_in_a_text_is_refused_by_its_line(predict: Callable[..., Said], tmp_path: Path) -> None:
+    code, out, said = predict(TEXT, "-", stdin=b"one\ntwo\0three\0\nfour\n")
+    assert code == 5 and [row.split("\t")[0] for row in out.splitlines()] == ["one", "four"]
+    assert "line 2 of standard input: character 4 is NUL" in said[0] and "iconv -f UTF-16LE -t UTF-8" in said[0]
+    code, _, said = predict(TEXT, "-", stdin=ENGLISH.encode("utf-16")[:-1])
+    assert code == 3 and said == [
+        "graft: error: standard input: is UTF-16 text that is damaged or cut short. Write it anew, as UTF-8"
+    ]
+    (tmp_path / "a.txt").write_bytes(b"one\ntwo\0\n")
+    (tmp_path / "b.txt").write_bytes(ENGLISH.encode("utf-16")[:-1])
+    (tmp_path / "c.txt").write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    code, _, said = predict(TEXT, "a.txt", "b.txt", "c.txt")
+    assert code == 3 and "line 2 holds a NUL" in said[0] and "cut short" in said[1] and "zip archive" in said[2]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.xlsx", "a.PARQUET", "a.txt"])
+def test_predictions_are_not_lost_in_a_file_that_nobody_writes(
+    name: str, predict: Callable[..., Said], tmp_path: Path
+) -> None:
+    code, out, said = predict(TEXT, "good", "--out", name)
+    assert code == 2 and not out and "--out FILE.csv" in said[0] and "--json > FILE.json" in said[0]
+    code, out, said = predict(TEXT, "good", "--out", "folder")
+    assert code == 0 and out and "nothing is in folder" in said[0] and not (tmp_path / "folder").exists()
+    (tmp_path / name).mkdir()
+    assert predict(TEXT, "good", "--out", name)[::2] == (0, [])
+
+
+def test_what_is_no_list_of_texts_is_pointed_to_what_reads_it(predict: Callable[..., Said], tmp_path: Path) -> None:
+    code, _, said = predict(TEXT, "-", stdin=b'{"text": "good"}\n{"text": "bad"}\n')
+    assert code == 0 and len(said) == 1 and "these are JSON objects" in said[0]
+    assert predict(TEXT, "-", stdin=b'{"text": "good"}\n{no}\n')[2] == []
+    (tmp_path / "in").mkdir()
+    table(tmp_path / "in" / "new table.csv", "id,text,source")
+    code, _, said = predict(TEXT, "in")
+    assert code == 3 and "It holds tables: give one of them, such as 'in/new table.csv'" in said[0]
+    assert predict(TEXT, "in/new table.csv")[0] == 0
+
+
+def test_what_is_doubtful_of_a_table_is_said(
+    predict: Callable[..., Said], capsys: pytest.CaptureFixture[str], models: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_bytes("text\ncaf\xe9 au lait\n".encode("cp1252"))
+    (tmp_path / "b.csv").write_text("id,text\n1,a\n2,b,c\n")
+    for words, told in (
+        (["a.csv"], "read as Windows-1252"),
+        (["b.csv", "--set", "data_options.ragged=skip"], "line 3"),
+    ):
+        assert main(["predict", str(models(TEXT)), "--device", "cpu", *words]) == 0
+        assert told in capsys.readouterr().err

@@ -386,7 +386,6 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
         str(tmp_path / "rows.csv"),
         "x" * 70_000,
         "a\0b",
-        "",
     ]
     rows = read_inputs(given)
     assert rows["text"][:] == [
@@ -398,7 +397,6 @@ def test_inputs_are_texts_files_tables_and_folders(tmp_path: Path) -> None:
         "second",
         "x" * 70_000,
         "a\0b",
-        "",
     ]
     assert rows["origin"][:6] == [
         "plain text",

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from graftwork.classification.forms import SEPARATOR, LabelForm, form_of
 from graftwork.classification.notation import notation_of
+from graftwork.classification.unlabelled import without_secret_labels
 from graftwork.data.columns import add_column, encode_labels, label_text
 from graftwork.data.names import class_name, same_numbers
 from graftwork.errors import DataError
@@ -35,6 +36,7 @@ def encode(splits: Mapping[str, Dataset], labels: str, request: DataRequest, fin
         DataError: no row has a usable label, or the column is of another kind.
     """
     where = request.source
+    splits, secret = without_secret_labels(splits)
     names: tuple[str, ...] = ()
     if labels == "single":
         encoded, names, found = _single(splits, where)
@@ -42,7 +44,7 @@ def encode(splits: Mapping[str, Dataset], labels: str, request: DataRequest, fin
         encoded, names, found = _multi(splits, str(request.options.get("label_separator") or SEPARATOR), where)
     else:
         encoded, found = _numbers(splits, where)
-    return Tables(encoded, (*findings, *found), names)
+    return Tables(encoded, (*findings, *secret, *found), names)
 
 
 def renumber(tables: Tables, facts: Facts, labels: str) -> Tables:
@@ -198,9 +200,10 @@ def _numbers(splits: Mapping[str, Dataset], where: str) -> tuple[dict[str, Datas
         if len(good):
             encoded[split] = numbered if len(good) == len(numbered) else numbered.select(good)
     if not encoded:
-        raise DataError(
-            "no row's label is a finite number", where=where, hint="The task option labels says what a label is"
-        )
+        cell = next((value for rows in splits.values() for values in _batches(rows) for value in values if value), None)
+        shown = "" if cell is None else f" (such as {str(cell)[:40]!r})"
+        hint = "Write plain numbers (3 for 3%), or leave out task_options.labels=number where labels are classes"
+        raise DataError(f"no row's label is a finite number{shown}", where=where, hint=hint)
     if not count:
         return encoded, commas
     message = f"rows whose label is no finite number, left out: {count:,}"

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from graftwork.classification.unlabelled import lacking
 from graftwork.data.arrow import column_of
 from graftwork.data.columns import add_column, label_text
 from graftwork.errors import DataError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _PRINTED = re.compile(r"\[.*\]|\(.*\)|\{.*\}|set\(\)|array\(.*\)", re.DOTALL)
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
+_JSON_LIST = re.compile(r'\[\s*(?:"(?:[^"\\]|\\.)*"\s*,?\s*)*\]')
 _VECTOR = re.compile(r"[01](?:\.0*)?(?:([ ,;|])[01](?:\.0*)?)(?:\1[01](?:\.0*)?)*")
 _BITS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
 _SEPARATORS = (";", ",")
@@ -83,6 +85,7 @@ def form_of(batches: Iterable[Sequence[Any]], separator: str) -> tuple[LabelForm
         for value in batch:
             if seen.add(value):
                 cells.append(value)
+    _refuse_some_lists(cells)
     form, findings = _of_texts([cell for cell in cells if isinstance(cell, str)], separator)
     lengths, bits, twice = set(), True, False
     for cell in cells:
@@ -98,6 +101,15 @@ def form_of(batches: Iterable[Sequence[Any]], separator: str) -> tuple[LabelForm
         findings = [Finding("labels-are-vectors", "note", message, (), length)]
         return LabelForm(form.separator, form.printed, True), findings
     return form, findings
+
+
+def _refuse_some_lists(cells: Sequence[Any]) -> None:
+    """Refuse lists among plain texts, as JSON may have them in one column; as text they would be classes of their own."""
+    lists = [cell for cell in cells if isinstance(cell, str) and _JSON_LIST.fullmatch(cell)]
+    if lists and not all(isinstance(cell, str) and _PRINTED.fullmatch(cell.strip()) for cell in cells):
+        what = f"its label column holds lists in some rows (such as {lists[0][:60]}) and plain values in others"
+        hint = "Write lists in all rows, with --set task_options.labels=multi, or in none"
+        raise DataError(what, hint=hint)
 
 
 class _Cells:
@@ -181,7 +193,8 @@ def _bit(value: Any) -> bool | None:
 def with_label_columns(
     splits: Mapping[str, Dataset], taken: Sequence[str], several: bool, where: str
 ) -> tuple[dict[str, Dataset], list[Finding]]:
-    """Splits with a column `label` made of columns of 0 and 1, one a class; as they are where there are no such.
+    """Splits with a column `label` made of columns of 0 and 1, one a class; as they are where there are no such. A split that
+    has none of these columns, though the first has, is left out.
 
     Args:
         splits: without a column that is the label by its name.
@@ -193,6 +206,9 @@ def with_label_columns(
     """
     first = next(iter(splits.values()))
     names = [name for name in first.column_names if name not in (*taken, "origin", "label")]
+    names = [name for name in names if _is_bits(first, name)]
+    unlabelled = [split for split, rows in splits.items() if len(names) > 1 and not set(names) & set(rows.column_names)]
+    splits = {split: rows for split, rows in splits.items() if split not in unlabelled}
     names = [name for name in names if all(_is_bits(rows, name) for rows in splits.values())]
     if len(names) < 2:
         return dict(splits), []
@@ -212,7 +228,8 @@ def with_label_columns(
         labels = pa.ListArray.from_arrays(pa.array(offsets), values) if several else values
         made[split] = add_column(rows.remove_columns(names), "label", labels)
     message = f"{len(names)} columns of 0 and 1 are taken for a class each: {told}"
-    return made, [Finding("labels-from-columns", "note", message, tuple(names[:_SHOWN]), len(names))]
+    found = [Finding("labels-from-columns", "note", message, tuple(names[:_SHOWN]), len(names))]
+    return made, [*found, *(lacking(unlabelled) if unlabelled else [])]
 
 
 def _bits_of(rows: Dataset, names: Sequence[str]) -> NDArray[np.bool_]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -33,14 +35,14 @@ def command(
     ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Write each input with its prediction drawn on it.")] = False,
     target: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--out",
             metavar="DIR|FILE.csv",
-            help="Where files (masks, drawings) are written; or a table for the predictions.",
+            help="Where files (masks, drawings) are written (predictions/); or a table for the predictions.",
         ),
-    ] = Path("predictions"),
-    json: Json = False,
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Predict: one line an input (input, label, confidence), or one JSON list; masks and drawings as files.
 
@@ -59,20 +61,22 @@ def command(
 
     with importing():
         from graftwork.interfaces import Inputs
-        from graftwork.runs.answers import TABLES, write_table
+        from graftwork.runs.answers import place_of, write_table
         from graftwork.runs.outputs import OutputFiles
         from graftwork.runs.predict import predict_with
 
-    as_table = target.suffix.lower() in TABLES
-    if as_table:
-        refuse_input_as_output(words, contents, target)
-    files = OutputFiles(target.with_suffix("") if as_table else target)
-    given = Inputs(tuple(words), frozenset(contents), columns, {}, as_table, noted.refuse, files.expect)
+    as_table, folder = place_of(target)
+    if as_table is not None:
+        refuse_input_as_output(words, contents, as_table)
+    files = OutputFiles(folder)
+    given = Inputs(tuple(words), frozenset(contents), columns, {}, as_table is not None, noted.refuse, files.expect)
     found = predict_with(run, given, catalogue, device or "auto", draw, threshold, written) if words else iter(())
     predictions: Iterator[Mapping[str, Any]] = map(files.write, found)
-    if as_table:
-        predictions = write_table(predictions, target)
-    count = _tell(predictions, json)
+    if as_table is not None:
+        predictions = write_table(predictions, as_table)
+    count = _tell(predictions, as_json)
+    if count and target is not None and as_table is None and not folder.exists():
+        say(f"graft: nothing is in {target}: these predictions have no files; --out FILE.csv writes them as a table")
     if noted.count:
         if count:
             say(f"graft: {noted.count:,} of {noted.count + count:,} inputs could not be read and have no prediction")
@@ -119,32 +123,38 @@ def _stdin() -> BinaryIO:
 def expand(
     inputs: Sequence[str], stdin: Callable[[], Iterable[bytes]], refuse: Callable[[DataError], None]
 ) -> tuple[list[str], list[int]]:
-    """The inputs, `-` replaced by the lines of stdin that are not empty; and the numbers of those lines, which are texts whatever
-    they look like.
+    """The inputs, `-` replaced by the lines of stdin that are not blank; and the numbers of those lines, which are texts whatever
+    they look like. Blank lines between others are told by number.
 
     Args:
         stdin: opens it.
-        refuse: called for every line that is not UTF-8.
+        refuse: called for every line that is no text.
     """
     words: list[str] = []
     lines: list[int] = []
-    rows: Iterator[tuple[int, bytes]] | None = None
+    rows: Iterator[tuple[int, str]] | None = None
+    blank: list[int] = []
+    told: list[int] = []
     for word in inputs:
         if word != "-":
             words.append(word)
             continue
-        rows = rows or enumerate(stdin(), start=1)
-        for place, row in rows:
-            try:
-                text = row.decode("utf-8-sig" if place == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                what = f"byte {error.start + 1} (0x{row[error.start]:02x}) is not UTF-8"
-                hint = "Convert it first, for example with iconv -f WINDOWS-1252 -t UTF-8"
-                refuse(DataError(what, where=f"line {place} of standard input", hint=hint))
+        rows = rows or _lines(b"".join(stdin()), refuse)
+        for place, text in rows:
+            if not text.strip():
+                blank.append(place)
                 continue
-            if text.strip():
-                lines.append(len(words))
-                words.append(text)
+            told += blank
+            blank.clear()
+            lines.append(len(words))
+            words.append(text)
+    if lines and all(_is_object(words[number]) for number in lines[:5]):
+        say(
+            "graft: lines of standard input are texts, and these are JSON objects: write them to FILE.jsonl, and give that"
+        )
+    if told:
+        shown = ", ".join(map(str, told[:5])) + (", …" if len(told) > 5 else "")
+        say(f"graft: blank lines of standard input, which are no texts and get no prediction: {len(told):,} ({shown})")
     return words, lines
 
 
@@ -158,6 +168,40 @@ def refuse_input_as_output(words: Sequence[str], contents: Sequence[int], target
         with suppress(OSError, ValueError):  # a text, which is no file
             if place not in contents and target.exists() and Path(word).expanduser().samefile(target):
                 raise UsageError("is an input, and would be written over", where=str(target), hint="Name another --out")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return text.startswith("{") and isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _lines(data: bytes, refuse: Callable[[DataError], None]) -> Iterator[tuple[int, str]]:
+    """The lines of standard input with their numbers; those that are no text are refused."""
+    from graftwork.files.text import HEAD, is_damaged, wide_encoding
+
+    encoding = wide_encoding(data[:HEAD])
+    if encoding:
+        try:
+            data = data.decode(encoding).encode()
+        except UnicodeDecodeError:
+            refuse(DataError(is_damaged(encoding), where="standard input", hint="Write it anew, as UTF-8"))
+            return
+    for place, row in enumerate(BytesIO(data), start=1):
+        where = f"line {place} of standard input"
+        try:
+            text = row.decode("utf-8-sig" if place == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            what = f"byte {error.start + 1} (0x{row[error.start]:02x}) is not UTF-8"
+            hint = "Convert it first, for example with iconv -f WINDOWS-1252 -t UTF-8"
+            refuse(DataError(what, where=where, hint=hint))
+            continue
+        if "\0" in text:
+            hint = "Lines that end with NUL are parted by tr '\\0' '\\n'; UTF-16 is converted by iconv -f UTF-16LE -t UTF-8"
+            refuse(DataError(f"character {text.index(chr(0)) + 1} is NUL, which is in no text", where=where, hint=hint))
+            continue
+        yield place, text
 
 
 def line(prediction: Mapping[str, Any]) -> str:

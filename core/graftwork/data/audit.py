@@ -65,7 +65,9 @@ def similar_names(names: Sequence[str]) -> list[Finding]:
     """Class names that differ only by letter case, white space or Unicode form."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        alike["".join(sign for sign in unicodedata.normalize("NFKC", name).casefold() if not _is_blank(sign))].append(
+            name
+        )
     groups = [" / ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
     return _named(
         "similar-class-names",
@@ -73,6 +75,10 @@ def similar_names(names: Sequence[str]) -> list[Finding]:
         "classes that differ only by letter case or white space, and may be one",
         groups,
     )
+
+
+def _is_blank(sign: str) -> bool:
+    return sign.isspace() or unicodedata.category(sign) == "Cf"
 
 
 def check_duplicates(

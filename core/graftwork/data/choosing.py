@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from graftwork.data.names import bare
 from graftwork.errors import DataError
 
 _LONG_NAME = 30  # characters; a longer name of a column may well be a text
@@ -18,7 +19,7 @@ def unique_names(cells: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     A name is on one line, without blanks around; a column without one is called by its number, from 1, and one whose name
     stands twice has its number behind it: `label (2)`.
     """
-    names = [" ".join(cell.split()) for cell in cells]
+    names = [" ".join(bare(cell).split()) for cell in cells]
     twice = list(dict.fromkeys(name for name in names if name and names.count(name) > 1)) if _repeats(names) else []
     named = tuple(
         str(number) if not name else f"{name} ({number})" if name in twice else name
@@ -35,7 +36,7 @@ def _repeats(names: Sequence[str]) -> bool:
 
 def guess_columns(names: Sequence[str], guesses: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Canonical column to the source's, for those whose usual names occur: in any case, or with other signs between words."""
-    by_lower = {name.strip().lower(): name for name in reversed(names)}
+    by_lower = {bare(name).lower(): name for name in reversed(names)}
     by_letters = {_letters(name): name for name in reversed(names)}
     found: dict[str, str] = {}
     for canonical, usual in guesses.items():
@@ -48,7 +49,7 @@ def guess_columns(names: Sequence[str], guesses: Mapping[str, Sequence[str]]) ->
 
 
 def _letters(name: str) -> str:
-    return re.sub(r"[\s_.-]+", "", name.lower())
+    return re.sub(r"[\s_.-]+", "", bare(name).lower())
 
 
 def choose_columns(
@@ -95,7 +96,7 @@ def _meant(source: str, names: Sequence[str]) -> str:
     """The column of that name; as it stands in a header, with line breaks; else the one of that number."""
     if source in names:
         return source
-    on_one_line = " ".join(source.split())
+    on_one_line = " ".join(bare(source).split())
     if on_one_line in names:
         return on_one_line
     return names[int(source) - 1] if source.isdecimal() and 1 <= int(source) <= len(names) else source

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from graftwork.data.arrow import column_of, dataset_of, distinct_values
 from graftwork.data.choosing import choose_columns
 from graftwork.data.choosing import guess_columns as guess_columns
+from graftwork.data.headers import without_headers
 from graftwork.data.names import class_name, same_numbers
 from graftwork.data.objects import field_of, fields_of, refuse_objects
 from graftwork.data.split_column import split_by_column
@@ -125,6 +126,8 @@ def map_columns(
         chosen = choose_columns(rows.column_names, guesses, columns, group_by, f"{where} ({split})", fields)
         if "label" in chosen:
             refuse_objects(rows, chosen["label"], where)
+        rows, repeated = without_headers(rows, chosen)
+        findings += repeated
         wanted = {source: canonical for canonical, source in chosen.items()}
         unused = [name for name in rows.column_names if name not in wanted and name != "origin"]
         kept = rows.select_columns([*wanted, "origin"] if "origin" in rows.column_names else list(wanted))

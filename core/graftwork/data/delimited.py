@@ -15,9 +15,10 @@ from graftwork.data.arrow import dataset_of, native
 from graftwork.data.choosing import unique_names
 from graftwork.data.orderly import texts_between
 from graftwork.data.records import Record, Structure, examine, fitted
-from graftwork.data.sniff import UTF8, Written, understand
+from graftwork.data.sniff import Written, understand
 from graftwork.data.streamed import Scan, mapped, scan
 from graftwork.errors import DataError
+from graftwork.files.text import UTF8
 from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import json
 import re
 import shlex
@@ -10,12 +12,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from graftwork.errors import DataError
+from graftwork.files.text import UTF8, wide_encoding
 
 _HEAD = 4096
+_LINES = 20
 _Told = tuple[str, str]
 """What a file is, and what to do."""
 
-_CSV = "Save it as CSV UTF-8 there (File, Save as), then --data FILE.csv"
+_SPREADSHEETS = {
+    **dict.fromkeys((".xls", ".xlsx", ".xlsm", ".xlsb", ".xltx"), "Excel file"),
+    ".ods": "OpenDocument file",
+    ".numbers": "Numbers file",
+}
+_CSV = "Save it as CSV UTF-8 there (File, Save as), then give FILE.csv"
 
 
 def no_table(file: Path, hint: str) -> DataError:
@@ -45,7 +54,13 @@ def foreign_in(folder: Path) -> DataError | None:
 
 def _foreign(file: Path) -> DataError | None:
     head = _head(file)
+    if not head:
+        empty = file.is_file() and not file.stat().st_size
+        return DataError("is empty (zero bytes)", where=str(file)) if empty else None
     found = _by_mark(file, head) or _text(file, head)
+    if found is None and file.suffix.lower() in _SPREADSHEETS:
+        what = f"is no {_SPREADSHEETS[file.suffix.lower()]}, whatever its name says, or it is damaged"
+        found = what, "Save or download it anew; then save it as CSV UTF-8 there, and give that"
     return found and DataError(found[0], where=str(file), hint=found[1])
 
 
@@ -66,28 +81,31 @@ def _zip(file: Path, head: bytes) -> _Told | None:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError):
-        names = []
+        kind = _SPREADSHEETS.get(file.suffix.lower(), "zip archive")
+        return f"is a damaged {kind}, or is cut short", "Copy or download it anew"
     if any(name.startswith("xl/") for name in names):
         return "is an Excel file", _CSV
     if "content.xml" in names and "mimetype" in names:
         return "is an OpenDocument file", _CSV
+    if any(name.endswith(".iwa") for name in names):
+        return "is a file of Numbers, Pages or Keynote", "Export it there as CSV (File, Export to), then give FILE.csv"
     if any(name.startswith(("word/", "ppt/")) for name in names):
         return "is a Word or PowerPoint file", "Write its rows into a table and save that as CSV UTF-8"
     folder = str(file.with_suffix(""))
     if folder == str(file):
         folder += "-unpacked"
     folder = shlex.quote(folder)
-    return "is a zip archive", f"Unpack it: unzip {_quoted(file)} -d {folder}, then --data {folder}"
+    return "is a zip archive", f"Unpack it: unzip {_quoted(file)} -d {folder}, then give {folder}"
 
 
 def _packed(name: str, command: str) -> Callable[[Path, bytes], _Told | None]:
     def tell(file: Path, head: bytes) -> _Told:
         if ".tar" in file.name.lower() or file.suffix.lower() in (".tgz", ".tbz2", ".txz"):
-            return f"is a {name} archive", f"Unpack it: tar -xf {_quoted(file)}, then --data what is in it"
+            return f"is a {name} archive", f"Unpack it: tar -xf {_quoted(file)}, then give what is in it"
         inner = file.name.removesuffix(file.suffix)
         inner = inner if "." in inner else f"{inner}-unpacked.csv"
         target = shlex.quote(str(file.with_name(inner)))
-        return f"is packed with {name}", f"Unpack it: {command} {_quoted(file)} > {target}, then --data {target}"
+        return f"is packed with {name}", f"Unpack it: {command} {_quoted(file)} > {target}, then give {target}"
 
     return tell
 
@@ -103,7 +121,7 @@ def _as_parquet(file: Path, reading: str) -> str:
     target = shlex.quote(str(file.with_suffix(".parquet")))
     return (
         f"Write it as Parquet: python -c '{reading}; p.write_table(t, sys.argv[2])' {_quoted(file)} {target}, "
-        f"then --data {target}"
+        f"then give {target}"
     )
 
 
@@ -117,7 +135,7 @@ def _parquet(file: Path, head: bytes) -> _Told | None:
 
 def _renamed(file: Path, suffix: str) -> str:
     target = shlex.quote(str(file.with_suffix(suffix)))
-    return f"Rename it: mv {_quoted(file)} {target}, then --data {target}"
+    return f"Rename it: mv {_quoted(file)} {target}, then give {target}"
 
 
 def _sqlite(file: Path, head: bytes) -> _Told:
@@ -138,13 +156,16 @@ _PYTHON = "Write it as CSV with the program that made it, such as pandas' to_csv
 _MARKS: tuple[tuple[bytes, Callable[[Path, bytes], _Told | None]], ...] = (
     (b"PK\x03\x04", _zip),
     (b"PK\x05\x06", _zip),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _fixed("is an Excel or Word file of before 2007", _CSV)),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        _fixed("is an Excel or Word file of before 2007, or one with a password", _CSV),
+    ),
     (b"\x1f\x8b", _packed("gzip", "gzip -dc")),
     (b"BZh91AY&SY", _packed("bzip2", "bzip2 -dc")),
     (b"\xfd7zXZ\x00", _packed("xz", "xz -dc")),
     (b"\x28\xb5\x2f\xfd", _packed("zstd", "zstd -dc")),
-    (b"7z\xbc\xaf\x27\x1c", _fixed("is a 7z archive", "Unpack it with 7z x, then --data what is in it")),
-    (b"Rar!\x1a\x07", _fixed("is a RAR archive", "Unpack it with unrar x, then --data what is in it")),
+    (b"7z\xbc\xaf\x27\x1c", _fixed("is a 7z archive", "Unpack it with 7z x, then give what is in it")),
+    (b"Rar!\x1a\x07", _fixed("is a RAR archive", "Unpack it with unrar x, then give what is in it")),
     (b"ARROW1\0\0", _arrow),
     (b"FEA1\0\0", _arrow),
     (b"\xff\xff\xff\xff", _arrow),
@@ -157,6 +178,7 @@ _MARKS: tuple[tuple[bytes, Callable[[Path, bytes], _Told | None]], ...] = (
     (b"\x80\x04", _fixed("is a Python pickle", _PYTHON)),
     (b"\x80\x05", _fixed("is a Python pickle", _PYTHON)),
     (b"$FL2@(#)", _fixed("is an SPSS file", _PYTHON)),
+    (b"{\\rtf", _fixed("is an RTF document", "Write its rows into a table and save that as CSV UTF-8")),
     (b"%PDF-", _fixed("is a PDF file", "Write its rows into a table and save that as CSV UTF-8")),
 )
 
@@ -167,16 +189,58 @@ def _text(file: Path, head: bytes) -> _Told | None:
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
         hint = "Fetch the file itself: git lfs pull, in its repository"
         return "is a Git LFS pointer: the file itself was not downloaded", hint
-    if re.match(rb"(?i)<!doctype html|<html\b", start):
+    if re.match(rb"(?i)<!doctype html|<(html|table)\b", start):
+        written_so = start[:2] != b"<!" and b"<table" in head.lower() and file.suffix.lower() in _SPREADSHEETS
+        if written_so or b"office:excel" in head:
+            return "is an Excel file, written as a web page", _CSV
         hint = "A download may have failed or need a login: look at it in a browser, and download the file itself"
         return "is a web page (HTML), not a table", hint
     if start.startswith(b"<?xml"):
         if b"urn:schemas-microsoft-com:office:spreadsheet" in head:
             return "is an Excel file", _CSV
         return "is XML, not a table", "Write its rows as CSV, JSON lines or Parquet"
-    if file.suffix.lower() in (".csv", ".tsv") and _is_json(start.decode("utf-8", "ignore")):
+    suffix = file.suffix.lower()
+    if suffix in (".csv", ".tsv") and _is_json(start.decode("utf-8", "ignore")):
         return "is JSON under another name", _renamed(file, ".json")
+    if suffix not in (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet"):
+        return _table_by_content(file, head)
     return None
+
+
+def _table_by_content(file: Path, head: bytes) -> _Told | None:
+    """A table of text whose name does not say so."""
+    try:
+        text = codecs.getincrementaldecoder(wide_encoding(head) or UTF8)().decode(head)
+    except UnicodeDecodeError:
+        text = head.decode("cp1252", "replace")
+    lines = [line for line in text.splitlines() if line][:_LINES]
+    if not lines or re.search(r"[\x00-\x08\x0e-\x1f]", text):
+        return None
+    if re.match(r"(?i)@relation\b", text.lstrip()):
+        return "is an ARFF file", "Save it as CSV with Weka, then give FILE.csv"
+    if text.startswith("__label__"):
+        return "is in fastText's form", _from_fasttext(file)
+    if _is_json(text.lstrip()):
+        return "is JSON under another name", _renamed(file, ".json")
+    whole = lines[:-1] if len(head) == _HEAD else lines
+    for mark in "\t;,|":
+        widths = {len(cells) for cells in csv.reader(whole, delimiter=mark)}
+        if len(whole) > 1 and len(widths) == 1 and widths != {1}:
+            return "looks like a table under another name", _renamed(file, ".tsv" if mark == "\t" else ".csv")
+    if file.suffix.lower() in _SPREADSHEETS:
+        return "is text under a spreadsheet's name", _renamed(file, ".csv")
+    return None
+
+
+def _from_fasttext(file: Path) -> str:
+    target = shlex.quote(str(file.with_suffix(".tsv")))
+    change = (
+        r"s/^((__label__[^ \t]+[ \t]+)+)/\1\t/; s/[ \t]+\t/\t/; s/^__label__//; :a; s/^([^\t]*)[ \t]+__label__/\1|/; ta"
+    )
+    return (
+        f"Make a table of it: (printf 'label\\ttext\\n'; sed -E '{change}' {_quoted(file)}) > {target}, then give {target}; "
+        "with --set task_options.labels=multi where lines have several labels"
+    )
 
 
 def _is_json(start: str) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.config.forms import TableForm
 from graftwork.data.arrow import dataset_of
+from graftwork.data.splits import canonical_split
 from graftwork.data.streamed import read_mixed_lines, stream_jsonl
 from graftwork.errors import DataError
+from graftwork.files.text import HEAD, UTF8, encoding_of_mark, encoding_of_zeros, wide_encoding
 from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 """In lower case."""
 
-_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _SHOWN = 5
+_WANTED = 'Wanted an array of objects, [{"text": …, "label": …}, …], or one object a line'
 _WRAPPERS = ("data", "rows", "examples", "train", "items", "records")
 
 
@@ -49,9 +51,9 @@ def read_json(file: Path, form: TableForm, large: bool) -> tuple[Dataset, list[F
         UnicodeError, ValueError, pyarrow.ArrowInvalid: it is none.
     """
     with file.open("rb") as stream:
-        head = stream.read(4096)
+        head = stream.read(HEAD)
     lines = _is_lines(file, head)
-    known = form.encoding or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    known = form.encoding or wide_encoding(head)
     if lines and large and not known:
         rows, mixed = stream_jsonl(file)
     else:
@@ -71,10 +73,12 @@ def read_json(file: Path, form: TableForm, large: bool) -> tuple[Dataset, list[F
     return rows, [Finding("mixed-kinds", "warning", message, tuple(mixed[:_SHOWN]), len(mixed))]
 
 
-def json_hint(reason: str) -> str:
-    """What to do about what pyarrow says of JSON."""
+def json_hint(reason: str, file: Path) -> str:
+    """What to do about what pyarrow or json says of JSON."""
     if "specified twice" in reason:
         return "A name stands twice in one object: give one of them another name"
+    if reason.startswith(("Expecting", "Illegal", "Extra")) and file.suffix.lower() == ".json":
+        return "Mend it there: no comma stands before a closing bracket, names and texts stand in double quotes"
     return "A line is one object, with names and texts in double quotes, as json.dumps writes it"
 
 
@@ -94,7 +98,8 @@ def _is_object(text: str) -> bool:
 
 
 def _text(data: bytes, form: TableForm, ignore: bool = False) -> str:
-    encoding = next((name for mark, name in _BOMS.items() if data.startswith(mark)), form.encoding or "utf-8")
+    head = data[:HEAD]
+    encoding = encoding_of_mark(head) or form.encoding or encoding_of_zeros(head) or UTF8
     return data.decode(encoding, "ignore" if ignore else "strict")
 
 
@@ -112,19 +117,32 @@ def _rows(value: Any, file: Path) -> list[dict[str, Any]]:
         if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
             return [dict(zip(map(str, columns), row, strict=False)) for row in data]  # pandas' orient="split"
         arrays = [name for name, inner in value.items() if _is_array(inner)]
+        if len(splits := [name for name in arrays if canonical_split(name)]) > 1:
+            what = f"holds several splits ({', '.join(splits)}), and a file holds one"
+            raise DataError(what, where=str(file), hint=_parted(file))
         if len(arrays) == 1:
             return list(value[arrays[0]])
         if (named := [name for name in arrays if name in _WRAPPERS]) and len(named) == 1:
             return list(value[named[0]])
         if value and not arrays and all(isinstance(inner, list) for inner in value.values()):
-            _same_length(list(map(len, value.values())), file)
+            if len(set(map(len, value.values()))) > 1:
+                raise DataError("is JSON, but holds no rows", where=str(file), hint=_WANTED)
             return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
         if value and all(isinstance(inner, dict) for inner in value.values()):
             return _of_pandas(value, file)
     if _is_array(value):
         return list(value)
-    hint = 'Wanted an array of objects, [{"text": …, "label": …}, …], or one object a line'
-    raise DataError("is JSON, but holds no rows", where=str(file), hint=hint)
+    raise DataError("is JSON, but holds no rows", where=str(file), hint=_WANTED)
+
+
+def _parted(file: Path) -> str:
+    """The command that writes every split of a file into one of its own."""
+    target = shlex.quote(str(file.with_suffix("")))
+    code = (
+        "import json, pathlib, sys; f = pathlib.Path(sys.argv[2]); f.mkdir(); "
+        '[(f / (n + ".json")).write_text(json.dumps(v)) for n, v in json.load(open(sys.argv[1], encoding="utf-8")).items()]'
+    )
+    return f"Part them: python -c '{code}' {shlex.quote(str(file))} {target}, then give {target}"
 
 
 def _of_pandas(value: dict[str, dict[str, Any]], file: Path) -> list[dict[str, Any]]:
@@ -133,11 +151,6 @@ def _of_pandas(value: dict[str, dict[str, Any]], file: Path) -> list[dict[str, A
     if all(list(column) == list(inner[0]) for column in inner) and len(inner[0]) >= len(inner):
         return [dict(zip(value, row, strict=True)) for row in zip(*(column.values() for column in inner), strict=True)]
     return inner
-
-
-def _same_length(lengths: list[int], file: Path) -> None:
-    if len(set(lengths)) > 1:
-        raise DataError(f"has columns of {min(lengths):,} and of {max(lengths):,} values", where=str(file))
 
 
 def _is_array(value: Any) -> bool:

@@ -7,14 +7,21 @@ import unicodedata
 from collections.abc import Iterable
 
 _WHOLE = re.compile(r"([-+]?\d+)(?:\.0*)?")
+_UNSEEN = r"[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+_AROUND = re.compile(f"^{_UNSEEN}+|{_UNSEEN}+$")
 
 MISSING = frozenset({"nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "nil", "\\n", "undefined", "missing"})
 """What other programs write in place of no value, in lower case."""
 
 
+def bare(text: str) -> str:
+    """Text without white space and invisible characters (zero width, byte order marks) around it."""
+    return _AROUND.sub("", text) if not text.isascii() else text.strip()
+
+
 def class_name(text: str) -> str:
-    """A class's name: without white space around it, and composed (NFC), since é may be one letter or e with an accent."""
-    return unicodedata.normalize("NFC", text).strip()
+    """A class's name: with nothing invisible around it, and composed (NFC), since é may be one letter or e with an accent."""
+    return bare(unicodedata.normalize("NFC", text))
 
 
 def same_numbers(names: Iterable[str]) -> dict[str, str]:

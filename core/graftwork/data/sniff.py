@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from graftwork.config.forms import TableForm
+from graftwork.data.encodings import encoding_of
 from graftwork.data.orderly import cuts_of
 from graftwork.data.records import Dialect, Known, Record, Structure, examine, learn, records_of
 from graftwork.data.streamed import Scan
 from graftwork.errors import DataError
-from graftwork.files.text import encoding_of_mark, encoding_of_zeros
+from graftwork.files.text import UTF8
 from graftwork.interfaces.data import Finding
-
-UTF8 = "utf-8-sig"
 
 TIDY_BLOCK = 1 << 20
 """Bytes looked at at a time."""
@@ -26,8 +25,6 @@ TIDY_BLOCK = 1 << 20
 _SAMPLE = 1 << 18  # characters
 _RECORDS = 200
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[;,|\t ]*', re.IGNORECASE)
-_WESTERN = frozenset("àáâäåæçèéêëìíîïñòóôöøùúûüßœÀÁÄÅÆÇÈÉÊËÍÎÏÑÒÓÔÖØÙÚÛÜŒ")
-_SIGNS = frozenset("“”„‚‘’‹›–—…•€£¥§°±²³µ·«»©®™¡¿½¼¾ªº\xa0")
 
 
 @dataclass(frozen=True)
@@ -114,36 +111,6 @@ def understand(file: Path, found: Scan, form: TableForm, quick: bool = True) -> 
         message = f"{file.name} writes a backslash before quotes that are text"
         findings.append(Finding("backslash-escapes", "note", message, (file.name,)))
     return written, findings
-
-
-def encoding_of(file: Path, found: Scan, form: TableForm) -> tuple[str, list[Finding]]:
-    """The encoding of a text file: what the user says, what its first bytes say, UTF-8, or Windows-1252 with a warning.
-
-    Raises:
-        DataError: it is none of these; names the first line that is no UTF-8.
-    """
-    with file.open("rb") as stream:
-        head = stream.read(4096)
-    marked = encoding_of_mark(head)
-    if marked is not None and marked != UTF8:
-        return marked, []
-    if form.encoding is not None and not (form.inherited and found.bad is None):
-        return (UTF8 if form.encoding in ("utf-8", "utf-8-sig") else form.encoding), []
-    guessed = encoding_of_zeros(head)
-    if guessed is not None:
-        return guessed, []
-    if found.bad is None:
-        return UTF8, []
-    line, byte, text = _first_bad(file)
-    what = f"is not UTF-8 text (line {line} has the byte 0x{byte:02x})"
-    if not _is_western(file):
-        hint = "Save it as UTF-8, or name its encoding with --set data_options.encoding=NAME, such as cp1251 or gb18030"
-        raise DataError(what, where=str(file), hint=hint)
-    message = (
-        f"{file.name} {what}; it was read as Windows-1252 ({text!r}). Another encoding is named by "
-        "--set data_options.encoding=NAME"
-    )
-    return "cp1252", [Finding("guessed-encoding", "warning", message, (f"line {line}",), 1)]
 
 
 def is_tidy(file: Path, delimiter: str) -> bool:
@@ -293,44 +260,3 @@ def _has_blanks(sample: Sequence[str], dialect: Dialect) -> bool:
         return False
     found = _records(lines, replace(dialect, blanks=True), True)[1:]
     return all(record.text.count(blank) + record.text.count(dialect.delimiter * 2) >= header for record in found)
-
-
-def _first_bad(file: Path) -> tuple[int, int, str]:
-    """The first line that is not UTF-8, its first byte that is not, and a bit of it as Windows-1252."""
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                near = line[max(0, error.start - 10) : error.start + 10]
-                return number, line[error.start], near.decode("cp1252", "replace").strip()
-    raise AssertionError("every line is UTF-8")
-
-
-def _is_western(file: Path) -> bool:
-    """Whether all bytes beyond ASCII are letters within Western European words, or signs between them, in Windows-1252.
-
-    Other encodings of one byte a letter, and those of two, show as signs within words or as long runs of such bytes.
-    """
-    pairs = several = 0
-    with file.open("rb") as stream:
-        for line in stream:
-            if line.isascii():
-                continue
-            try:
-                text = line.decode("cp1252")
-            except UnicodeDecodeError:
-                return False
-            for match in re.finditer(r"[^\x00-\x7f]+", text):
-                run, before, after = match[0], text[: match.start()][-1:], text[match.end() :][:1]
-                if not all(sign in _WESTERN or sign in _SIGNS for sign in run):
-                    return False
-                if len(run) == 1:
-                    within = before.isalpha() and after.isalpha()
-                    if within and run in _SIGNS - {"’", "·", "–", "—"}:
-                        return False
-                    if run.isupper() and before.islower():
-                        return False
-                pairs += 1
-                several += len(run) > 2
-    return several <= 0.05 * pairs

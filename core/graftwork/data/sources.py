@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_+-]+):(.+)", re.DOTALL)  # one letter before the colon is a Windows drive
 
 
+_HUB_NAME = re.compile(r"[\w-]+/[\w-]+")
+_ADDRESSES = {
+    "http": " (curl -LO)",
+    "https": " (curl -LO)",
+    "ftp": " (curl -O)",
+    "s3": " (aws s3 cp)",
+    "gs": " (gsutil cp)",
+}
+
+
 @dataclass(frozen=True)
 class Source:
     """A parsed `--data` argument.
@@ -82,6 +92,8 @@ def existing_path(text: str | Path) -> Path:
     close = difflib.get_close_matches(missing.lower(), [entry.lower() for entry in entries], n=3, cutoff=0.6)
     similar = [entry for entry in entries if entry.lower() in close]
     hint = f"Did you mean {' or '.join(str(parent / entry) for entry in similar)}?" if similar else None
+    if hint is None and isinstance(text, str) and _HUB_NAME.fullmatch(text):
+        hint = f"If it is a data set of the Hugging Face hub: hf:{text}"
     raise DataError(f"does not exist (the nearest folder that does is {parent})", where=str(text), hint=hint)
 
 
@@ -106,6 +118,9 @@ def require_utf8(name: str) -> None:
 
 def unknown_scheme(source: Source, known: list[str]) -> UsageError:
     """The error for a scheme that nobody reads."""
+    if source.scheme in _ADDRESSES and source.name.startswith("//"):
+        hint = f"Download it first{_ADDRESSES[source.scheme]}, and give the file or folder"
+        return UsageError("is an address, not a path", where=f"{source.scheme}:{source.name}", hint=hint)
     hint = f"{did_you_mean(source.scheme, known)} A path needs no scheme"
     return UsageError(
         f"unknown kind of data source {source.scheme!r}", where=f"{source.scheme}:{source.name}", hint=hint

@@ -91,7 +91,8 @@ def find_tables(path: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
         return {"train": unnamed}, []
     for split, files in found.items():
         if len({file.suffix.lower() for file in files}) > 1:
-            raise DataError(f"has tables of several formats for {split}: {_names(files)}", where=str(path))
+            what = f"has tables of several formats for {split}: {_names(files)}"
+            raise DataError(what, where=str(path), hint="Move all but one out of the folder, or give one file alone")
     findings = []
     if unnamed:
         message = f"tables named after no split, not used: {len(unnamed)}"
@@ -143,11 +144,24 @@ def read_tables(path: Path, files: Mapping[str, Sequence[Path]]) -> tuple[dict[s
             findings += found
             name = file.name if path == file else file.relative_to(path).as_posix()
             tables.append(with_origin(own_origin_aside(rows), name))
+            _refuse_other_columns(tables[0], tables[-1], f"{parts[0].name} and {file.name}", split, path)
         rows = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
         if not len(rows):
             raise DataError("has no rows", where=str(parts[0]))
         splits[split] = rows
     return ordered(splits), findings
+
+
+def _refuse_other_columns(first: Dataset, other: Dataset, names: str, split: str, path: Path) -> None:
+    """Refuse two tables for one split of which each has columns that the other lacks: texts, and labels of the same rows."""
+    ours, theirs = first.column_names, other.column_names
+    mine, yours = [name for name in ours if name not in theirs], [name for name in theirs if name not in ours]
+    if not mine or not yours:
+        return
+    both = [name for name in ours if name in theirs and name != "origin"]
+    what = f"{names} are both called {split}, and have other columns ({', '.join(mine[:3])}; {', '.join(yours[:3])})"
+    joined = f"Join them by {both[0]!r} into one table" if both else "Make one table of them"
+    raise DataError(what, where=str(path), hint=f"{joined}, move one out of the folder, or give one file alone")
 
 
 def _split_of(file: Path) -> str | None:
@@ -180,7 +194,7 @@ def _read_file(file: Path) -> tuple[Dataset, list[Finding]]:
         hint = "Save it as UTF-8, or name its encoding with --set data_options.encoding=NAME"
         raise DataError(what, where=str(file), hint=hint) from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        way_out = json_hint(str(error)) if file.suffix.lower() in JSON_SUFFIXES else None
+        way_out = json_hint(str(error), file) if file.suffix.lower() in JSON_SUFFIXES else None
         raise DataError(f"cannot be read ({_first_line(error)})", where=str(file), hint=way_out) from None
     except Exception as error:  # datasets wraps a damaged Parquet file in its own class
         cause = error.__cause__ or error

@@ -8,11 +8,30 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from graftwork.errors import RunFailed
+from graftwork.errors import RunFailed, UsageError
 from graftwork.interfaces.inputs import BESIDE
 
 TABLES = {".csv": ",", ".tsv": "\t"}
 """Suffixes of files that predictions are written to as a table, with what parts their cells."""
+
+_NO_TABLES = (".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".xls", ".ods", ".txt", ".gz", ".zip", ".html", ".md")
+
+
+def place_of(target: Path | None) -> tuple[Path | None, Path]:
+    """The table that predictions are written to, None where none is wanted, and the folder for their files.
+
+    Raises:
+        UsageError: a table of another kind is wanted.
+    """
+    if target is None:
+        return None, Path("predictions")
+    suffix = target.suffix.lower()
+    if suffix in TABLES:
+        return target, target.with_suffix("")
+    if suffix in _NO_TABLES and not target.is_dir():
+        hint = "--out FILE.csv writes a table; --json > FILE.json, JSON"
+        raise UsageError(f"--out writes tables as {' or '.join(TABLES)}, not as {suffix}", where=str(target), hint=hint)
+    return None, target
 
 
 def write_table(predictions: Iterable[Mapping[str, Any]], path: Path) -> Iterator[Mapping[str, Any]]:
