@@ -17,7 +17,7 @@ import pyarrow as pa
 from graftwork.classification.encode import encode
 from graftwork.classification.forms import with_label_columns
 from graftwork.classification.unlabelled import without_label_column
-from graftwork.data.arrow import dataset_of
+from graftwork.data.arrow import column_of, dataset_of
 from graftwork.data.columns import LABEL_NAMES, guess_columns, map_columns, taken_columns, with_origin
 from graftwork.data.folders import is_junk, read_class_folders
 from graftwork.data.foreign import no_table
@@ -91,6 +91,7 @@ PAIRS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "q
 
 _BATCH = 1000
 _CLASSES = 50
+_ANSWER, _ANSWERS = "answer", frozenset({"accept", "reject", "ignore"})
 
 
 def read_texts(request: DataRequest, labels: str) -> Tables:
@@ -200,6 +201,7 @@ def _from_splits(
 ) -> Tables:
     splits, unlabelled = without_label_column(splits, request.columns.get("label"), {"label": LABELS})
     named = {split: with_origin(rows, split) for split, rows in splits.items()}
+    named, rejected = _accepted(named, request)
     guesses = guesses_for([rows.column_names for rows in named.values()], request.columns, request.group_by)
     wanted = {**guesses, "label": LABELS}
     found = guess_columns(next(iter(named.values())).column_names, {**wanted, **dict.fromkeys(request.columns, ())})
@@ -209,7 +211,7 @@ def _from_splits(
         taken = [*found.values(), *request.columns.values(), request.group_by or ""]
         named, made = with_label_columns(named, taken, labels == "multi", request.source)
     mapped, more = map_columns(named, wanted, request.columns, request.group_by, request.source)
-    more = [*unlabelled, *made, *more]
+    more = [*unlabelled, *rejected, *made, *more]
     clean = {}
     damaged: list[str] = []
     for split, rows in mapped.items():
@@ -217,6 +219,31 @@ def _from_splits(
         damaged += bad
     tables = encode(clean, labels, request, [*findings, *more, *_damage(damaged)])
     return replace(tables, columns=taken_columns(named, wanted, request.columns, request.source))
+
+
+def _accepted(splits: Mapping[str, Dataset], request: DataRequest) -> tuple[dict[str, Dataset], list[Finding]]:
+    """Without what an annotator rejected or passed over: Prodigy writes such rows with their label, beside `answer`."""
+    kept: dict[str, Dataset] = {}
+    lost: list[str] = []
+    for split, rows in splits.items():
+        kept[split] = rows
+        if _ANSWER not in rows.column_names or _ANSWER in (*request.columns.values(), request.group_by):
+            continue
+        answers = column_of(rows, _ANSWER)
+        if not set(answers.unique().to_pylist()) <= _ANSWERS:
+            continue
+        other = [row for row, answer in enumerate(answers.to_pylist()) if answer != "accept"]
+        if other:
+            lost += [f"{split}: {rows[row]['origin']} ({answers[row].as_py()})" for row in other]
+            kept[split] = rows.select(sorted(set(range(len(rows))) - set(other)))
+    if not lost:
+        return kept, []
+    if not any(map(len, kept.values())):
+        raise DataError(f"every row's {_ANSWER!r} is no accept", where=request.source)
+    message = f"rows whose column {_ANSWER!r} says reject or ignore (Prodigy), left out: {len(lost):,}"
+    return {split: rows for split, rows in kept.items() if len(rows)}, [
+        Finding("rejected-row", "warning", message, tuple(lost[:5]), len(lost))
+    ]
 
 
 def _damage(damaged: Sequence[str]) -> list[Finding]:

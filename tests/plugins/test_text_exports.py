@@ -237,3 +237,20 @@ def test_labels_that_are_no_plain_numbers_are_shown(label: str, tmp_path: Path) 
     lines(tmp_path / "a.csv", "text,label", f"words,{label}", f"others,{label}")
     with pytest.raises(DataError, match=re.escape(f"such as {label!r}")):
         read(tmp_path / "a.csv", "number")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_what_an_annotator_rejected_is_left_out(kind: str, tmp_path: Path) -> None:
+    answers = ["accept", "reject", "accept", "ignore", "accept", "accept"]
+    cells = [{"text": f"words {n}", "label": str(n // 3), "answer": answer} for n, answer in enumerate(answers)]
+    file = tmp_path / f"a.{kind}"
+    if kind == "csv":
+        lines(file, "text,label,answer", *(",".join(cell.values()) for cell in cells))
+    else:
+        file.write_text("".join(json.dumps(cell) + "\n" for cell in cells))
+    tables, found = read(file)
+    assert tables.splits["train"]["text"][:] == ["words 0", "words 2", "words 4", "words 5"]
+    assert found["rejected-row"].where == (f"train: a.{kind} row 2 (reject)", f"train: a.{kind} row 4 (ignore)")
+    file.write_text(file.read_text().replace("reject", "yes"))  # somebody's answers, and nobody's judgement
+    assert len(read(file)[0].splits["train"]) == 6
+    assert read(file, label="answer")[0].names == ("accept", "ignore", "yes")
