@@ -17,7 +17,7 @@ PROMISED = {
 }  # fmt: skip
 LIBRARIES = ("graftwork.classification", "graftwork.vision", "graftwork.strategies", "graftwork.interfaces")
 DATA = (
-    "alike", "arrow", "audit", "columns", "encodings", "fingerprint", "folders", "foreign", "groups", "names", "paths", "sources",
+    "alike", "arrow", "audit", "columns", "fingerprint", "folders", "foreign", "groups", "names", "paths", "sources",
     "splits", "tables",
 )  # fmt: skip
 

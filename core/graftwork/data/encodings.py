@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from graftwork.errors import DataError
 from graftwork.files.text import HEAD, UTF8, encoding_of_mark, encoding_of_zeros
+from graftwork.interfaces.data import Finding
 
 if TYPE_CHECKING:
     from graftwork.config.forms import TableForm
     from graftwork.data.streamed import Scan
-    from graftwork.interfaces.data import Finding
 
 _WESTERN = frozenset("àáâäåæçèéêëìíîïñòóôöøùúûüßœÀÁÄÅÆÇÈÉÊËÍÎÏÑÒÓÔÖØÙÚÛÜŒ")
 _SIGNS = frozenset("“”„‚‘’‹›–—…•€£¥§°±²³µ·«»©®™¡¿½¼¾ªº\xa0")
@@ -24,8 +24,6 @@ def encoding_of(file: Path, found: Scan, form: TableForm) -> tuple[str, list[Fin
     Raises:
         DataError: it is none of these; names the first line that is no UTF-8.
     """
-    from graftwork.interfaces.data import Finding  # not above: that takes torch, and a line of stdin needs none
-
     with file.open("rb") as stream:
         head = stream.read(HEAD)
     marked = encoding_of_mark(head)
