@@ -53,6 +53,7 @@ def ten_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.acceptance
 def test_clothing_transfer_compares_strategies_and_keeps_finished_runs(
     run: Run, results: Results, photos: Path, tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def test_the_classic_script_and_graft_train_are_compared_on_the_same_weights(
         run("classic_vs_graft.py", *words, "--set", "batch_size=4")
 
 
+@pytest.mark.acceptance
 def test_the_trainer_as_it_comes_and_tuned_and_graft_train_are_compared_on_the_same_rows(
     run: Run, results: Results, tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_the_engine_and_a_bare_loop_do_the_same_steps(results: Results, overview
     assert all(used > 0 for row in found["rows"] for used in row["processor_milliseconds"])
 
 
+@pytest.mark.acceptance
 def test_a_linear_probe_is_compared_with_a_frozen_loop_and_with_its_second_run(
     run: Run, results: Results, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def write(tmp_path: Path) -> Write:
     return call
 
 
+@pytest.mark.acceptance
 def test_a_sound_plugin_passes_and_inside_its_folder_it_need_not_be_named(write: Write) -> None:
     installed = write("observer")
     done = run([GRAFT, "plugin", "check", "--json"], installed, installed["observer"] / "tests")

@@ -100,7 +100,7 @@ HUGE = b"version: 1\n#" + b"x" * (5 * 1024 * 1024)
     ("registry", "cause"),
     [
         (b"version: 1\nstrategies: [", "not valid YAML"),
-        (b"version: 1\n# \xff\xfe", "cannot be read ('utf-8' codec"),
+        (b"version: 1\n# \xff\xfe", "is not UTF-8 text (invalid start byte)"),
         (b"version: 1\n\x00", "not valid YAML"),
         (HUGE, "is larger than"),
         (b"- a\n- b\n", "must be a mapping"),

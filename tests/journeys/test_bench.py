@@ -173,6 +173,7 @@ def test_interrupted_it_says_how_to_go_on(suite: Path, graft_path: Path) -> None
     assert _processes_in(out) == []
 
 
+@pytest.mark.acceptance
 def test_a_cell_that_fails_stops_no_other(graft: Callable[..., Any], tmp_path: Path) -> None:
     suite = tmp_path / "one-fails.yaml"
     suite.write_text(

@@ -161,6 +161,7 @@ def test_patience_stops_a_run_that_no_longer_improves(graft: Graft, settings: li
     assert summary["stopped"] == "early stop" and summary["epochs"] == summary["best_epoch"] + 2
 
 
+@pytest.mark.acceptance
 def test_an_interrupted_run_prints_the_command_that_finishes_it(
     graft: Graft, graft_path: Path, trained: Trained, tmp_path: Path
 ) -> None:

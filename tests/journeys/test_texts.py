@@ -92,7 +92,8 @@ def test_a_text_model_is_the_source_of_another_task(graft: Graft, trained_texts:
     assert lone.code == 3 and len(lone.errors) == 1
 
 
-@pytest.mark.parametrize("labels", ["multi", pytest.param("number", marks=pytest.mark.acceptance)])
+@pytest.mark.acceptance
+@pytest.mark.parametrize("labels", ["multi", "number"])
 def test_several_classes_and_numbers(graft: Graft, labels: str, tmp_path: Path) -> None:
     table = tmp_path / "rows.jsonl"
     words = ["red", "green", "blue", "round", "flat", "tall"]

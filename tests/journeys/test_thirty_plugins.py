@@ -252,6 +252,7 @@ def test_a_picked_name_is_kept_by_the_run_and_found_again(
     assert other.code == 0, other.stderr
 
 
+@pytest.mark.acceptance
 def test_a_model_of_a_plugin_that_is_left_out_says_what_it_needs(
     thirty: Graft, picked: tuple[Path, dict[str, Any]]
 ) -> None:

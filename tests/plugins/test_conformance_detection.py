@@ -28,6 +28,7 @@ class TestSsdLite(HeadConformance):
     head = "ssdlite"
 
 
+@pytest.mark.acceptance
 class TestDigitScenes(DatasetConformance):
     dataset = "digit-scenes"
 

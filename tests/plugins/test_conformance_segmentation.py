@@ -48,6 +48,7 @@ class TestFcn(HeadConformance):
     learns = 0.4  # mean IoU of thin digits, from maps of a stride of 2 to 8
 
 
+@pytest.mark.acceptance
 class TestDigitMasks(DatasetConformance):
     dataset = "digit-masks"
 

@@ -73,6 +73,7 @@ class TestEfficientNetV2(ImageBackboneConformance):
     name = "efficientnet_v2_s"
 
 
+@pytest.mark.acceptance
 class TestConvNeXt(ImageBackboneConformance):
     name = "convnext_tiny"
 
