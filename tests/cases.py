@@ -246,7 +246,7 @@ def objects_differ(some: Sequence[Any], others: Sequence[Any], tolerance: float 
 
 def _alike(a: Any, b: Any, tolerance: float) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
-        keys = (a.keys() | b.keys()) - {"input", "image", "file", "mask", "drawn"}
+        keys = (a.keys() | b.keys()) - {"input", "image", "image_id", "file", "mask", "drawn"}
         return all(key in a and key in b and _alike(a[key], b[key], tolerance) for key in keys)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(_alike(x, y, tolerance) for x, y in zip(a, b, strict=True))
