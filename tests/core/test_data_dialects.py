@@ -302,6 +302,27 @@ def test_json_values_of_several_kinds_become_text(
     assert warnings == ["mixed-kinds"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"text": "fine", "label": 1}\n{"text": "cut \\ud83d", "label": 0}\n'),
+        ("a.jsonl", '{"text": "fine", "label": 1}\n{"text": "\\ude00 cut", "label": "0"}\n'),
+        ("a.jsonl", '{"text": "fine", "label": 1, "more": ["a"]}\n{"text": "b", "label": 0, "more": ["\\ud83d"]}\n'),
+        ("a.json", '[{"text": "fine", "label": 1}, {"text": "cut \\ud83d", "label": 0}]'),
+        ("a.json", '{"data": [{"text": "fine", "label": 1}, {"text": "cut \\ud83d", "label": 0}]}'),
+        ("a.json", '{"text": ["fine", "cut \\ud83d"], "label": [1, 0]}'),
+    ],
+)
+def test_half_of_a_letter_in_json_is_named_by_its_row(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=r"surrogate.* row 2") as caught:
+        read(tmp_path / name)
+    assert caught.value.hint is not None and "emoji" in caught.value.hint
+    whole = content.replace("\\ud83d", "").replace("\\ude00", "")  # the way out, followed
+    (tmp_path / name).write_text(whole)
+    assert len(read(tmp_path / name)[0]) == 2
+
+
 def test_json_files_in_a_folder_are_tables_only_where_they_hold_rows(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / f"{split}.json").write_text(json.dumps(ROWS))

@@ -59,8 +59,7 @@ def read_json(file: Path, form: TableForm, large: bool) -> tuple[Dataset, list[F
     else:
         data = file.read_bytes()
         if not lines:
-            told = "\n".join(json.dumps(row, ensure_ascii=False) for row in _rows(_parsed(_text(data, form)), file))
-            data = told.encode()
+            data = "\n".join(json.dumps(row) for row in _rows(_parsed(_text(data, form)), file)).encode()
         elif known:
             data = _text(data, form).encode()
         table, mixed = read_mixed_lines(data)
@@ -77,6 +76,8 @@ def json_hint(reason: str, file: Path) -> str:
     """What to do about what pyarrow or json says of JSON."""
     if "specified twice" in reason:
         return "A name stands twice in one object: give one of them another name"
+    if "surrogate" in reason:
+        return "Half of a letter stands there, such as an emoji that was cut in two (\\ud83d): write it whole, or delete it"
     if reason.startswith(("Expecting", "Illegal", "Extra")) and file.suffix.lower() == ".json":
         return "Mend it there: no comma stands before a closing bracket, names and texts stand in double quotes"
     return "A line is one object, with names and texts in double quotes, as json.dumps writes it"

@@ -72,9 +72,8 @@ def shape_of(lines: Iterable[bytes]) -> Shape | None:
 
 def fitted_lines(lines: Iterable[bytes], shape: Shape) -> bytes:
     """The same lines, of which a column of Arrow can hold every place; NaN and Infinity, which JSON has not, become null."""
-    return b"".join(
-        json.dumps(shape.fitted(_parsed(line)), ensure_ascii=False).encode() + b"\n" for line in lines if line.strip()
-    )
+    # Letters beyond ASCII as escapes: half of a pair cannot be encoded, and pyarrow names the row that has one.
+    return b"".join(json.dumps(shape.fitted(_parsed(line))).encode() + b"\n" for line in lines if line.strip())
 
 
 def _parsed(line: bytes) -> Any:
