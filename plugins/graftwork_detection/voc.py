@@ -14,7 +14,7 @@ from graftwork.data.names import class_name
 from graftwork.data.paths import Files
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError
-from graftwork.files.text import read_text, save_as_utf8
+from graftwork.files.text import text_of
 from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import (
@@ -151,13 +151,8 @@ def _lists(root: Path) -> dict[str, list[str]]:
 
 
 def _listed(file: Path) -> list[str]:
-    try:
-        # "NAME" or "NAME 1"; names may hold spaces, so only the flag is cut
-        lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error})", where=str(file)) from None
+    # "NAME" or "NAME 1"; names may hold spaces, so only the flag is cut
+    lines = [line.strip() for line in text_of(file).splitlines() if line.strip()]
     return [_stem(line) for line in lines]
 
 

@@ -14,7 +14,7 @@ from graftwork.data.names import class_name
 from graftwork.data.paths import Files, Found, parts_of
 from graftwork.data.splits import canonical_split
 from graftwork.errors import DataError, UsageError
-from graftwork.files.text import read_text, save_as_utf8
+from graftwork.files.text import text_of
 from graftwork.files.yaml import read_yaml
 from graftwork.vision.decode import SUFFIXES
 from graftwork_detection.findings import Notes
@@ -244,13 +244,7 @@ def _from_lists(lists: Mapping[str, Sequence[Path]], base: Path, notes: Notes) -
     found: dict[tuple[str, Path, int], Found] = {}
     for split, parts in lists.items():
         for file in parts:
-            try:
-                lines = read_text(file).splitlines()
-            except UnicodeDecodeError:
-                raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
-            except OSError as error:
-                raise DataError(f"cannot be read as a list of images ({error})", where=str(file)) from None
-            for place, line in enumerate(lines):
+            for place, line in enumerate(text_of(file, "as a list of images").splitlines()):
                 if line.strip():
                     found[split, file, place] = find_picture(files, line.strip(), [file.parent, base])
     pictures: dict[str, list[Path]] = {split: [] for split in lists}

@@ -12,7 +12,7 @@ from graftwork.data.folders import is_junk
 from graftwork.data.names import class_name
 from graftwork.data.paths import Files
 from graftwork.errors import DataError
-from graftwork.files.text import decode_text, read_text, save_as_utf8
+from graftwork.files.text import decode_text, text_of
 from graftwork_detection.findings import Notes
 from graftwork_detection.rows import split_folders, spoken, subfolder
 from graftwork_detection.yololines import CLASS_FILES, split_line
@@ -96,9 +96,4 @@ def _whole(key: Any) -> int | None:
 
 
 def lines_of(file: Path) -> list[str]:
-    try:
-        return read_text(file).splitlines()
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
-    except OSError as error:
-        raise DataError(f"cannot be read as a list of classes ({error})", where=str(file)) from None
+    return text_of(file, "as a list of classes").splitlines()

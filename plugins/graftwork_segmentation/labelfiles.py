@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from graftwork.errors import DataError, UsageError
-from graftwork.files.text import read_text, save_as_utf8
+from graftwork.errors import UsageError
+from graftwork.files.text import text_of
 from graftwork_segmentation.labelmap import LabelMap, build_map, key_of, read_label_map
 
 FILES = (
@@ -73,13 +73,7 @@ def read_label_file(path: Path) -> LabelMap:
     """
     if path.suffix.lower() in (".yaml", ".yml"):
         return read_label_map(path)
-    try:
-        text = read_text(path)
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", where=str(path), hint=save_as_utf8(path)) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error})", where=str(path)) from None
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line.strip()) for number, line in enumerate(text_of(path).splitlines(), start=1)]
     if path.suffix.lower() == ".csv":
         pairs = list(_from_csv(lines, path))
     else:

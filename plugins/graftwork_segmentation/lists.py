@@ -6,8 +6,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from graftwork.data.splits import canonical_split
-from graftwork.errors import DataError
-from graftwork.files.text import read_text, save_as_utf8
+from graftwork.files.text import text_of
 from graftwork.vision.decode import SUFFIXES
 
 _FOLDERS = (".", "splits", "split", "lists", "ImageSets", "ImageSets/Segmentation", "annotations")
@@ -42,11 +41,5 @@ def stems_in(file: Path) -> tuple[str, ...]:
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        lines = read_text(file).splitlines()
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text", where=str(file), hint=save_as_utf8(file)) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error})", where=str(file)) from None
-    names = [Path(line.split()[0]) for line in lines if line.strip()]
+    names = [Path(line.split()[0]) for line in text_of(file).splitlines() if line.strip()]
     return tuple(dict.fromkeys(name.stem if name.suffix.lower() in SUFFIXES else name.name for name in names))

@@ -7,6 +7,8 @@ import shlex
 import unicodedata
 from pathlib import Path
 
+from graftwork.errors import DataError
+
 UTF8 = "utf-8-sig"
 
 HEAD = 4096
@@ -99,6 +101,23 @@ def read_text(path: Path) -> str:
         UnicodeDecodeError: as `decode_text`.
     """
     return decode_text(path.read_bytes())
+
+
+def text_of(path: Path, purpose: str = "") -> str:
+    """A text file's text, for a reader of data.
+
+    Args:
+        purpose: what it is read as, for the message: `as a list of images`.
+
+    Raises:
+        DataError: it cannot be read, or is in another encoding; with the command that converts it.
+    """
+    try:
+        return read_text(path)
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8 text", where=str(path), hint=save_as_utf8(path)) from None
+    except OSError as error:
+        raise DataError(f"cannot be read{purpose and ' ' + purpose} ({error})", where=str(path)) from None
 
 
 def save_as_utf8(path: Path) -> str:
